@@ -1,0 +1,59 @@
+"""Stage 4: grades -> how often each question was answered correctly.
+
+The counts estimate the target of capability calibration, the expected accuracy
+``p(x) = E_y[correct(x, y)]``, by ``c / n``.
+"""
+
+import polars as pl
+
+from benchmark.errors import DataError
+from benchmark.records import CAPABILITY, GRADE, OUTCOMES, check_table
+
+
+def count_outcomes(grades: pl.DataFrame, skip_samples: int = 0) -> pl.DataFrame:
+    """Count the graded responses of each question and the correct ones among them.
+
+    Only the outcome ``correct`` counts as correct; truncated and unparsed responses stay in ``n``,
+    as in the paper (arXiv 2602.13540), and are counted on their own as well.
+
+    Args:
+        grades: table of schema ``GRADE``.
+        skip_samples: leave out responses with ``sample_index < skip_samples``, because a
+            confidence was made from them.
+
+    Returns:
+        Table of schema ``CAPABILITY``, sorted by ``question_id``; a question without a response
+        left has no row.
+
+    Raises:
+        DataError: for an outcome that is not one of ``OUTCOMES``, or a response graded twice.
+    """
+    grades = check_table(grades, GRADE, "grades")
+    outcome = pl.col("outcome")
+    unknown = grades.filter(~outcome.is_in(OUTCOMES) | outcome.is_null())
+    if not unknown.is_empty():
+        row = unknown.row(0, named=True)
+        raise DataError(
+            f"grades: outcome {row['outcome']!r} of question '{row['question_id']}', sample "
+            f"{row['sample_index']}, is not one of {', '.join(OUTCOMES)}; grade it again."
+        )
+    counts = (
+        grades.filter(pl.col("sample_index") >= skip_samples)
+        .group_by("question_id")
+        .agg(
+            n=pl.len(),
+            c=(outcome == "correct").sum(),
+            truncated=(outcome == "truncated").sum(),
+            unparsed=(outcome == "unparsed").sum(),
+            samples=pl.col("sample_index").n_unique(),
+        )
+        .sort("question_id")
+    )
+    repeated = counts.filter(pl.col("samples") < pl.col("n"))
+    if not repeated.is_empty():
+        row = repeated.row(0, named=True)
+        raise DataError(
+            f"grades: question '{row['question_id']}' has {row['n']} grades for {row['samples']} "
+            "samples; each response is graded once."
+        )
+    return counts.select(list(CAPABILITY)).cast(CAPABILITY)

@@ -1,0 +1,224 @@
+"""Packed attention: many sequences of different lengths in one forward pass, without padding.
+
+A pass takes one row of tokens [1, N]: first one token of each of R running rows (decoding), then
+the whole prompts that are new (prefill). Every matrix product of the model then sees all N tokens
+at once, and attention alone is told where sequences begin and end. ``KVCache`` keeps keys and
+values of the running rows; rows 0 .. R - 1 are always the ones that run, so that a step reads views
+of the cache and gathers nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.nn import functional
+from transformers import AttentionInterface, PreTrainedModel
+
+from benchmark.errors import ModelError
+
+PACKED_ATTENTION = "capcal_packed"
+
+
+class KVCache:
+    """Keys and values of the running rows, per layer [rows, kv heads, positions, width].
+
+    Attributes:
+        lengths: tokens kept of each row [rows], on the CPU.
+    """
+
+    def __init__(self) -> None:
+        self.lengths = torch.zeros(0, dtype=torch.long)
+        self._positions = 0
+        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def reserve(self, rows: int, positions: int) -> None:
+        """Grow, where needed, to hold ``rows`` rows of ``positions`` tokens, with room to spare."""
+        had_rows, had_positions = len(self.lengths), self._positions
+        if rows <= had_rows and positions <= had_positions:
+            return
+        rows = had_rows if rows <= had_rows else max(rows, int(1.5 * had_rows))
+        if positions > had_positions:
+            self._positions = max(positions + 32, int(1.25 * had_positions))
+        self.lengths = functional.pad(self.lengths, (0, rows - had_rows))
+        for index, (keys, values) in self._layers.items():
+            self._layers[index] = (
+                _grown(keys, rows, self._positions),
+                _grown(values, rows, self._positions),
+            )
+
+    def layer(self, index: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return a layer's keys and values; at first use made for ``like`` [1, heads, N, width]."""
+        if index not in self._layers:
+            shape = (len(self.lengths), like.shape[1], self._positions, like.shape[3])
+            self._layers[index] = (like.new_zeros(shape), like.new_zeros(shape))
+        return self._layers[index]
+
+    def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Copy the rows ``sources`` onto the rows ``targets``; none may be in both."""
+        if not sources:
+            return
+        source, target = torch.tensor(sources), torch.tensor(targets)
+        longest = int(self.lengths[source].max())
+        self.lengths[target] = self.lengths[source]
+        for keys, values in self._layers.values():
+            keys[target, :, :longest] = keys[source, :, :longest]
+            values[target, :, :longest] = values[source, :, :longest]
+
+
+def _grown(tensor: torch.Tensor, rows: int, positions: int) -> torch.Tensor:
+    grown = tensor.new_zeros((rows, tensor.shape[1], positions, tensor.shape[3]))
+    grown[: tensor.shape[0], :, : tensor.shape[2]] = tensor
+    return grown
+
+
+class Pack:
+    """Where the sequences of one pass lie, and what each token may see.
+
+    Args:
+        running: number R of tokens, one per running row, that stand first.
+        prompts: lengths of the whole prompts that follow; they become the rows R, R + 1, ..
+        cache: keys and values; None where nothing is decoded afterwards.
+        device: of the model.
+    """
+
+    def __init__(
+        self, running: int, prompts: Sequence[int], cache: KVCache | None, device: torch.device
+    ) -> None:
+        self.running = running
+        self.prompts = tuple(prompts)
+        self.cache = cache
+        self.device = device
+        self.rows = torch.arange(running, device=device)
+        lengths = cache.lengths[:running] if cache else torch.zeros(0, dtype=torch.long)
+        self.lengths = lengths.to(device)
+        self.longest = int(lengths.max()) + 1 if running else 0
+        self._seen: dict[int | None, torch.Tensor] = {}
+
+    @property
+    def positions(self) -> torch.Tensor:
+        """Position of every token in its own sequence, [1, N]."""
+        parts = [self.lengths, *(torch.arange(n, device=self.device) for n in self.prompts)]
+        return torch.cat(parts)[None]
+
+    @property
+    def ends(self) -> torch.Tensor:
+        """Index in the pack of the last token of every row, [R + number of prompts]."""
+        prompt_ends = torch.tensor(self.prompts, dtype=torch.long).cumsum(0) - 1 + self.running
+        return torch.cat([self.rows, prompt_ends.to(self.device)])
+
+    def seen_by_running(self, sliding_window: int | None) -> torch.Tensor:
+        """Return the mask [R, 1, 1, longest] of cached positions that each running row sees."""
+        if sliding_window not in self._seen:
+            age = self.lengths[:, None] - torch.arange(self.longest, device=self.device)
+            seen = age >= 0 if sliding_window is None else (age >= 0) & (age < sliding_window)
+            self._seen[sliding_window] = seen[:, None, None]
+        return self._seen[sliding_window]
+
+
+def packed_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,  # noqa: ARG001 - the pack says what is seen
+    *,
+    pack: Pack,
+    scaling: float,
+    sliding_window: int | None = None,
+    s_aux: torch.Tensor | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attend within each sequence of a pack.
+
+    Args:
+        module: the attention layer; its ``layer_idx`` names the cache's layer.
+        query: [1, heads, N, width].
+        key: [1, kv heads, N, width].
+        value: [1, kv heads, N, width].
+        attention_mask: unused.
+        pack: where the sequences lie.
+        scaling: factor of the scores.
+        sliding_window: only this many latest positions are seen; None for all.
+        s_aux: attention sinks [heads] (GPT-OSS): a logit per head that takes part in the softmax
+            and contributes nothing.
+
+    Returns:
+        The attended values [1, N, heads, width], and None for the weights.
+    """
+    running, cache = pack.running, pack.cache
+    output = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
+    if cache is not None:
+        keys, values = cache.layer(int(module.layer_idx), key)  # type: ignore[arg-type]
+    if running:
+        keys[pack.rows, :, pack.lengths] = key[0, :, :running].transpose(0, 1)
+        values[pack.rows, :, pack.lengths] = value[0, :, :running].transpose(0, 1)
+        output[0, :running] = _attend(
+            query[0, :, :running].transpose(0, 1)[:, :, None],
+            keys[:running, :, : pack.longest],
+            values[:running, :, : pack.longest],
+            scaling,
+            pack.seen_by_running(sliding_window),
+            s_aux,
+        )[:, 0]
+    start = running
+    for row, length in enumerate(pack.prompts, start=running):
+        part = slice(start, start + length)
+        start += length
+        seen = _causal_window(length, sliding_window, query.device, explicit=s_aux is not None)
+        output[:, part] = _attend(
+            query[:, :, part], key[:, :, part], value[:, :, part], scaling, seen, s_aux
+        )
+        if cache is not None:
+            keys[row, :, :length] = key[0, :, part]
+            values[row, :, :length] = value[0, :, part]
+    return output, None
+
+
+def _causal_window(
+    length: int, sliding_window: int | None, device: torch.device, *, explicit: bool
+) -> torch.Tensor | None:
+    """Return the causal mask [T, T] of a whole prompt, or None where plain causality says it."""
+    if not explicit and (sliding_window is None or length <= sliding_window):
+        return None
+    age = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)
+    return (age >= 0) & (age < (sliding_window or length))
+
+
+def _attend(
+    query: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    scaling: float,
+    seen: torch.Tensor | None,
+    s_aux: torch.Tensor | None,
+) -> torch.Tensor:
+    """Return [B, T, heads, width] from query [B, heads, T, width]; ``seen`` None means causal."""
+    mask = seen
+    if s_aux is not None and seen is not None:
+        # A key of zeros whose score is the sink, and whose value is zero.
+        keys, values = functional.pad(keys, (0, 0, 0, 1)), functional.pad(values, (0, 0, 0, 1))
+        shape = (query.shape[0], query.shape[1], query.shape[2], seen.shape[-1])
+        hidden = torch.zeros(shape, dtype=query.dtype, device=query.device)
+        hidden.masked_fill_(~seen, float("-inf"))
+        sink = s_aux.to(query.dtype).view(1, -1, 1, 1).expand(*shape[:3], 1)
+        mask = torch.cat([hidden, sink], dim=-1)
+    return functional.scaled_dot_product_attention(
+        query, keys, values, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=True
+    ).transpose(1, 2)
+
+
+def use_packed_attention(model: PreTrainedModel) -> None:
+    """Make ``model`` attend by packs.
+
+    Raises:
+        ModelError: the architecture doesn't let its attention be replaced.
+    """
+    model.set_attn_implementation(PACKED_ATTENTION)
+    if model.config._attn_implementation != PACKED_ATTENTION:  # noqa: SLF001
+        raise ModelError(
+            f"{type(model).__name__} doesn't let its attention be replaced, so engine=transformers "
+            f"can't run it; use a server instead (engine=server)."
+        )
+
+
+AttentionInterface.register(PACKED_ATTENTION, packed_attention)

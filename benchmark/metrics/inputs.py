@@ -1,0 +1,90 @@
+"""The one place where the arrays that metrics and applications are given get checked."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from benchmark.errors import DataError
+
+FloatArray = NDArray[np.float64]
+
+
+class Inputs(NamedTuple):
+    """Checked arrays of N questions."""
+
+    confidences: FloatArray  # [N], in [0, 1]
+    n: FloatArray  # [N], responses of each question, at least 1
+    c: FloatArray  # [N], correct ones, 0 <= c <= n
+    weights: FloatArray  # [..., N], non-negative; ones where none were given
+
+    @property
+    def accuracy(self) -> FloatArray:
+        """Expected accuracy ``c / n``: [N], in [0, 1]."""
+        return self.c / self.n
+
+
+def check_inputs(
+    confidences: ArrayLike, n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = None
+) -> Inputs:
+    """Return the arguments of a metric as arrays that belong together.
+
+    Raises:
+        DataError: naming the argument and the value that breaks its rule.
+    """
+    confidences = check_confidences(confidences)
+    n, c = check_counts(n, c)
+    if len(confidences) != len(n):
+        raise DataError(
+            f"confidences has {len(confidences)} questions but n and c have {len(n)}; "
+            "join them by question_id first."
+        )
+    if weights is None:
+        return Inputs(confidences, n, c, np.ones(len(n)))
+    weights = np.asarray(weights, dtype=np.float64)
+    if weights.ndim == 0 or weights.shape[-1] != len(n):
+        raise DataError(
+            f"weights has shape {weights.shape}; its last axis must be the {len(n)} questions."
+        )
+    _refuse("weights", weights, ~((weights >= 0) & np.isfinite(weights)), "non-negative and finite")
+    return Inputs(confidences, n, c, weights)
+
+
+def check_confidences(confidences: ArrayLike, name: str = "confidences") -> FloatArray:
+    """Return the confidences of N questions, [N], all in [0, 1].
+
+    Raises:
+        DataError: naming ``name`` and the value that is NaN or out of range.
+    """
+    values = _vector(name, confidences)
+    _refuse(name, values, ~((values >= 0) & (values <= 1)), "in [0, 1]")
+    return values
+
+
+def check_counts(n: ArrayLike, c: ArrayLike) -> tuple[FloatArray, FloatArray]:
+    """Return responses ``n`` and correct ones ``c`` of N questions, both [N].
+
+    Raises:
+        DataError: where they are not whole numbers with ``n >= 1`` and ``0 <= c <= n``.
+    """
+    n, c = _vector("n", n), _vector("c", c)
+    if len(n) != len(c):
+        raise DataError(f"n has {len(n)} questions but c has {len(c)}; join them by question_id.")
+    whole = np.isfinite(n) & (n == np.floor(n))
+    _refuse("n", n, ~(whole & (n >= 1)), "a whole number of at least 1")
+    _refuse("c", c, ~((c >= 0) & (c <= n) & (c == np.floor(c))), "a whole number from 0 to n")
+    return n, c
+
+
+def _vector(name: str, values: ArrayLike) -> FloatArray:
+    array = np.asarray(values, dtype=np.float64)
+    if array.ndim != 1:
+        raise DataError(f"{name} has shape {array.shape}; one value per question is expected.")
+    return array
+
+
+def _refuse(name: str, values: FloatArray, wrong: NDArray[np.bool_], rule: str) -> None:
+    if wrong.any():
+        where = np.argwhere(wrong)[0].tolist()
+        value = values[tuple(where)]
+        raise DataError(f"{name}{where} is {value:g}; it must be {rule}.")

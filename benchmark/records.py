@@ -1,0 +1,207 @@
+"""The records that the stages hand on: one Parquet table each, in the order of the data's path.
+
+A failure is a state, never a number: an answer that was not found is ``unparsed``, a confidence
+that could not be read is null with its status. Tables are joined by ``question_id`` only.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import polars as pl
+
+from benchmark.errors import DataError
+
+FinishReason = Literal["stop", "length", "error"]
+Outcome = Literal["correct", "incorrect", "unparsed", "truncated"]
+Status = Literal["ok", "unparsed", "error"]
+
+OUTCOMES: tuple[Outcome, ...] = ("correct", "incorrect", "unparsed", "truncated")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One question as a dataset's loader makes it.
+
+    Attributes:
+        question_id: dataset/split/row identity; the same for every limit, order and machine.
+        prompt: the user turn, format instruction included.
+        references: accepted answers, at least one, none empty.
+        metadata: what a report may group by, for example the family or the subject.
+    """
+
+    question_id: str
+    prompt: str
+    references: tuple[str, ...]
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+QUESTION = pl.Schema(
+    {
+        "question_id": pl.String(),
+        "prompt": pl.String(),
+        "references": pl.List(pl.String()),
+        "metadata": pl.List(pl.Struct({"key": pl.String(), "value": pl.String()})),
+    }
+)
+
+RESPONSE = pl.Schema(
+    {
+        "question_id": pl.String(),
+        "sample_index": pl.Int64(),  # 0-based; raising k adds indices
+        "text": pl.String(),  # the final answer text, without reasoning
+        "reasoning": pl.String(),  # null where the model does not reason
+        "finish_reason": pl.String(),  # FinishReason
+        "prompt_tokens": pl.Int64(),
+        "completion_tokens": pl.Int64(),  # end-of-turn token included
+        "seed": pl.Int64(),  # of this (question, sample)
+    }
+)
+
+GRADE = pl.Schema(
+    {
+        "question_id": pl.String(),
+        "sample_index": pl.Int64(),
+        "answer": pl.String(),  # extracted; null where none was found
+        "outcome": pl.String(),  # Outcome
+        "grader": pl.String(),
+    }
+)
+
+CAPABILITY = pl.Schema(
+    {
+        "question_id": pl.String(),
+        "n": pl.Int64(),  # graded responses, n >= 1
+        "c": pl.Int64(),  # correct ones; the expected accuracy p(x) is estimated by c / n
+        "truncated": pl.Int64(),
+        "unparsed": pl.Int64(),
+    }
+)
+
+CONFIDENCE = pl.Schema(
+    {
+        "question_id": pl.String(),
+        "sample_index": pl.Int64(),  # the draw, for estimators that are random; 0 for the others
+        "confidence": pl.Float64(),  # in [0, 1], or null
+        "status": pl.String(),  # Status
+        "prompt_tokens": pl.Int64(),  # spent on this confidence
+        "completion_tokens": pl.Int64(),
+    }
+)
+
+METRIC = pl.Schema(
+    {
+        "estimator": pl.String(),
+        "metric": pl.String(),
+        "value": pl.Float64(),  # NaN where undefined
+        "low": pl.Float64(),  # 95 % interval over questions
+        "high": pl.Float64(),
+        "answered": pl.Int64(),  # questions with a confidence
+        "questions": pl.Int64(),
+    }
+)
+
+PASS_AT_K = pl.Schema(
+    {
+        "estimator": pl.String(),
+        "k": pl.Int64(),
+        "predicted": pl.Float64(),  # mean of 1 - (1 - confidence)^k over the answered questions
+        "predicted_low": pl.Float64(),
+        "predicted_high": pl.Float64(),
+        "observed": pl.Float64(),  # unbiased estimate on the same questions
+        "observed_low": pl.Float64(),
+        "observed_high": pl.Float64(),
+        "mse": pl.Float64(),  # instance level, against each question's unbiased estimate
+    }
+)
+
+
+def check_table(table: pl.DataFrame, schema: pl.Schema, name: str) -> pl.DataFrame:
+    """Return ``table`` if it has the schema's columns and types, in any order.
+
+    Raises:
+        DataError: naming the first column that is missing or has another type.
+    """
+    for column, dtype in schema.items():
+        if column not in table.columns:
+            raise DataError(f"{name}: column '{column}' is missing; it has {table.columns}.")
+        if table.schema[column] != dtype:
+            raise DataError(
+                f"{name}: column '{column}' is {table.schema[column]}, expected {dtype}."
+            )
+    return table.select(list(schema))
+
+
+def question_table(questions: list[Question]) -> pl.DataFrame:
+    """Return the questions as a table of schema ``QUESTION``.
+
+    Raises:
+        DataError: for a repeated id, an empty prompt, no references or an empty reference.
+    """
+    seen: set[str] = set()
+    for question in questions:
+        name = f"question '{question.question_id}'"
+        if question.question_id in seen:
+            raise DataError(f"{name} occurs twice; ids must be unique.")
+        seen.add(question.question_id)
+        if not question.prompt.strip():
+            raise DataError(f"{name} has an empty prompt.")
+        if not question.references or not all(r.strip() for r in question.references):
+            raise DataError(
+                f"{name} needs references, none empty; it has {list(question.references)}."
+            )
+    return pl.DataFrame(
+        {
+            "question_id": [q.question_id for q in questions],
+            "prompt": [q.prompt for q in questions],
+            "references": [list(q.references) for q in questions],
+            "metadata": [
+                [{"key": k, "value": v} for k, v in q.metadata.items()] for q in questions
+            ],
+        },
+        schema=QUESTION,
+    )
+
+
+PROBE_SELECTION = pl.Schema(
+    {
+        "feature": pl.String(),  # "embedding", "layer 1" .. "layer L", "mean over layers"
+        "strength": pl.Float64(),  # L2 strength
+        "train_brier": pl.Float64(),  # against c / n of the training split
+        "validation_brier": pl.Float64(),
+        "chosen": pl.Boolean(),  # true in exactly one row: the lowest validation Brier score
+    }
+)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What an estimator returns for the questions of one cell.
+
+    Attributes:
+        confidences: a table of schema ``CONFIDENCE``; D draws of N questions give D * N rows.
+        samples_used: the responses with ``sample_index < samples_used`` made the confidence, so
+            they are left out of the target that it is evaluated against.
+        oracle: made from the target's own responses; the target's noise can't be told apart.
+        selection: of schema ``PROBE_SELECTION``, for estimators that chose on validation questions.
+    """
+
+    confidences: pl.DataFrame
+    samples_used: int = 0
+    oracle: bool = False
+    selection: pl.DataFrame | None = None
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """All tables of one grid cell (model, dataset): what the report and the tracker show."""
+
+    model: str
+    dataset: str
+    split: str
+    questions: pl.DataFrame
+    responses: pl.DataFrame
+    grades: pl.DataFrame
+    capability: pl.DataFrame
+    estimates: dict[str, Estimate]
+    metrics: pl.DataFrame
+    pass_at_k: pl.DataFrame

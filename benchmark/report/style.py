@@ -1,0 +1,154 @@
+"""The one place for display names, colours and the look of figures.
+
+Nothing else in the report spells a name or a colour. What isn't listed here still gets a readable
+name and a colour of its own that stays the same from run to run.
+"""
+
+import zlib
+from typing import Literal, NamedTuple
+
+
+class Look(NamedTuple):
+    """How an estimator or an outcome is shown; shape and colour both tell it apart."""
+
+    name: str
+    colour: str  # hex
+    marker: str = "o"  # matplotlib's
+
+
+class Metric(NamedTuple):
+    """How a metric is shown.
+
+    Attributes:
+        name: the full name.
+        short: the column header in the terminal.
+        best: which value is best; None where better or worse has no meaning.
+        decimals: digits after the point.
+        main: shown in the terminal.
+    """
+
+    name: str
+    short: str
+    best: Literal["lowest", "highest", "nearest zero"] | None
+    decimals: int = 3
+    main: bool = False
+
+
+# Okabe and Ito's palette (2008), safe for colour-blind readers; its yellow is too light on white.
+BLACK, GREY, LIGHT_GREY = "#000000", "#757575", "#D0D0D0"
+ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
+VERMILLION, PURPLE = "#D55E00", "#CC79A7"
+
+ESTIMATORS = {
+    "random": Look("Random", "#A6A6A6", "x"),
+    "oracle_cc": Look("Oracle, capability", BLACK, "*"),
+    "oracle_rc": Look("Oracle, response", GREY, "*"),
+    "verbalized": Look("Verbalized", ORANGE, "s"),
+    "p_true": Look("P(True)", SKY, "D"),
+    "consistency_5": Look("Consistency, 5", GREEN, "v"),
+    "consistency_10": Look("Consistency, 10", BLUE, "^"),
+    "probe": Look("Probe", VERMILLION, "o"),
+    "family_mean": Look("Family mean", PURPLE, "P"),
+    "train_mean": Look("Train mean", "#8C6D31", "X"),
+}
+FALLBACK_COLOURS = (ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE)
+FALLBACK_MARKERS = ("h", "p", "8", "<", ">", "d")
+
+OUTCOMES = {
+    "correct": Look("correct", BLUE),
+    "incorrect": Look("incorrect", VERMILLION),
+    "unparsed": Look("no answer found", "#B8860B"),
+    "truncated": Look("truncated", GREY),
+}
+
+METRICS = {
+    "brier": Metric("Brier score", "Brier", "lowest", main=True),
+    "unbiased_brier": Metric("Brier score, unbiased", "Brier,\nunbiased", "lowest", main=True),
+    "response_brier": Metric("Brier score, single responses", "Brier,\nresponses", "lowest"),
+    "ece": Metric("ECE", "ECE", "lowest", main=True),
+    "signed_error": Metric("Signed calibration error", "Signed\nerror", "nearest zero"),
+    "pearson": Metric("Pearson r", "Pearson", "highest"),
+    "spearman": Metric("Spearman ρ", "Spearman", "highest", main=True),
+    "auroc": Metric("AUROC, single responses", "AUROC", "highest", main=True),
+    "tokens": Metric("Mean tokens spent", "Tokens", None, decimals=1, main=True),
+}
+
+DATASETS = {
+    "basics": "Basics",
+    "triviaqa": "TriviaQA",
+    "simpleqa_verified": "SimpleQA-Verified",
+    "gsm8k": "GSM8K",
+    "math_500": "MATH-500",
+    "aime25": "AIME25",
+    "mmlu": "MMLU",
+    "gpqa_diamond": "GPQA-Diamond",
+}
+
+MODELS = {
+    "smollm2_135m": "SmolLM2-135M-Instruct",
+    "olmo3_7b": "Olmo-3-7B-Instruct",
+    "qwen3_8b": "Qwen3-8B",
+    "gpt_oss_20b": "gpt-oss-20b",
+}
+
+MISSING = "–"
+COLUMN_WIDTH, TEXT_WIDTH = 3.3, 6.8  # inches, of a two-column page
+DPI = 250
+
+RC = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so that figures look alike everywhere
+    "font.size": 7.5,
+    "axes.labelsize": 7.5,
+    "axes.titlesize": 7.5,
+    "axes.titlepad": 4.0,
+    "axes.labelpad": 2.5,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "legend.fontsize": 7.0,
+    "legend.frameon": False,
+    "legend.handletextpad": 0.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.5,
+    "figure.constrained_layout.use": True,
+    "savefig.dpi": DPI,
+    "savefig.facecolor": "white",
+}
+
+
+def estimator_look(estimator: str) -> Look:
+    """Return how an estimator is shown; an unlisted one gets a colour and marker by its name."""
+    if estimator in ESTIMATORS:
+        return ESTIMATORS[estimator]
+    digest = zlib.crc32(estimator.encode())
+    return Look(
+        _readable(estimator),
+        FALLBACK_COLOURS[digest % len(FALLBACK_COLOURS)],
+        FALLBACK_MARKERS[digest // len(FALLBACK_COLOURS) % len(FALLBACK_MARKERS)],
+    )
+
+
+def metric_look(metric: str) -> Metric:
+    """Return how a metric is shown; of an unlisted one nothing is called best."""
+    return METRICS.get(metric, Metric(_readable(metric), _readable(metric), None))
+
+
+def model_name(model: str) -> str:
+    """Return the display name of a model; an unlisted one is shown as it is."""
+    return MODELS.get(model, model)
+
+
+def dataset_name(dataset: str) -> str:
+    """Return the display name of a dataset; an unlisted one is shown as it is."""
+    return DATASETS.get(dataset, dataset)
+
+
+def _readable(name: str) -> str:
+    words = name.replace("_", " ").strip()
+    return words[:1].upper() + words[1:]

@@ -1,0 +1,245 @@
+"""A simulated grid cell: planted expected accuracies, binomial outcomes, confidences of all kinds."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+from scipy.special import comb, expit, logit
+
+from benchmark.capability import count_outcomes
+from benchmark.metrics.calibration import (
+    brier_score,
+    expected_calibration_error,
+    response_brier_score,
+    signed_calibration_error,
+    unbiased_brier_score,
+)
+from benchmark.metrics.discrimination import pearson, response_auroc, spearman
+from benchmark.metrics.statistics import bootstrap_weights
+from benchmark.records import (
+    CONFIDENCE,
+    GRADE,
+    METRIC,
+    PASS_AT_K,
+    PROBE_SELECTION,
+    RESPONSE,
+    CellResult,
+    Estimate,
+    Question,
+    question_table,
+)
+
+METRICS = {
+    "brier": brier_score,
+    "unbiased_brier": unbiased_brier_score,
+    "response_brier": response_brier_score,
+    "ece": expected_calibration_error,
+    "signed_error": signed_calibration_error,
+    "pearson": pearson,
+    "spearman": spearman,
+    "auroc": response_auroc,
+}
+FAMILIES = {
+    "one-digit sums": (2.0, 1.2),
+    "products": (1.2, 1.5),
+    "two-digit sums": (0.7, 2.5),
+    "capitals": (1.0, 0.9),
+    "larger number": (3.0, 2.0),
+    "letters": (0.6, 2.0),
+}
+LAYERS = 12
+
+
+def simulate_cell(n_questions: int = 200, k: int = 16, seed: int = 0) -> CellResult:
+    """Return a cell as the pipeline makes it; every number follows from the seed."""
+    rng = np.random.default_rng(seed)
+    names = [list(FAMILIES)[i % len(FAMILIES)] for i in range(n_questions)]
+    p = np.array([rng.beta(*FAMILIES[name]) for name in names])
+    questions = [
+        Question(f"basics/test/{i:04d}", f"What is {i} + {i}?", (str(2 * i),), {"family": name})
+        for i, name in enumerate(names)
+    ]
+    outcomes = _outcomes(p, k, rng)
+    ids = np.array([q.question_id for q in questions])
+    grades = _grades(ids, outcomes, rng)
+    estimates = _estimates(ids, p, names, outcomes == "correct", rng)
+    return CellResult(
+        model="smollm2_135m",
+        dataset="basics",
+        split="test",
+        questions=question_table(questions),
+        responses=_responses(ids, outcomes, rng),
+        grades=grades,
+        capability=count_outcomes(grades),
+        estimates=estimates,
+        metrics=_metrics(grades, estimates, rng),
+        pass_at_k=_pass_at_k(grades, estimates, k, rng),
+    )
+
+
+def confidence_table(ids, confidences, prompt_tokens=0, completion_tokens=0) -> pl.DataFrame:
+    """Return [N] or [N, D] confidences as a table; NaN becomes status ``unparsed``."""
+    values = np.asarray(confidences, dtype=float).reshape(len(ids), -1)
+    draws = values.shape[1]
+    flat = [None if np.isnan(v) else float(v) for v in values.ravel()]
+    return pl.DataFrame(
+        {
+            "question_id": np.repeat(ids, draws).tolist(),
+            "sample_index": np.tile(np.arange(draws), len(ids)).tolist(),
+            "confidence": flat,
+            "status": ["unparsed" if v is None else "ok" for v in flat],
+            "prompt_tokens": [prompt_tokens] * len(flat),
+            "completion_tokens": [completion_tokens] * len(flat),
+        },
+        schema=CONFIDENCE,
+    )
+
+
+def _outcomes(p, k, rng):
+    kinds = rng.choice(["incorrect", "unparsed", "truncated"], p=[0.8, 0.12, 0.08], size=(len(p), k))
+    return np.where(rng.random((len(p), k)) < p[:, None], "correct", kinds)
+
+
+def _grades(ids, outcomes, rng):
+    n, k = outcomes.shape
+    flat = outcomes.ravel()
+    right = np.repeat(np.arange(n) * 2, k)
+    wrong = right + rng.integers(1, 9, size=n * k)
+    answers = np.where(flat == "correct", right, wrong)
+    found = np.isin(flat, ["correct", "incorrect"])
+    return pl.DataFrame(
+        {
+            "question_id": np.repeat(ids, k).tolist(),
+            "sample_index": np.tile(np.arange(k), n).tolist(),
+            "answer": [str(a) if f else None for a, f in zip(answers, found, strict=True)],
+            "outcome": flat.tolist(),
+            "grader": ["exact"] * (n * k),
+        },
+        schema=GRADE,
+    )
+
+
+def _responses(ids, outcomes, rng):
+    n, k = outcomes.shape
+    return pl.DataFrame(
+        {
+            "question_id": np.repeat(ids, k).tolist(),
+            "sample_index": np.tile(np.arange(k), n).tolist(),
+            "text": [f"Adding the numbers, I find {i}. ({o})" for i, o in enumerate(outcomes.ravel())],
+            "reasoning": [None] * (n * k),
+            "finish_reason": np.where(outcomes.ravel() == "truncated", "length", "stop").tolist(),
+            "prompt_tokens": [40] * (n * k),
+            "completion_tokens": rng.integers(5, 25, size=n * k).tolist(),
+            "seed": list(range(n * k)),
+        },
+        schema=RESPONSE,
+    )
+
+
+def _estimates(ids, p, names, correct, rng) -> dict[str, Estimate]:
+    n, k = correct.shape
+    signal = logit(np.clip(p, 0.02, 0.98))
+    verbalized = rng.choice([0.5, 0.7, 0.8, 0.9, 0.95, 1.0], p=[0.05, 0.1, 0.2, 0.3, 0.25, 0.1], size=n)
+    verbalized[rng.random(n) < 0.03] = np.nan
+    family = {name: p[[i for i, m in enumerate(names) if m == name]].mean() for name in FAMILIES}
+    consistency = {m: np.maximum(correct[:, :m].mean(1), 1 - correct[:, :m].mean(1)) for m in (5, 10)}
+    return {
+        "random": Estimate(confidence_table(ids, rng.random((n, 20)))),
+        "oracle_cc": Estimate(confidence_table(ids, correct.mean(1)), oracle=True),
+        "oracle_rc": Estimate(confidence_table(ids, correct.astype(float)), oracle=True),
+        "verbalized": Estimate(confidence_table(ids, verbalized, 95, 6)),
+        "p_true": Estimate(
+            confidence_table(ids, expit(0.5 * signal + 1.2 + rng.normal(0, 0.8, n)), 80, 1)
+        ),
+        "consistency_5": Estimate(confidence_table(ids, consistency[5], 40, 75), samples_used=5),
+        "consistency_10": Estimate(confidence_table(ids, consistency[10], 40, 150), samples_used=10),
+        "probe": Estimate(
+            confidence_table(ids, expit(0.75 * signal + rng.normal(0, 0.6, n))),
+            selection=_selection(rng),
+        ),
+        "family_mean": Estimate(confidence_table(ids, [family[name] for name in names])),
+        "train_mean": Estimate(confidence_table(ids, np.full(n, p.mean()))),
+    }
+
+
+def _selection(rng) -> pl.DataFrame:
+    features = ["embedding", *(f"layer {i}" for i in range(1, LAYERS + 1)), "mean over layers"]
+    strengths = np.logspace(-4, 2, 10)
+    depth = np.append(np.linspace(0, 1, LAYERS + 1), 0.8)[:, None]
+    bend = 0.004 * (np.log10(strengths)[None] + 1) ** 2
+    validation = 0.10 - 0.05 * depth * (1.4 - depth) / 0.4 * 0.5 + bend + rng.normal(0, 8e-4, bend.shape)
+    train = validation - 0.02 / (1 + strengths)
+    rows = {
+        "feature": np.repeat(features, len(strengths)).tolist(),
+        "strength": np.tile(strengths, len(features)).tolist(),
+        "train_brier": train.ravel().tolist(),
+        "validation_brier": validation.ravel().tolist(),
+        "chosen": (validation.ravel() == validation.min()).tolist(),
+    }
+    return pl.DataFrame(rows, schema=PROBE_SELECTION)
+
+
+def _joined(grades, estimate):
+    """Return the draws as [N, D] confidences, and n, c of the answered questions, [N]."""
+    wide = (
+        estimate.confidences.drop_nulls("confidence")
+        .group_by("question_id")
+        .agg("confidence")
+        .join(count_outcomes(grades, estimate.samples_used), on="question_id")
+        .sort("question_id")
+    )
+    conf = np.array(wide["confidence"].to_list())
+    return conf, wide["n"].to_numpy(), wide["c"].to_numpy()
+
+
+def _metrics(grades, estimates, rng) -> pl.DataFrame:
+    rows = []
+    for name, estimate in estimates.items():
+        conf, n, c = _joined(grades, estimate)
+        questions = estimate.confidences["question_id"].n_unique()
+        weights = bootstrap_weights(len(n), 100, rng)
+        for metric, function in METRICS.items():
+            value = np.mean([function(d, n, c) for d in conf.T])
+            boot = np.mean([function(d, n, c, weights) for d in conf.T[:4]], axis=0)
+            if name == "oracle_cc" and metric == "unbiased_brier":
+                value, boot = np.nan, boot * np.nan
+            low, high = np.quantile(boot, [0.025, 0.975])
+            rows.append((name, metric, float(value), low, high, len(n), questions))
+        tokens = estimate.confidences["prompt_tokens"] + estimate.confidences["completion_tokens"]
+        spent = float(tokens.mean())
+        rows.append((name, "tokens", spent, spent * 0.98, spent * 1.02, len(n), questions))
+    return pl.DataFrame(rows, schema=METRIC, orient="row")
+
+
+def _pass_at_k(grades, estimates, k_max, rng) -> pl.DataFrame:
+    rows = []
+    for name, estimate in estimates.items():
+        conf, n, c = _joined(grades, estimate)
+        weights = bootstrap_weights(len(n), 100, rng)
+        for k in (1, 4, 16, 64, 256):
+            if k > n.min():
+                continue
+            predicted = (1 - (1 - conf) ** k).mean(1)
+            observed = 1 - comb(n - c, k) / comb(n, k)
+            row = [name, k]
+            for values in (predicted, observed):
+                boot = weights @ values / len(n)
+                row += [values.mean(), *np.quantile(boot, [0.025, 0.975])]
+            rows.append((*row, ((predicted - observed) ** 2).mean()))
+    return pl.DataFrame(rows, schema=PASS_AT_K, orient="row")
+
+
+def with_texts(cell: CellResult, text: str) -> CellResult:
+    """Return the cell with ``text`` in every place that a dataset or a model fills."""
+    metadata = [[{"key": "family", "value": text}]] * len(cell.questions)
+    lit = pl.lit(text)
+    return replace(
+        cell,
+        questions=cell.questions.with_columns(
+            prompt=lit,
+            references=pl.Series([[text]] * len(cell.questions)),
+            metadata=pl.Series(metadata, dtype=cell.questions.schema["metadata"]),
+        ),
+        responses=cell.responses.with_columns(text=lit, reasoning=lit),
+        grades=cell.grades.with_columns(answer=lit, grader=lit),
+    )
