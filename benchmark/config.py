@@ -1,13 +1,48 @@
 """The schema of the configuration: a mistyped key or a value of the wrong type fails here first.
 
-``conf/config.yaml`` composes the groups in data-flow order; ``checked`` turns what Hydra composed
+``conf/config.yaml`` composes the groups in data-flow order. ``checked`` turns what Hydra composed
 into these dataclasses and holds the rules that no type says.
 """
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from omegaconf import MISSING
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from benchmark.errors import ConfigError
+
+
+@dataclass
+class DatasetConfig:
+    """Where questions come from, how they are worded and graded; see ``questions``.
+
+    Attributes:
+        name: names the dataset's folder in the store.
+        loader: which loader of ``questions`` reads it.
+        licence: of the rows.
+        splits: split of each role: evaluation, train, validation.
+        limit: number of evaluation questions; None for all.
+        train_limit: number of questions that probes are trained on.
+        validation_limit: number of questions that probes are chosen on.
+        seed: of the order whose first ``limit`` questions are taken.
+        instruction: the answer format that every prompt asks for.
+        prompts: wording of the questions, per family.
+        grader: which grader of ``grading`` reads the answers.
+    """
+
+    name: str = MISSING
+    loader: str = MISSING
+    licence: str = MISSING
+    splits: dict[str, str] = MISSING
+    limit: int | None = None
+    train_limit: int | None = None
+    validation_limit: int | None = None
+    seed: int = 0
+    instruction: str = ""
+    prompts: dict[str, str] = field(default_factory=dict)
+    grader: str = MISSING
 
 
 @dataclass
@@ -20,20 +55,30 @@ class GGUFConfig:
 
 @dataclass
 class DecodingConfig:
-    """See ``engines.Decoding``."""
+    """How responses are drawn; see ``engines.Decoding``."""
 
     temperature: float = MISSING
-    top_p: float = 1.0
+    top_p: float = MISSING
     max_new_tokens: int = MISSING
 
 
 @dataclass
 class ModelConfig:
-    """Which weights, how prompts are rendered and how responses are drawn."""
+    """Which weights, how prompts are rendered and how responses are drawn.
+
+    Attributes:
+        name: names the model's folder in the store.
+        hub_id: on the Hugging Face Hub, or a local folder.
+        revision: pinned commit of the hub id.
+        gguf: taken instead of the hub where the package is installed.
+        system_prompt: None leaves it to the chat template.
+        chat_template_kwargs: handed to the chat template.
+        decoding: of the sampled responses.
+    """
 
     name: str = MISSING
     hub_id: str = MISSING
-    revision: str = MISSING
+    revision: str | None = None
     gguf: GGUFConfig | None = None
     system_prompt: str | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
@@ -41,11 +86,141 @@ class ModelConfig:
 
 
 @dataclass
-class TransformersEngineConfig:
-    """Runs the model in this process."""
+class EngineConfig:
+    """How the model runs in this process.
+
+    Attributes:
+        device: auto takes an accelerator where there is one.
+        dtype: auto, float32, bfloat16 or float16; auto is bfloat16 where the device computes it.
+        max_rows: rows that a decoding batch aims at.
+        token_budget: prompt tokens of one prefill pass.
+    """
 
     kind: str = "transformers"
     device: str = "auto"
     dtype: str = "auto"
     max_rows: int = 128
     token_budget: int = 2048
+
+
+@dataclass
+class SamplingConfig:
+    """How many responses are drawn.
+
+    Attributes:
+        k: responses per evaluation question.
+        k_train: responses per training and validation question.
+        seed: every (question, sample) derives its own from it.
+    """
+
+    k: int = MISSING
+    k_train: int = MISSING
+    seed: int = 0
+
+
+@dataclass
+class PassAtKConfig:
+    """The k of pass@k; those above the number of responses are left out."""
+
+    k_values: list[int] = MISSING
+
+
+@dataclass
+class StatisticsConfig:
+    """The bootstrap over questions."""
+
+    resamples: int = 1000
+    seed: int = 0
+
+
+@dataclass
+class TrackerConfig:
+    """Where results are logged beside the run's folder; see ``tracking``."""
+
+    kind: str = "none"
+    project: str = "capcal"
+    entity: str | None = None
+    mode: str = "offline"
+
+
+@dataclass
+class PathsConfig:
+    """Where results and converted models are kept."""
+
+    outputs: str = MISSING
+    cache: str = MISSING
+
+
+@dataclass
+class Config:
+    """One run: a model on a dataset, with the estimators and applications to evaluate."""
+
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    estimator: dict[str, Any] = field(default_factory=dict)
+    application: dict[str, Any] = field(default_factory=dict)
+    statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra as ``schema``, the first entry of ``conf/config.yaml``."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def checked(composed: DictConfig) -> Config:
+    """Return the composed configuration as dataclasses.
+
+    Raises:
+        ConfigError: a value is missing or breaks one of the rules below.
+    """
+    try:
+        config = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error)) from error
+    assert isinstance(config, Config)
+    decoding = config.model.decoding
+    _require(config.sampling.k >= 1, "sampling.k", config.sampling.k, "at least 1")
+    _require(config.sampling.k_train >= 1, "sampling.k_train", config.sampling.k_train, "at least 1")
+    _require(decoding.temperature >= 0, "model.decoding.temperature", decoding.temperature, ">= 0")
+    _require(0 < decoding.top_p <= 1, "model.decoding.top_p", decoding.top_p, "in (0, 1]")
+    _require(
+        decoding.max_new_tokens >= 1,
+        "model.decoding.max_new_tokens", decoding.max_new_tokens, "at least 1",
+    )  # fmt: skip
+    for name in ("limit", "train_limit", "validation_limit"):
+        value = getattr(config.dataset, name)
+        _require(value is None or value >= 1, f"dataset.{name}", value, "at least 1, or null")
+    for name in ("max_rows", "token_budget"):
+        value = getattr(config.engine, name)
+        _require(value >= 1, f"engine.{name}", value, "at least 1")
+    _require(config.engine.kind == "transformers", "engine.kind", config.engine.kind, "transformers")
+    dtypes = ("auto", "float32", "bfloat16", "float16")
+    _require(config.engine.dtype in dtypes, "engine.dtype", config.engine.dtype, f"one of {dtypes}")
+    _require(
+        config.statistics.resamples >= 1,
+        "statistics.resamples", config.statistics.resamples, "at least 1",
+    )  # fmt: skip
+    _require(bool(config.estimator), "estimator", [], "a list of at least one estimator")
+    return config
+
+
+def typed(node: object, schema: type, where: str) -> Any:
+    """Return a group's entry as its dataclass, for groups whose entries differ in kind.
+
+    Raises:
+        ConfigError: a key is unknown, missing, or of the wrong type.
+    """
+    try:
+        merged = OmegaConf.merge(OmegaConf.structured(schema), node)  # type: ignore[arg-type]
+        return OmegaConf.to_object(merged)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
+
+
+def _require(holds: bool, key: str, value: object, rule: str) -> None:
+    if not holds:
+        raise ConfigError(f"{key}={value} is not allowed: it must be {rule}.")

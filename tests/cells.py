@@ -1,26 +1,17 @@
-"""A simulated grid cell: planted expected accuracies, binomial outcomes, confidences of all kinds."""
+"""A simulated grid cell: planted expected accuracies, outcomes, confidences of all kinds."""
 
 from dataclasses import replace
 
 import numpy as np
 import polars as pl
-from scipy.special import comb, expit, logit
+from scipy.special import expit, logit
 
+from benchmark.applications.pass_at_k import pass_at_k_table
 from benchmark.capability import count_outcomes
-from benchmark.metrics.calibration import (
-    brier_score,
-    expected_calibration_error,
-    response_brier_score,
-    signed_calibration_error,
-    unbiased_brier_score,
-)
-from benchmark.metrics.discrimination import pearson, response_auroc, spearman
-from benchmark.metrics.statistics import bootstrap_weights
+from benchmark.metrics.evaluate import evaluate
 from benchmark.records import (
     CONFIDENCE,
     GRADE,
-    METRIC,
-    PASS_AT_K,
     PROBE_SELECTION,
     RESPONSE,
     CellResult,
@@ -29,16 +20,6 @@ from benchmark.records import (
     question_table,
 )
 
-METRICS = {
-    "brier": brier_score,
-    "unbiased_brier": unbiased_brier_score,
-    "response_brier": response_brier_score,
-    "ece": expected_calibration_error,
-    "signed_error": signed_calibration_error,
-    "pearson": pearson,
-    "spearman": spearman,
-    "auroc": response_auroc,
-}
 FAMILIES = {
     "one-digit sums": (2.0, 1.2),
     "products": (1.2, 1.5),
@@ -63,6 +44,7 @@ def simulate_cell(n_questions: int = 200, k: int = 16, seed: int = 0) -> CellRes
     ids = np.array([q.question_id for q in questions])
     grades = _grades(ids, outcomes, rng)
     estimates = _estimates(ids, p, names, outcomes == "correct", rng)
+    k_values = [value for value in (1, 2, 4, 8, 16, 32, 64) if value <= k - 10]
     return CellResult(
         model="smollm2_135m",
         dataset="basics",
@@ -72,8 +54,8 @@ def simulate_cell(n_questions: int = 200, k: int = 16, seed: int = 0) -> CellRes
         grades=grades,
         capability=count_outcomes(grades),
         estimates=estimates,
-        metrics=_metrics(grades, estimates, rng),
-        pass_at_k=_pass_at_k(grades, estimates, k, rng),
+        metrics=evaluate(estimates, grades, rng, resamples=200),
+        pass_at_k=pass_at_k_table(estimates, grades, k_values, rng, resamples=200),
     )
 
 
@@ -96,8 +78,9 @@ def confidence_table(ids, confidences, prompt_tokens=0, completion_tokens=0) -> 
 
 
 def _outcomes(p, k, rng):
-    kinds = rng.choice(["incorrect", "unparsed", "truncated"], p=[0.8, 0.12, 0.08], size=(len(p), k))
-    return np.where(rng.random((len(p), k)) < p[:, None], "correct", kinds)
+    shape = (len(p), k)
+    failures = rng.choice(["incorrect", "unparsed", "truncated"], p=[0.8, 0.12, 0.08], size=shape)
+    return np.where(rng.random(shape) < p[:, None], "correct", failures)
 
 
 def _grades(ids, outcomes, rng):
@@ -125,7 +108,7 @@ def _responses(ids, outcomes, rng):
         {
             "question_id": np.repeat(ids, k).tolist(),
             "sample_index": np.tile(np.arange(k), n).tolist(),
-            "text": [f"Adding the numbers, I find {i}. ({o})" for i, o in enumerate(outcomes.ravel())],
+            "text": [f"Adding them I find {i}. ({o})" for i, o in enumerate(outcomes.ravel())],
             "reasoning": [None] * (n * k),
             "finish_reason": np.where(outcomes.ravel() == "truncated", "length", "stop").tolist(),
             "prompt_tokens": [40] * (n * k),
@@ -137,12 +120,13 @@ def _responses(ids, outcomes, rng):
 
 
 def _estimates(ids, p, names, correct, rng) -> dict[str, Estimate]:
-    n, k = correct.shape
+    n = len(ids)
     signal = logit(np.clip(p, 0.02, 0.98))
-    verbalized = rng.choice([0.5, 0.7, 0.8, 0.9, 0.95, 1.0], p=[0.05, 0.1, 0.2, 0.3, 0.25, 0.1], size=n)
+    verbalized = rng.choice([0.5, 0.7, 0.8, 0.9, 1.0], p=[0.1, 0.1, 0.2, 0.4, 0.2], size=n)
     verbalized[rng.random(n) < 0.03] = np.nan
     family = {name: p[[i for i, m in enumerate(names) if m == name]].mean() for name in FAMILIES}
-    consistency = {m: np.maximum(correct[:, :m].mean(1), 1 - correct[:, :m].mean(1)) for m in (5, 10)}
+    share = {m: correct[:, :m].mean(1) for m in (5, 10)}
+    consistency = {m: np.maximum(right, (1 - right) / 2) for m, right in share.items()}
     return {
         "random": Estimate(confidence_table(ids, rng.random((n, 20)))),
         "oracle_cc": Estimate(confidence_table(ids, correct.mean(1)), oracle=True),
@@ -152,7 +136,9 @@ def _estimates(ids, p, names, correct, rng) -> dict[str, Estimate]:
             confidence_table(ids, expit(0.5 * signal + 1.2 + rng.normal(0, 0.8, n)), 80, 1)
         ),
         "consistency_5": Estimate(confidence_table(ids, consistency[5], 40, 75), samples_used=5),
-        "consistency_10": Estimate(confidence_table(ids, consistency[10], 40, 150), samples_used=10),
+        "consistency_10": Estimate(
+            confidence_table(ids, consistency[10], 40, 150), samples_used=10
+        ),
         "probe": Estimate(
             confidence_table(ids, expit(0.75 * signal + rng.normal(0, 0.6, n))),
             selection=_selection(rng),
@@ -167,7 +153,7 @@ def _selection(rng) -> pl.DataFrame:
     strengths = np.logspace(-4, 2, 10)
     depth = np.append(np.linspace(0, 1, LAYERS + 1), 0.8)[:, None]
     bend = 0.004 * (np.log10(strengths)[None] + 1) ** 2
-    validation = 0.10 - 0.05 * depth * (1.4 - depth) / 0.4 * 0.5 + bend + rng.normal(0, 8e-4, bend.shape)
+    validation = 0.10 - 0.06 * depth * (1.4 - depth) + bend + rng.normal(0, 8e-4, bend.shape)
     train = validation - 0.02 / (1 + strengths)
     rows = {
         "feature": np.repeat(features, len(strengths)).tolist(),
@@ -177,56 +163,6 @@ def _selection(rng) -> pl.DataFrame:
         "chosen": (validation.ravel() == validation.min()).tolist(),
     }
     return pl.DataFrame(rows, schema=PROBE_SELECTION)
-
-
-def _joined(grades, estimate):
-    """Return the draws as [N, D] confidences, and n, c of the answered questions, [N]."""
-    wide = (
-        estimate.confidences.drop_nulls("confidence")
-        .group_by("question_id")
-        .agg("confidence")
-        .join(count_outcomes(grades, estimate.samples_used), on="question_id")
-        .sort("question_id")
-    )
-    conf = np.array(wide["confidence"].to_list())
-    return conf, wide["n"].to_numpy(), wide["c"].to_numpy()
-
-
-def _metrics(grades, estimates, rng) -> pl.DataFrame:
-    rows = []
-    for name, estimate in estimates.items():
-        conf, n, c = _joined(grades, estimate)
-        questions = estimate.confidences["question_id"].n_unique()
-        weights = bootstrap_weights(len(n), 100, rng)
-        for metric, function in METRICS.items():
-            value = np.mean([function(d, n, c) for d in conf.T])
-            boot = np.mean([function(d, n, c, weights) for d in conf.T[:4]], axis=0)
-            if name == "oracle_cc" and metric == "unbiased_brier":
-                value, boot = np.nan, boot * np.nan
-            low, high = np.quantile(boot, [0.025, 0.975])
-            rows.append((name, metric, float(value), low, high, len(n), questions))
-        tokens = estimate.confidences["prompt_tokens"] + estimate.confidences["completion_tokens"]
-        spent = float(tokens.mean())
-        rows.append((name, "tokens", spent, spent * 0.98, spent * 1.02, len(n), questions))
-    return pl.DataFrame(rows, schema=METRIC, orient="row")
-
-
-def _pass_at_k(grades, estimates, k_max, rng) -> pl.DataFrame:
-    rows = []
-    for name, estimate in estimates.items():
-        conf, n, c = _joined(grades, estimate)
-        weights = bootstrap_weights(len(n), 100, rng)
-        for k in (1, 4, 16, 64, 256):
-            if k > n.min():
-                continue
-            predicted = (1 - (1 - conf) ** k).mean(1)
-            observed = 1 - comb(n - c, k) / comb(n, k)
-            row = [name, k]
-            for values in (predicted, observed):
-                boot = weights @ values / len(n)
-                row += [values.mean(), *np.quantile(boot, [0.025, 0.975])]
-            rows.append((*row, ((predicted - observed) ** 2).mean()))
-    return pl.DataFrame(rows, schema=PASS_AT_K, orient="row")
 
 
 def with_texts(cell: CellResult, text: str) -> CellResult:

@@ -79,13 +79,6 @@ def pair_estimates(
 def _confidences_of(name: str, estimate: Estimate, target: pl.DataFrame) -> pl.DataFrame:
     """Return the estimate's rows for the target's questions, with their ``column`` in it."""
     table = check_table(estimate.confidences, CONFIDENCE, f"confidences of '{name}'")
-    repeated = table.select("question_id", "sample_index").is_duplicated()
-    if repeated.any():
-        row = table.filter(repeated).row(0, named=True)
-        raise DataError(
-            f"confidences of '{name}': question '{row['question_id']}' has draw "
-            f"{row['sample_index']} twice; number the draws by sample_index."
-        )
     rows = table.join(target.select("question_id", "column"), on="question_id")
     if rows.is_empty() and not table.is_empty():
         raise DataError(
@@ -97,12 +90,19 @@ def _confidences_of(name: str, estimate: Estimate, target: pl.DataFrame) -> pl.D
 
 def _draw_matrix(name: str, rows: pl.DataFrame, questions: int) -> FloatArray:
     """Return the confidences with status ok as [D, N]; an estimate without rows is one draw."""
-    draws = rows["sample_index"].unique().sort()
+    draws, draw = np.unique(rows["sample_index"].to_numpy(), return_inverse=True)
+    cells = draw * questions + rows["column"].to_numpy()
+    times = np.bincount(cells, minlength=1)
+    if times.max() > 1:
+        row = rows.row(int(np.flatnonzero(times[cells] > 1)[0]), named=True)
+        raise DataError(
+            f"confidences of '{name}': question '{row['question_id']}' has draw "
+            f"{row['sample_index']} twice; number the draws by sample_index."
+        )
+    ok = (rows["status"] == "ok").to_numpy()
+    values = check_confidences(rows["confidence"].to_numpy()[ok], f"confidences of '{name}'")
     matrix = np.full((max(1, len(draws)), questions), np.nan)
-    answered = rows.filter(pl.col("status") == "ok")
-    values = check_confidences(answered["confidence"].to_numpy(), f"confidences of '{name}'")
-    draw = np.searchsorted(draws.to_numpy(), answered["sample_index"].to_numpy())
-    matrix[draw, answered["column"].to_numpy()] = values
+    matrix.flat[cells[ok]] = values
     return matrix
 
 

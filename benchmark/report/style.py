@@ -63,8 +63,8 @@ OUTCOMES = {
 
 METRICS = {
     "brier": Metric("Brier score", "Brier", "lowest", main=True),
-    "unbiased_brier": Metric("Brier score, unbiased", "Brier,\nunbiased", "lowest", main=True),
-    "response_brier": Metric("Brier score, single responses", "Brier,\nresponses", "lowest"),
+    "brier_unbiased": Metric("Brier score, unbiased", "Brier,\nunbiased", "lowest", main=True),
+    "brier_response": Metric("Brier score, single responses", "Brier,\nresponses", "lowest"),
     "ece": Metric("ECE", "ECE", "lowest", main=True),
     "signed_error": Metric("Signed calibration error", "Signed\nerror", "nearest zero"),
     "pearson": Metric("Pearson r", "Pearson", "highest"),

@@ -97,7 +97,7 @@ def terminal_table(result: CellResult) -> Table:
     )
     table.add_column("Estimator", no_wrap=True)
     for name in names:
-        table.add_column(metric_look(name).short, justify="right", vertical="bottom", no_wrap=True)
+        table.add_column(metric_look(name).short, justify="right", no_wrap=True)
     table.add_column("Answered", justify="right", no_wrap=True)
     for row in metric_rows(result):
         values = [_terminal_value(row.values.get(name)) for name in names]
@@ -112,8 +112,13 @@ def terminal_table(result: CellResult) -> Table:
 def print_metrics(result: CellResult, console: Console) -> None:
     """Print the terminal table in full; a narrower console, or a log file, never crops it."""
     table = terminal_table(result)
-    width = console.measure(table, options=console.options.update(width=1000)).maximum
-    console.print(table, width=max(width, console.width), crop=False, no_wrap=True)
+    needed = console.measure(table, options=console.options.update(width=1000)).maximum
+    width = console.width
+    console.width = max(width, needed)
+    try:
+        console.print(table)
+    finally:
+        console.width = width
 
 
 def write_metrics(result: CellResult, path: Path) -> None:
@@ -138,7 +143,7 @@ def _with_cell(result: CellResult, table: pl.DataFrame) -> pl.DataFrame:
 def _best_value(metrics: pl.DataFrame, result: CellResult, metric: str) -> float:
     """Return the best value of a metric, NaN where nothing can be called best."""
     comparable = [name for name, estimate in result.estimates.items() if not estimate.oracle]
-    values = metrics.filter(
+    values: list[float] = metrics.filter(
         pl.col("metric") == metric,
         pl.col("estimator").is_in(comparable),
         pl.col("answered") >= BEST_COVERAGE * pl.col("questions"),
@@ -177,6 +182,6 @@ def number(value: float, decimals: int) -> str:
 
 def _terminal_value(value: Value | None) -> Text:
     if value is None:
-        return Text(MISSING)
-    text = Text(f"*{value.value}" if value.best else value.value, style="bold" if value.best else "")
-    return text.append(f"\n{value.interval}", style="dim not bold") if value.interval else text
+        return Text(f"{MISSING}\n")
+    text = Text(f"*{value.value}", style="bold") if value.best else Text(value.value)
+    return text.append(f"\n{value.interval}", style="dim not bold")

@@ -1,0 +1,90 @@
+"""The command: ``python -m benchmark`` or ``capcal`` runs one cell; ``-m`` runs several.
+
+Whatever a user can mend ends in one message and exit status 1, without a traceback.
+"""
+
+import difflib
+import os
+import re
+import sys
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from benchmark.config import Config, checked, register_schema
+from benchmark.errors import BenchmarkError
+
+CONF = next(
+    folder
+    for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf")
+    if folder.is_dir()
+)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def _run(composed: DictConfig) -> None:
+    config = checked(composed)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    from benchmark.pipeline import run_cell  # after the configuration is known to be right
+
+    run_cell(config, folder, Console(soft_wrap=True))
+
+
+def main() -> None:
+    """Run the command line; exit status 1 after a fault that its user can mend."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let faults reach us instead of a traceback
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    register_schema()
+    try:
+        _run()
+    except BenchmarkError as error:
+        _fail(str(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        _fail(_explained(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"Error: {message}", markup=False)
+    sys.exit(1)
+
+
+def _explained(error: Exception) -> str:
+    """Return the fault with its cause, and the names near to a mistyped one."""
+    texts = [str(error)]
+    cause = error.__cause__
+    while cause is not None:
+        texts.append(str(cause))
+        cause = cause.__cause__
+    lines = list(dict.fromkeys(line for text in texts for line in text.splitlines() if line))
+    message = "\n".join(line for line in lines if not line.lstrip().startswith("object_type"))
+    match = re.search(r"Key '([^']+)'|override '([^']+)'|find '([^']+)'", message)
+    if match is None:
+        return message
+    wrong = next(group for group in match.groups() if group).rsplit("/", maxsplit=1)[-1]
+    near = difflib.get_close_matches(wrong.rsplit(".", maxsplit=1)[-1], _known_names(), n=3)
+    return message + (f"\nNear names: {', '.join(near)}." if near else "")
+
+
+def _known_names() -> list[str]:
+    """Return every key of the schema, every group and every choice."""
+    names = {path.stem for path in CONF.rglob("*.yaml")} | {path.parent.name for path in CONF.rglob("*.yaml")}
+
+    def keys(node: object) -> None:
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():  # noqa: SLF001
+            for key in node:
+                names.add(str(key))
+                keys(node._get_node(key))  # noqa: SLF001
+
+    keys(OmegaConf.structured(Config))
+    return sorted(names - {"conf", "config"})
+
+
+if __name__ == "__main__":
+    main()

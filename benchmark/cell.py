@@ -1,0 +1,163 @@
+"""One model on one dataset: stages 1 to 4 for any of the dataset's splits, each made when asked for.
+
+Estimators take what they need from a ``Cell``; nothing is sampled twice, and nothing that no
+estimator asks for is sampled at all.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import polars as pl
+import torch
+from rich.console import Console
+
+from benchmark.capability import count_outcomes
+from benchmark.config import Config
+from benchmark.engines import Decoding, Engine
+from benchmark.grading import grade
+from benchmark.probes.features import FeatureSet
+from benchmark.progress import meter
+from benchmark.questions import load_questions
+from benchmark.sampling import sample_responses
+from benchmark.store import Artifact, Store, append_features, prompt_hash, read_features
+
+Role = Literal["evaluation", "train", "validation"]
+_FEATURE_PART = 64  # questions
+
+
+class Split(NamedTuple):
+    """The records of one split, all sorted by question id."""
+
+    questions: pl.DataFrame
+    responses: pl.DataFrame
+    grades: pl.DataFrame
+    capability: pl.DataFrame
+
+
+class Cell:
+    """Makes and keeps what stages 1 to 4 give for each split.
+
+    Args:
+        config: the run's.
+        engine: runs the model.
+        store: where artifacts lie.
+        console: shows progress.
+    """
+
+    def __init__(self, config: Config, engine: Engine, store: Store, console: Console) -> None:
+        self.config = config
+        self.engine = engine
+        self.console = console
+        self._store = store
+        self._questions: dict[Role, pl.DataFrame] = {}
+        self._splits: dict[Role, Split] = {}
+
+    def decoding(self, max_new_tokens: int | None = None) -> Decoding:
+        """Return the model's decoding settings, or the same with another cap."""
+        decoding = self.config.model.decoding
+        cap = decoding.max_new_tokens if max_new_tokens is None else max_new_tokens
+        return Decoding(decoding.temperature, decoding.top_p, cap)
+
+    def artifact(self, role: Role, stage: str, inputs: Mapping[str, Any]) -> Artifact:
+        """Return where a stage of a split is kept; its inputs include the model's identity."""
+        names = self.config.model.name, self.config.dataset.name, self.config.dataset.splits[role]
+        return self._store.artifact(*names, stage, {"model": self.engine.identity, **inputs})
+
+    def questions(self, role: Role) -> pl.DataFrame:
+        """Return the questions of a split, sorted by id (stage 1)."""
+        if role not in self._questions:
+            dataset = self.config.dataset
+            limits = {
+                "evaluation": dataset.limit,
+                "train": dataset.train_limit,
+                "validation": dataset.validation_limit,
+            }
+            table = load_questions(dataset, dataset.splits[role], limits[role])
+            self._questions[role] = table.sort("question_id")
+        return self._questions[role]
+
+    def prompts(self, role: Role) -> dict[str, str]:
+        """Return the user turn of each question, by id."""
+        return dict(self.questions(role).select("question_id", "prompt").iter_rows())
+
+    def sample(
+        self, role: Role, stage: str, prompts: Mapping[str, str], k: int, decoding: Decoding
+    ) -> tuple[pl.DataFrame, Artifact]:
+        """Return k responses to each prompt (stage 2) and the artifact that keeps them."""
+        seed = self.config.sampling.seed
+        inputs = {
+            "decoding": {
+                "temperature": decoding.temperature,
+                "top_p": decoding.top_p,
+                "max_new_tokens": decoding.max_new_tokens,
+            },
+            "seed": seed,
+        }
+        artifact = self.artifact(role, stage, inputs)
+        responses = sample_responses(
+            prompts, k, engine=self.engine, decoding=decoding, seed=seed, artifact=artifact,
+            console=self.console, what=f"{stage.capitalize()} ({self.config.dataset.splits[role]})",
+        )  # fmt: skip
+        return responses, artifact
+
+    def split(self, role: Role) -> Split:
+        """Return questions, responses, grades and capability of a split (stages 1 to 4)."""
+        if role not in self._splits:
+            sampling = self.config.sampling
+            k = sampling.k if role == "evaluation" else sampling.k_train
+            questions = self.questions(role)
+            responses, source = self.sample(
+                role, "responses", self.prompts(role), k, self.decoding()
+            )
+            grades = grade(responses, questions, self.config.dataset.grader)
+            grades = grades.sort("question_id", "sample_index")
+            capability = count_outcomes(grades)
+            parents = {"responses": source.fingerprint}
+            inputs = {"responses": source.fingerprint, "grader": self.config.dataset.grader}
+            self.artifact(role, "grades", inputs).replace_table(grades, parents)
+            self.artifact(role, "capability", inputs).replace_table(capability, parents)
+            self._splits[role] = Split(questions, responses, grades, capability)
+        return self._splits[role]
+
+    def features(self, role: Role) -> FeatureSet:
+        """Return the hidden states of a split's prompts with its counts, for probes.
+
+        Layers are the embedding and every layer's output at the last prompt token.
+        """
+        prompts = self.prompts(role)
+        keys = {key: (key, prompt_hash(prompt)) for key, prompt in prompts.items()}
+        artifact = self.artifact(role, "features", {"position": "last prompt token"})
+        with artifact.lock():
+            stored = read_features(artifact)
+            missing = {key: prompts[key] for key in keys if keys[key] not in stored}
+            if missing:
+                self._read_hidden_states(missing, artifact, role)
+                artifact.write_manifest({"questions": len(stored) + len(missing)}, {})
+                stored = read_features(artifact)
+        capability = self.split(role).capability
+        return FeatureSet(
+            question_ids=list(keys),
+            features=torch.stack([stored[key] for key in keys.values()]),
+            n=torch.tensor(capability["n"].to_list()),
+            c=torch.tensor(capability["c"].to_list()),
+        )
+
+    def _read_hidden_states(
+        self, prompts: Mapping[str, str], artifact: Artifact, role: Role
+    ) -> None:
+        waiting: dict[str, torch.Tensor] = {}
+
+        def flush() -> None:
+            if waiting:
+                hashes = [prompt_hash(prompts[key]) for key in waiting]
+                append_features(artifact, list(waiting), hashes, torch.stack([*waiting.values()]))
+                waiting.clear()
+
+        what = f"Hidden states ({self.config.dataset.splits[role]})"
+        with meter(self.console, what, len(prompts)) as progress:
+            for key, states in self.engine.hidden_states(prompts):
+                waiting[key] = states
+                progress.advance()
+                if len(waiting) == _FEATURE_PART:
+                    flush()
+            flush()

@@ -1,0 +1,80 @@
+"""The model is asked for the probability that it answers the question correctly."""
+
+import re
+from dataclasses import dataclass
+
+import polars as pl
+from omegaconf import MISSING
+
+from benchmark.cell import Cell
+from benchmark.errors import ConfigError
+from benchmark.records import CONFIDENCE, Estimate
+
+_BOX = re.compile(r"\\boxed\s*\{([^{}]{0,40})\}")
+_NUMBER = re.compile(
+    r"(?:[pP]\w{0,12}\s*[=:]\s*)?(?P<value>\d{1,6}(?:\.\d{0,12})?|\.\d{1,12})\s*(?P<percent>\\?%)?\.?"
+)
+
+
+@dataclass
+class Verbalized:
+    """One sampled reply to a prompt that asks for a probability inside a box.
+
+    Attributes:
+        prompt: wording, with ``{question}`` where the user turn goes.
+        max_new_tokens: cap of the reply.
+    """
+
+    kind: str = "verbalized"
+    prompt: str = MISSING
+    max_new_tokens: int = MISSING
+
+    def estimate(self, cell: Cell) -> Estimate:
+        """Return the stated probability of each question, or null with status ``unparsed``.
+
+        Raises:
+            ConfigError: the prompt has no place for the question, or max_new_tokens < 1.
+        """
+        if self.max_new_tokens < 1:
+            raise ConfigError(f"verbalized: max_new_tokens={self.max_new_tokens} must be at least 1.")
+        prompts = fill_prompts(self.prompt, cell.prompts("evaluation"), "verbalized")
+        decoding = cell.decoding(self.max_new_tokens)
+        replies, _ = cell.sample("evaluation", "verbalized", prompts, 1, decoding)
+        stated = pl.Series("confidence", [parse_confidence(t) for t in replies["text"]], pl.Float64)
+        status = pl.when(pl.col("confidence").is_null()).then(pl.lit("unparsed"))
+        table = replies.with_columns(stated).with_columns(status=status.otherwise(pl.lit("ok")))
+        return Estimate(table.select(list(CONFIDENCE)))
+
+
+def fill_prompts(template: str, prompts: dict[str, str], name: str) -> dict[str, str]:
+    """Return the template around each question.
+
+    Raises:
+        ConfigError: the template has no ``{question}``.
+    """
+    if "{question}" not in template:
+        raise ConfigError(f"{name}: the prompt has no '{{question}}' in it: {template[:80]!r}.")
+    return {key: template.replace("{question}", prompt) for key, prompt in prompts.items()}
+
+
+def parse_confidence(text: str) -> float | None:
+    r"""Return the probability that a reply states, or None.
+
+    Read is the last ``\boxed{...}``, or the whole reply where it is nothing but a number. Allowed
+    are 0.85, .85, 85%, 85\%, P = 0.85; values outside [0, 1] are not read.
+
+    Examples:
+        >>> parse_confidence(r"I am fairly sure. \boxed{ 85\% }")
+        0.85
+        >>> parse_confidence("0.7")
+        0.7
+        >>> parse_confidence(r"\boxed{7}") is None
+        True
+    """
+    boxes = _BOX.findall(text[-20_000:])
+    content = boxes[-1] if boxes else text if len(text) < 40 else ""
+    match = _NUMBER.fullmatch(content.strip().strip("$").strip())
+    if match is None:
+        return None
+    value = float(match["value"]) / (100 if match["percent"] else 1)
+    return value if 0 <= value <= 1 else None

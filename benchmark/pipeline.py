@@ -1,0 +1,109 @@
+"""One cell from configuration to report: the stages in order, each reading records and writing some.
+
+Questions, responses, grades and capability come from ``cell``; estimators, metrics, pass@k and the
+report follow here.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from benchmark import tracking
+from benchmark.applications.pass_at_k import pass_at_k_table
+from benchmark.cell import Cell
+from benchmark.config import Config, PassAtKConfig, typed
+from benchmark.engines import Engine
+from benchmark.engines.weights import find_weights
+from benchmark.errors import ConfigError
+from benchmark.estimators import build_estimators
+from benchmark.metrics.evaluate import evaluate
+from benchmark.records import PASS_AT_K, CellResult
+from benchmark.report.html import write_report
+from benchmark.report.tables import metric_table
+from benchmark.store import Store, git_commit
+
+
+def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
+    """Run one cell and write its report into ``folder``.
+
+    Args:
+        config: what to run.
+        folder: the run's own; the store lies below ``config.paths.outputs``.
+        console: shows progress, the table and where the report is.
+
+    Raises:
+        BenchmarkError: for whatever the user can mend.
+    """
+    estimators = build_estimators(config.estimator, config.sampling.k)
+    k_values = _k_values(config)
+    store = Store(Path(config.paths.outputs).expanduser() / "store", console)
+    console.print(f"Cell: model {config.model.name}, dataset {config.dataset.name}")
+    cell = Cell(config, build_engine(config, console), store, console)
+    evaluation = cell.split("evaluation")
+    estimates = {}
+    for name, estimator in estimators.items():
+        estimates[name] = estimator.estimate(cell)
+        confidences = estimates[name].confidences
+        artifact = cell.artifact("evaluation", "confidences", {"estimator": asdict(estimator)})  # type: ignore[call-overload]
+        artifact.replace_table(confidences, {})
+    rng = np.random.default_rng(config.statistics.seed)
+    metrics = evaluate(estimates, evaluation.grades, rng, config.statistics.resamples)
+    result = CellResult(
+        model=config.model.name,
+        dataset=config.dataset.name,
+        split=config.dataset.splits["evaluation"],
+        questions=evaluation.questions,
+        responses=evaluation.responses,
+        grades=evaluation.grades,
+        capability=evaluation.capability,
+        estimates=estimates,
+        metrics=metrics,
+        pass_at_k=pass_at_k_table(
+            estimates, evaluation.grades, k_values, rng, config.statistics.resamples
+        )
+        if k_values
+        else PASS_AT_K.to_frame(),
+    )
+    _finish(result, cell, folder)
+    return result
+
+
+def build_engine(config: Config, console: Console) -> Engine:
+    """Return the engine that runs the configured model; weights are read when first used."""
+    from benchmark.engines.transformers import TransformersEngine  # seconds to import
+
+    cache = Path(config.paths.cache).expanduser()
+    weights = find_weights(config.model, cache, console)
+    return TransformersEngine(config.model, config.engine, weights)
+
+
+def _k_values(config: Config) -> list[int]:
+    """Return the k of pass@k that every estimator's target has responses for."""
+    if "pass_at_k" not in config.application:
+        return []
+    entry = typed(config.application["pass_at_k"], PassAtKConfig, "application.pass_at_k")
+    if not entry.k_values or min(entry.k_values) < 1:
+        raise ConfigError(f"application.pass_at_k.k_values={entry.k_values} must be at least 1.")
+    used = max((e.get("m", 0) for e in config.estimator.values()), default=0)
+    return sorted(k for k in set(entry.k_values) if k <= config.sampling.k - used)
+
+
+def _finish(result: CellResult, cell: Cell, folder: Path) -> None:
+    """Store the metrics, show the table, write the report and tell the tracker."""
+    config, console = cell.config, cell.console
+    inputs = {"estimators": sorted(result.estimates), "statistics": asdict(config.statistics)}
+    cell.artifact("evaluation", "metrics", inputs).replace_table(result.metrics, {})
+    cell.artifact("evaluation", "pass_at_k", inputs).replace_table(result.pass_at_k, {})
+    provenance = {
+        "weights": str(cell.engine.identity["weights"]),
+        "decoding": str(asdict(config.model.decoding)),
+        "responses per question": str(config.sampling.k),
+        "git commit": git_commit() or "unknown",
+    }
+    report = write_report(result, folder, provenance)
+    console.print(metric_table(result))
+    tracking.track(result, config, folder)
+    console.print(f"Report: {report}")
+

@@ -1,0 +1,99 @@
+"""Stage 2: k responses per question, resumable per (question, sample)."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import polars as pl
+from rich.console import Console
+
+from benchmark.engines import Decoding, Engine, SampleRequest
+from benchmark.engines.tokens import sample_seed
+from benchmark.progress import meter
+from benchmark.records import RESPONSE
+from benchmark.store import Artifact, prompt_hash
+
+_PART_SECONDS = 5.0  # of work that a killed run may lose
+_PART_ROWS = 2000
+
+STORED_RESPONSE = pl.Schema({**RESPONSE, "prompt_hash": pl.String()})
+
+
+def sample_responses(
+    prompts: Mapping[str, str],
+    k: int,
+    *,
+    engine: Engine,
+    decoding: Decoding,
+    seed: int,
+    artifact: Artifact,
+    console: Console,
+    what: str,
+) -> pl.DataFrame:
+    """Return responses 0 .. k - 1 to every prompt, drawing only those that the artifact lacks.
+
+    Args:
+        prompts: user turn by question id.
+        k: responses per question.
+        engine: draws them.
+        decoding: how.
+        seed: every (question, sample) derives its own from it.
+        artifact: where they are kept.
+        console: shows progress.
+        what: names the work in the progress line.
+
+    Returns:
+        A table of schema ``RESPONSE``, sorted by question id and sample index.
+    """
+    hashes = {key: prompt_hash(prompt) for key, prompt in prompts.items()}
+    wanted = pl.DataFrame(
+        {"question_id": list(hashes), "prompt_hash": list(hashes.values())},
+        schema={"question_id": pl.String(), "prompt_hash": pl.String()},
+    ).join(pl.DataFrame({"sample_index": range(k)}, schema={"sample_index": pl.Int64()}), how="cross")
+    key = ["question_id", "prompt_hash", "sample_index"]
+    with artifact.lock():
+        stored = artifact.read_table(STORED_RESPONSE)
+        missing = wanted.join(stored, on=key, how="anti")
+        if missing.height:
+            requests = [
+                SampleRequest(
+                    question_id, prompts[question_id], tuple(indices),
+                    tuple(sample_seed(seed, question_id, index) for index in indices),
+                )
+                for question_id, indices in missing.group_by("question_id", maintain_order=True)
+                .agg("sample_index")
+                .iter_rows()
+            ]  # fmt: skip
+            _collect(requests, missing.height, hashes, engine, decoding, artifact, console, what)
+            stored = artifact.read_table(STORED_RESPONSE)
+            artifact.write_manifest({"responses": stored.height}, {})
+    found = wanted.join(stored, on=key, how="inner").unique(subset=key)
+    return found.select(list(RESPONSE)).sort("question_id", "sample_index")
+
+
+def _collect(
+    requests: list[SampleRequest],
+    total: int,
+    hashes: Mapping[str, str],
+    engine: Engine,
+    decoding: Decoding,
+    artifact: Artifact,
+    console: Console,
+    what: str,
+) -> None:
+    rows: list[dict[str, object]] = []
+
+    def flush() -> None:
+        if rows:
+            artifact.append_table(pl.DataFrame(rows, schema=STORED_RESPONSE))
+            rows.clear()
+
+    last = time.monotonic()
+    with meter(console, what, total) as progress:
+        for response in engine.sample(requests, decoding):
+            rows.append(asdict(response) | {"prompt_hash": hashes[response.question_id]})
+            progress.advance(tokens=response.completion_tokens)
+            if len(rows) >= _PART_ROWS or time.monotonic() - last > _PART_SECONDS:
+                flush()
+                last = time.monotonic()
+        flush()

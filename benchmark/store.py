@@ -1,0 +1,228 @@
+"""The only code that knows paths, formats, fingerprints, locks and how work is resumed.
+
+An artifact is a folder ``<model>/<dataset>/<split>/<stage>-<fingerprint>`` of part files and a
+``manifest.json``. A fingerprint covers exactly what changes the content. Part files carry their own
+checksum in their names, appear by an atomic rename and never change, so that a killed process loses
+at most the part in flight and a damaged file is noticed.
+
+Two kinds of stage use it. What costs model time (responses, P(True), hidden states) is collected
+row by row: ``missing`` rows are produced and appended. What is a pure function of stored rows
+(grades, confidences, metrics) is made anew by every run and replaced as a whole.
+"""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import safetensors
+import safetensors.torch
+import torch
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from benchmark.errors import StoreError
+
+_DIGEST = 16  # characters of a checksum in a file's name
+_FINGERPRINT = 12
+
+
+def fingerprint(inputs: Mapping[str, Any]) -> str:
+    """Return the checksum of JSON-like inputs, whatever the order of their keys."""
+    canonical = json.dumps(inputs, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:_FINGERPRINT]
+
+
+def prompt_hash(prompt: str) -> str:
+    """Return the checksum that ties a stored row to the very prompt it came from."""
+    return hashlib.sha256(prompt.encode()).hexdigest()[:_DIGEST]
+
+
+class Artifact:
+    """One stage's data in one folder.
+
+    Args:
+        folder: where it lies.
+        inputs: what its fingerprint covers.
+        console: told when another run holds the artifact.
+    """
+
+    def __init__(self, folder: Path, inputs: Mapping[str, Any], console: Console) -> None:
+        self.folder = folder
+        self.inputs = dict(inputs)
+        self._console = console
+
+    @property
+    def fingerprint(self) -> str:
+        """The part of the folder's name that names its inputs."""
+        return fingerprint(self.inputs)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the artifact; a second run waits. The kernel frees a dead process's lock."""
+        with _writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                self._console.print(f"Another run works on {self.folder}; waiting for it.")
+                lock.acquire()
+        try:
+            for stale in self.folder.glob(".partial-*"):
+                stale.unlink()
+            yield
+        finally:
+            lock.release()
+
+    def append(self, data: bytes, suffix: str) -> Path:
+        """Write a part file; it appears complete or not at all."""
+        digest = hashlib.sha256(data).hexdigest()[:_DIGEST]
+        return self._write(f"part-{digest}{suffix}", data)
+
+    def append_table(self, table: pl.DataFrame) -> Path:
+        """Write rows as one Parquet part."""
+        buffer = io.BytesIO()
+        table.write_parquet(buffer)
+        return self.append(buffer.getvalue(), ".parquet")
+
+    def parts(self, suffix: str) -> list[Path]:
+        """Return the part files, in a fixed order.
+
+        Raises:
+            StoreError: a part's content doesn't have the checksum that its name says.
+        """
+        paths = sorted(self.folder.glob(f"part-*{suffix}"))
+        for path in paths:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()[:_DIGEST]
+            if path.name != f"part-{digest}{suffix}":
+                raise StoreError(
+                    f"{path} is damaged: its content has checksum {digest}. Delete this file and "
+                    f"run again; only its rows are made anew."
+                )
+        return paths
+
+    def read_table(self, schema: pl.Schema) -> pl.DataFrame:
+        """Return the rows of all parts; none gives an empty table."""
+        tables = [pl.read_parquet(path, hive_partitioning=False) for path in self.parts(".parquet")]
+        return pl.concat([schema.to_frame(), *(table.select(list(schema)) for table in tables)])
+
+    def replace_table(self, table: pl.DataFrame, parents: Mapping[str, str]) -> None:
+        """Make ``table`` the artifact's only part; parents are fingerprints by stage."""
+        with self.lock():
+            kept = self.append_table(table)
+            self.write_manifest({"rows": table.height}, parents)
+            for other in self.folder.glob("part-*"):
+                if other != kept:
+                    other.unlink()
+
+    def write_manifest(self, counts: Mapping[str, int], parents: Mapping[str, str]) -> None:
+        """Write what the artifact holds and what it was made from and by."""
+        manifest = {
+            "inputs": self.inputs,
+            "parents": dict(parents),
+            "counts": dict(counts),
+            "parts": sorted(path.name for path in self.folder.glob("part-*")),
+            "versions": {name: version(name) for name in ("capcal", "torch", "transformers")},
+            "git_commit": git_commit(),
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        self._write("manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False).encode())
+
+    def _write(self, name: str, data: bytes) -> Path:
+        target = self.folder / name
+        partial = self.folder / f".partial-{os.getpid()}-{name}"
+        with _writing(target):
+            try:
+                with partial.open("wb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                partial.rename(target)
+            except OSError:
+                partial.unlink(missing_ok=True)
+                raise
+            _sync_folder(self.folder)
+        return target
+
+
+class Store:
+    """All artifacts below one folder."""
+
+    def __init__(self, root: Path, console: Console) -> None:
+        self._root = root
+        self._console = console
+
+    def artifact(
+        self, model: str, dataset: str, split: str, stage: str, inputs: Mapping[str, Any]
+    ) -> Artifact:
+        """Return the artifact of a stage; nothing is read or written yet."""
+        name = f"{stage}-{fingerprint(inputs)}"
+        return Artifact(self._root / model / dataset / split / name, inputs, self._console)
+
+
+def append_features(
+    artifact: Artifact, question_ids: list[str], hashes: list[str], features: torch.Tensor
+) -> None:
+    """Write hidden states [N, L + 1, D] with their question ids as one safetensors part."""
+    metadata = {"question_ids": json.dumps(question_ids), "prompt_hashes": json.dumps(hashes)}
+    data = safetensors.torch.save({"features": features.contiguous()}, metadata=metadata)
+    artifact.append(data, ".safetensors")
+
+
+def read_features(artifact: Artifact) -> dict[tuple[str, str], torch.Tensor]:
+    """Return hidden states [L + 1, D] by (question id, prompt hash)."""
+    rows: dict[tuple[str, str], torch.Tensor] = {}
+    for path in artifact.parts(".safetensors"):
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata()
+            keys = zip(
+                json.loads(metadata["question_ids"]),
+                json.loads(metadata["prompt_hashes"]),
+                strict=True,
+            )
+            rows.update(zip(keys, file.get_tensor("features"), strict=True))
+    return rows
+
+
+@cache
+def git_commit() -> str | None:
+    """Return the commit of the code that runs, or None outside a git checkout."""
+    try:
+        result = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn the system's word that it can't write into ours."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{path} can't be written: {error.strerror or error}. Free space or choose another "
+            f"folder with paths.outputs=..., then run again: what was finished is kept."
+        ) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
