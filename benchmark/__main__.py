@@ -74,13 +74,15 @@ def _explained(error: Exception) -> str:
 
 def _known_names() -> list[str]:
     """Return every key of the schema, every group and every choice."""
-    names = {path.stem for path in CONF.rglob("*.yaml")} | {path.parent.name for path in CONF.rglob("*.yaml")}
+    names = {path.stem for path in CONF.rglob("*.yaml")} | {
+        path.parent.name for path in CONF.rglob("*.yaml")
+    }
 
     def keys(node: object) -> None:
-        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():  # noqa: SLF001
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
             for key in node:
                 names.add(str(key))
-                keys(node._get_node(key))  # noqa: SLF001
+                keys(node._get_node(key))
 
     keys(OmegaConf.structured(Config))
     return sorted(names - {"conf", "config"})

@@ -1,4 +1,4 @@
-"""One model on one dataset: stages 1 to 4 for any of the dataset's splits, each made when asked for.
+"""One model on one dataset: stages 1 to 4 for any of its splits, each made when asked for.
 
 Estimators take what they need from a ``Cell``; nothing is sampled twice, and nothing that no
 estimator asks for is sampled at all.

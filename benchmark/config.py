@@ -184,7 +184,9 @@ def checked(composed: DictConfig) -> Config:
     assert isinstance(config, Config)
     decoding = config.model.decoding
     _require(config.sampling.k >= 1, "sampling.k", config.sampling.k, "at least 1")
-    _require(config.sampling.k_train >= 1, "sampling.k_train", config.sampling.k_train, "at least 1")
+    _require(
+        config.sampling.k_train >= 1, "sampling.k_train", config.sampling.k_train, "at least 1"
+    )
     _require(decoding.temperature >= 0, "model.decoding.temperature", decoding.temperature, ">= 0")
     _require(0 < decoding.top_p <= 1, "model.decoding.top_p", decoding.top_p, "in (0, 1]")
     _require(
@@ -197,7 +199,9 @@ def checked(composed: DictConfig) -> Config:
     for name in ("max_rows", "token_budget"):
         value = getattr(config.engine, name)
         _require(value >= 1, f"engine.{name}", value, "at least 1")
-    _require(config.engine.kind == "transformers", "engine.kind", config.engine.kind, "transformers")
+    _require(
+        config.engine.kind == "transformers", "engine.kind", config.engine.kind, "transformers"
+    )
     dtypes = ("auto", "float32", "bfloat16", "float16")
     _require(config.engine.dtype in dtypes, "engine.dtype", config.engine.dtype, f"one of {dtypes}")
     _require(

@@ -1,4 +1,4 @@
-"""One cell from configuration to report: the stages in order, each reading records and writing some.
+"""One cell from configuration to report: the stages in order, from records to records.
 
 Questions, responses, grades and capability come from ``cell``; estimators, metrics, pass@k and the
 report follow here.
@@ -106,4 +106,3 @@ def _finish(result: CellResult, cell: Cell, folder: Path) -> None:
     console.print(metric_table(result))
     tracking.track(result, config, folder)
     console.print(f"Report: {report}")
-

@@ -49,7 +49,9 @@ def sample_responses(
     wanted = pl.DataFrame(
         {"question_id": list(hashes), "prompt_hash": list(hashes.values())},
         schema={"question_id": pl.String(), "prompt_hash": pl.String()},
-    ).join(pl.DataFrame({"sample_index": range(k)}, schema={"sample_index": pl.Int64()}), how="cross")
+    ).join(
+        pl.DataFrame({"sample_index": range(k)}, schema={"sample_index": pl.Int64()}), how="cross"
+    )
     key = ["question_id", "prompt_hash", "sample_index"]
     with artifact.lock():
         stored = artifact.read_table(STORED_RESPONSE)

@@ -71,9 +71,7 @@ class Engine(Protocol):
     def identity(self) -> dict[str, Any]:
         """What of the model decides the content of its responses: it goes into fingerprints."""
 
-    def sample(
-        self, requests: Sequence[SampleRequest], decoding: Decoding
-    ) -> Iterator[Response]:
+    def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
         """Yield every requested response once, as it is finished."""
 
     def choice_probabilities(

@@ -1,4 +1,4 @@
-"""The in-process sampling loop: prompts prefilled once, equal prefixes computed once, rows kept full.
+"""The sampling loop: prompts prefilled once, equal prefixes computed once, rows kept full.
 
 A row of the batch stands for all samples of one question that have drawn the same tokens so far.
 Each step computes a row's next-token distribution once and draws from it once per sample; where the
@@ -170,7 +170,7 @@ class _Batch:
         self._place(kept)
 
     def _place(self, kept: list[tuple[int, _Row]]) -> None:
-        """Make ``kept`` (old index, row) the rows 0 .. len(kept) - 1, copying as little as can be."""
+        """Make ``kept`` (old index, row) the rows 0, 1, .., copying as little as can be."""
         rows: list[_Row | None] = [None] * len(kept)
         moving: list[tuple[int, _Row]] = []
         for source, row in kept:

@@ -38,7 +38,7 @@ class KVCache:
             return
         rows = had_rows if rows <= had_rows else max(rows, int(1.5 * had_rows))
         if positions > had_positions:
-            self._positions = max(positions + 32, int(1.25 * had_positions))
+            self._positions = max(positions + 64, int(1.25 * had_positions))
         self.lengths = functional.pad(self.lengths, (0, rows - had_rows))
         for index, (keys, values) in self._layers.items():
             self._layers[index] = (
@@ -214,7 +214,7 @@ def use_packed_attention(model: PreTrainedModel) -> None:
         ModelError: the architecture doesn't let its attention be replaced.
     """
     model.set_attn_implementation(PACKED_ATTENTION)
-    if model.config._attn_implementation != PACKED_ATTENTION:  # noqa: SLF001
+    if model.config._attn_implementation != PACKED_ATTENTION:
         raise ModelError(
             f"{type(model).__name__} doesn't let its attention be replaced, so engine=transformers "
             f"can't run it; use a server instead (engine=server)."

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import transformers
 
-from benchmark.config import ModelConfig, TransformersEngineConfig
+from benchmark.config import EngineConfig, ModelConfig
 from benchmark.engines import ChoiceProbabilities, Decoding, Response, SampleRequest
 from benchmark.engines.decoding import Job, sample_tokens
 from benchmark.engines.packed import Pack, use_packed_attention
@@ -30,9 +30,7 @@ class TransformersEngine:
         ModelError: the tokenizer has no chat template.
     """
 
-    def __init__(
-        self, model_config: ModelConfig, config: TransformersEngineConfig, weights: Weights
-    ) -> None:
+    def __init__(self, model_config: ModelConfig, config: EngineConfig, weights: Weights) -> None:
         self._model_config = model_config
         self._config = config
         self._weights = weights
@@ -114,7 +112,9 @@ class TransformersEngine:
             kept: list[torch.Tensor] = []
             ends = Pack(0, [len(tokens) for _, tokens in batch], None, self._device).ends
 
-            def keep(states: torch.Tensor, kept: list[torch.Tensor] = kept, ends: Any = ends) -> None:
+            def keep(
+                states: torch.Tensor, kept: list[torch.Tensor] = kept, ends: Any = ends
+            ) -> None:
                 kept.append(states[0, ends].float().cpu())
 
             hooks = [
@@ -157,7 +157,7 @@ class TransformersEngine:
     def _dtype(self) -> torch.dtype:
         if self._config.dtype != "auto":
             return _DTYPES[self._config.dtype]
-        slow = self._device.type == "cpu" and not torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001
+        slow = self._device.type == "cpu" and not torch.cpu._is_avx512_bf16_supported()
         return torch.float32 if slow else torch.bfloat16
 
     @cached_property

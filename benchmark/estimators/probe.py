@@ -36,8 +36,10 @@ class Probe:
         features = {role: cell.features(role) for role in roles}
         probe = train_probe(features["train"], features["validation"], self.strengths, self.seed)
         evaluation = features["evaluation"]
-        read = cell.split("evaluation").responses.group_by("question_id").agg(
-            pl.col("prompt_tokens").first()
+        read = (
+            cell.split("evaluation")
+            .responses.group_by("question_id")
+            .agg(pl.col("prompt_tokens").first())
         )
         table = pl.DataFrame(
             {

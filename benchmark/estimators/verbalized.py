@@ -36,7 +36,9 @@ class Verbalized:
             ConfigError: the prompt has no place for the question, or max_new_tokens < 1.
         """
         if self.max_new_tokens < 1:
-            raise ConfigError(f"verbalized: max_new_tokens={self.max_new_tokens} must be at least 1.")
+            raise ConfigError(
+                f"verbalized: max_new_tokens={self.max_new_tokens} must be at least 1."
+            )
         prompts = fill_prompts(self.prompt, cell.prompts("evaluation"), "verbalized")
         decoding = cell.decoding(self.max_new_tokens)
         replies, _ = cell.sample("evaluation", "verbalized", prompts, 1, decoding)

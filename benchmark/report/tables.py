@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 from rich import box
@@ -14,7 +14,6 @@ from benchmark.records import METRIC, CellResult, check_table
 from benchmark.report.style import (
     METRICS,
     MISSING,
-    Metric,
     dataset_name,
     estimator_look,
     metric_look,
@@ -23,9 +22,8 @@ from benchmark.report.style import (
 
 BEST_COVERAGE = 0.95
 CAPTION = (
-    "95 % bootstrap intervals over questions. "
-    f"* best that is not an oracle and answered at least {BEST_COVERAGE:.0%} of the questions. "
-    f"{MISSING} undefined."
+    "95 % bootstrap intervals over questions. * best of those that are no oracle and answered at "
+    f"least {BEST_COVERAGE * 100:.0f} % of the questions. {MISSING} undefined."
 )
 
 
@@ -50,31 +48,39 @@ class Row(NamedTuple):
 def metric_rows(result: CellResult) -> list[Row]:
     """Return the metrics of each estimator, formatted, in the order of ``result.estimates``.
 
-    Values that are best in their column are marked: among estimators which are not oracles and
-    which answered at least ``BEST_COVERAGE`` of the questions, because metrics over the easy half
-    of the questions can't be compared with metrics over all.
-
     Raises:
         DataError: where ``result.metrics`` breaks the schema ``METRIC``.
     """
     metrics = check_table(result.metrics, METRIC, "metrics")
-    best = {name: _best_value(metrics, result, name) for name in metric_names(result)}
+    best = {name: best_estimators(result, name) for name in metric_names(result)}
     rows = []
     for estimator, estimate in result.estimates.items():
-        own = metrics.filter(pl.col("estimator") == estimator)
-        rows.append(
-            Row(
-                estimator_look(estimator).name,
-                estimate.oracle,
-                {
-                    row["metric"]: _format(row, best[row["metric"]], metric_look(row["metric"]))
-                    for row in own.iter_rows(named=True)
-                },
-                own["answered"].max() or 0,  # type: ignore[arg-type]
-                own["questions"].max() or 0,  # type: ignore[arg-type]
-            )
-        )
+        own = metrics.filter(pl.col("estimator") == estimator).to_dicts()
+        if own:
+            values = {m["metric"]: _format(m, estimator in best[m["metric"]]) for m in own}
+            counts = own[0]["answered"], own[0]["questions"]
+            rows.append(Row(estimator_look(estimator).name, estimate.oracle, values, *counts))
     return rows
+
+
+def best_estimators(result: CellResult, metric: str) -> list[str]:
+    """Return the estimators with the best value of a metric; several where they tie.
+
+    Only those compete that are no oracle and answered at least ``BEST_COVERAGE`` of the questions:
+    metrics over the easy half of the questions can't be compared with metrics over all.
+    """
+    best = metric_look(metric).best
+    fair = result.metrics.filter(
+        pl.col("metric") == metric,
+        pl.col("estimator").is_in([n for n, e in result.estimates.items() if not e.oracle]),
+        pl.col("answered") >= BEST_COVERAGE * pl.col("questions"),
+        pl.col("value").is_not_nan(),
+    )
+    if best is None or fair.is_empty():
+        return []
+    loss = {"lowest": pl.col("value"), "highest": -pl.col("value")}
+    loss["nearest zero"] = pl.col("value").abs()
+    return fair.filter(loss[best] == loss[best].min())["estimator"].to_list()
 
 
 def metric_names(result: CellResult) -> list[str]:
@@ -140,31 +146,12 @@ def _with_cell(result: CellResult, table: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _best_value(metrics: pl.DataFrame, result: CellResult, metric: str) -> float:
-    """Return the best value of a metric, NaN where nothing can be called best."""
-    comparable = [name for name, estimate in result.estimates.items() if not estimate.oracle]
-    values: list[float] = metrics.filter(
-        pl.col("metric") == metric,
-        pl.col("estimator").is_in(comparable),
-        pl.col("answered") >= BEST_COVERAGE * pl.col("questions"),
-        pl.col("value").is_not_nan(),
-    )["value"].to_list()
-    best = metric_look(metric).best
-    if best is None or not values:
-        return math.nan
-    if best == "nearest zero":
-        return min(values, key=abs)
-    return min(values) if best == "lowest" else max(values)
-
-
-def _format(row: dict[str, float], best: float, look: Metric) -> Value:
-    value, low, high = row["value"], row["low"], row["high"]
-    if math.isnan(low) or math.isnan(high):
-        interval = ""
-    else:
-        joint = "–" if low >= 0 else " to "
-        interval = f"{number(low, look.decimals)}{joint}{number(high, look.decimals)}"
-    return Value(number(value, look.decimals), interval, value == best)
+def _format(row: dict[str, Any], best: bool) -> Value:
+    decimals = metric_look(row["metric"]).decimals
+    value, low, high = (number(row[key], decimals) for key in ("value", "low", "high"))
+    if MISSING in (low, high):
+        return Value(value, "", best)
+    return Value(value, f"{low}–{high}" if row["low"] >= 0 else f"{low} to {high}", best)
 
 
 def number(value: float, decimals: int) -> str:

@@ -1,0 +1,151 @@
+"""Stage 8: the numbers behind the figures, computed before anything is drawn."""
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from benchmark.capability import count_outcomes
+from benchmark.metrics.calibration import brier_loss, reliability_curve, response_brier_loss
+from benchmark.metrics.inputs import FloatArray
+from benchmark.metrics.pairing import PairedEstimate, pair_estimates
+from benchmark.metrics.statistics import divide, mean_of_defined, percentile_interval
+from benchmark.records import CellResult
+
+RELIABILITY_BINS = 10
+RESAMPLES = 200  # for the intervals of the reliability diagrams
+SHOWN_DRAWS = 20  # of an estimator that is random; more don't change a figure
+HISTOGRAM_BINS = 20
+ID = "question_id"
+
+
+class TwoTargets(NamedTuple):
+    """The response target and the capability target of N questions.
+
+    Attributes:
+        response: correctness of the first response, [N], 0 or 1.
+        accuracy: expected accuracy from the other responses, [N], in [0, 1].
+        flip: the chance that two responses to one question differ in correctness, in [0, 1]; the
+            unbiased estimate ``2 c (n - c) / (n (n - 1))``, averaged over the questions.
+    """
+
+    response: FloatArray
+    accuracy: FloatArray
+    flip: float
+
+
+class Losses(NamedTuple):
+    """Squared losses of each of N answered questions, averaged over draws, [N]."""
+
+    capability: FloatArray  # (conf - p)^2
+    response: FloatArray  # (conf - p)^2 + p (1 - p)
+
+
+class Reliability(NamedTuple):
+    """A reliability diagram of B equal-width bins, each [B]; NaN in an empty bin."""
+
+    confidence: FloatArray  # mean in the bin
+    accuracy: FloatArray  # mean expected accuracy
+    low: FloatArray  # 95 % bootstrap interval over questions
+    high: FloatArray
+    share: FloatArray  # of the answered questions
+
+
+class Histogram(NamedTuple):
+    """How many questions have which expected accuracy; B bars."""
+
+    left: FloatArray  # [B]
+    width: float
+    counts: NDArray[np.int64]  # [B]
+
+
+def pair(result: CellResult) -> dict[str, PairedEstimate]:
+    """Return each estimator's confidences beside the target they are evaluated against."""
+    rng = np.random.default_rng(0)  # fixed: the same cell gives the same figure
+    return dict(pair_estimates(result.estimates, result.grades, rng, RESAMPLES))
+
+
+def two_targets(grades: pl.DataFrame) -> TwoTargets:
+    """Return both targets of the questions that have at least two responses."""
+    first = grades.filter(pl.col("sample_index") == 0).select(ID, first=pl.col("outcome"))
+    rest = count_outcomes(grades, skip_samples=1)
+    both = first.join(rest, on=ID).join(count_outcomes(grades).select(ID, all_n="n", all_c="c"), on=ID)
+    both = both.sort(ID)
+    n, c = both["all_n"].to_numpy(), both["all_c"].to_numpy()
+    flips = divide(2.0 * c * (n - c), n * (n - 1))
+    return TwoTargets(
+        response=(both["first"] == "correct").cast(pl.Float64).to_numpy(),
+        accuracy=(both["c"] / both["n"]).to_numpy(),
+        flip=float(mean_of_defined(flips, axis=0)),
+    )
+
+
+def question_losses(paired: PairedEstimate) -> Losses:
+    """Return the losses against both targets of the questions with a confidence."""
+    answered = paired.given.any(axis=0)
+    conf, n, c = paired.confidences[:, answered], paired.n[answered], paired.c[answered]
+    return Losses(
+        mean_of_defined(brier_loss(conf, n, c), axis=0),
+        mean_of_defined(response_brier_loss(conf, n, c), axis=0),
+    )
+
+
+def first_draw(paired: PairedEstimate) -> tuple[FloatArray, FloatArray]:
+    """Return confidence and expected accuracy of the questions that the first draw answered."""
+    given = paired.given[0]
+    return paired.confidences[0, given], paired.c[given] / paired.n[given]
+
+
+def reliability(paired: PairedEstimate) -> Reliability:
+    """Return the reliability diagram, the first ``SHOWN_DRAWS`` draws pooled.
+
+    The bins are those of `benchmark.metrics.calibration.reliability_curve`.
+    """
+    count, confidence, accuracy = (np.zeros((len(paired.weights), RELIABILITY_BINS)) for _ in "123")
+    for draw in paired.confidences[:SHOWN_DRAWS]:
+        given = ~np.isnan(draw)
+        weights = paired.weights[:, given].astype(np.float64)
+        curve = reliability_curve(
+            draw[given], paired.n[given], paired.c[given], weights, RELIABILITY_BINS
+        )
+        count += curve.counts
+        confidence += np.nan_to_num(curve.counts * curve.mean_confidence)
+        accuracy += np.nan_to_num(curve.counts * curve.expected_accuracy)
+    accuracy = divide(accuracy, count)
+    intervals = np.array([percentile_interval(column) for column in accuracy[1:].T])
+    return Reliability(
+        confidence=divide(confidence[0], count[0]),
+        accuracy=accuracy[0],
+        low=intervals[:, 0],
+        high=intervals[:, 1],
+        share=divide(count[0], count[0].sum()),
+    )
+
+
+def accuracy_histogram(capability: pl.DataFrame) -> Histogram:
+    """Return the histogram of ``c / n``.
+
+    One bar for each value where every question has the same ``n`` of at most ``HISTOGRAM_BINS``;
+    else equal-width bins, lower edge closed, the last one with 1.0.
+    """
+    n, c = capability["n"].to_numpy(), capability["c"].to_numpy()
+    if n.min() == n.max() <= HISTOGRAM_BINS:
+        values = np.arange(n[0] + 1)
+        width = 1 / n[0]
+        return Histogram(values * width - width / 2, width, np.bincount(c, minlength=n[0] + 1))
+    index = np.minimum(c * HISTOGRAM_BINS // n, HISTOGRAM_BINS - 1)  # in integers: edges are exact
+    width = 1 / HISTOGRAM_BINS
+    left = np.arange(HISTOGRAM_BINS) * width
+    return Histogram(left, width, np.bincount(index, minlength=HISTOGRAM_BINS))
+
+
+def family_of(questions: pl.DataFrame) -> pl.DataFrame:
+    """Return question_id and family of the questions whose metadata has one."""
+    return (
+        questions.select(ID, "metadata")
+        .explode("metadata")
+        .unnest("metadata")
+        .filter(pl.col("key") == "family")
+        .select(ID, family="value")
+    )

@@ -1,0 +1,128 @@
+"""Time in-process sampling against transformers' ``generate``, and llama.cpp's server beside it.
+
+    python benchmarks/sampling.py [--questions 64] [--k 16] [--generate-questions 8]
+
+All ways draw 48 new tokens at most from SmolLM2-135M-Instruct at temperature 0.7, top_p 0.95, for
+the same short questions. Useful tokens are those up to the end of each response. ``generate`` is
+slow, so that it is timed on every n-th question; tokens per second are compared.
+"""
+
+import argparse
+import importlib.util
+import os
+import time
+from pathlib import Path
+
+import torch
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+
+from benchmark.__main__ import CONF
+from benchmark.config import checked, register_schema
+from benchmark.engines import Decoding, SampleRequest
+from benchmark.engines.tokens import sample_seed
+from benchmark.pipeline import build_engine
+from benchmark.questions import load_questions
+
+MAX_NEW_TOKENS = 48
+
+
+def main() -> None:
+    """Print tokens per second of each way, and the ratios."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--questions", type=int, default=64)
+    parser.add_argument("--k", type=int, default=16)
+    parser.add_argument("--generate-questions", type=int, default=8)
+    options = parser.parse_args()
+    register_schema()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        config = checked(compose("config", overrides=["engine.device=cpu"]))
+    engine = build_engine(config, Console())
+    table = load_questions(config.dataset, "test", options.questions)
+    prompts = dict(table.select("question_id", "prompt").iter_rows())
+    model = engine._model
+    print(f"{torch.get_num_threads()} threads, {model.dtype}, {os.cpu_count()} processors")
+
+    decoding = Decoding(0.7, 0.95, MAX_NEW_TOKENS)
+    requests = [
+        SampleRequest(
+            key, prompt, tuple(range(options.k)),
+            tuple(sample_seed(0, key, i) for i in range(options.k)),
+        )
+        for key, prompt in prompts.items()
+    ]  # fmt: skip
+    start = time.perf_counter()
+    tokens = sum(response.completion_tokens for response in engine.sample(requests, decoding))
+    ours = tokens / (time.perf_counter() - start)
+    print(f"capcal, {options.questions} questions x {options.k}: {ours:.0f} tokens/s")
+
+    some = list(prompts.values())[:: max(1, len(prompts) // options.generate_questions)]
+    theirs = generate_rate(engine, some, options.k)
+    print(f"generate(num_return_sequences={options.k}), {len(some)} questions: {theirs:.0f} tokens/s")
+    print(f"ratio capcal / generate: {ours / theirs:.1f}")
+    if importlib.util.find_spec("xllamacpp") is None:
+        print("llama.cpp's server: package xllamacpp is not installed, not compared")
+        return
+    server = server_rate(config.model.gguf, some, options.k)
+    print(f"llama.cpp's server, n = {options.k}: {server:.0f} tokens/s")
+    print(f"ratio capcal / llama.cpp's server: {ours / server:.1f}")
+
+
+@torch.inference_mode()
+def generate_rate(engine, prompts: list[str], k: int) -> float:
+    """Return useful tokens per second of ``generate``, question by question, in float32."""
+    model = engine._model.float()
+    model.set_attn_implementation("sdpa")
+    end = next(iter(engine._end_tokens))
+    tokens = 0
+    start = time.perf_counter()
+    for prompt in prompts:
+        ids = torch.tensor([engine._tokens("prompt", prompt)])
+        output = model.generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=0.7, top_p=0.95,
+            top_k=0, max_new_tokens=MAX_NEW_TOKENS, num_return_sequences=k,
+        )  # fmt: skip
+        for row in output[:, ids.shape[1] :].tolist():
+            tokens += row.index(end) + 1 if end in row else len(row)
+    return tokens / (time.perf_counter() - start)
+
+
+def server_rate(gguf, prompts: list[str], k: int) -> float:
+    """Return useful tokens per second of llama.cpp's server on the same GGUF, 16 slots."""
+    import json
+    import urllib.request
+    from concurrent.futures import ThreadPoolExecutor
+
+    import xllamacpp
+
+    package = importlib.util.find_spec(gguf.package).submodule_search_locations[0]
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(Path(package) / gguf.file)
+    parameters.hostnames = ["127.0.0.1"]
+    parameters.port = 0
+    parameters.n_parallel = 16
+    parameters.n_ctx = 16 * 512
+    server = xllamacpp.Server(parameters)
+
+    def ask(prompt: str) -> int:
+        body = {
+            "messages": [{"role": "user", "content": prompt}], "n": k, "temperature": 0.7,
+            "top_p": 0.95, "max_tokens": MAX_NEW_TOKENS, "logprobs": True,
+        }  # fmt: skip
+        request = urllib.request.Request(
+            f"{server.listening_address}/v1/chat/completions", json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
+        )  # fmt: skip
+        with urllib.request.urlopen(request) as reply:
+            choices = json.load(reply)["choices"]
+        return sum(len(choice["logprobs"]["content"]) for choice in choices)
+
+    ask(prompts[0])
+    start = time.perf_counter()
+    with ThreadPoolExecutor(4) as pool:
+        tokens = sum(pool.map(ask, prompts))
+    return tokens / (time.perf_counter() - start)
+
+
+if __name__ == "__main__":
+    main()

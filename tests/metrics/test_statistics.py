@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from benchmark.metrics.statistics import (
+    bootstrap_weights,
+    mean_of_defined,
+    mean_over_draws,
+    percentile_interval,
+    row_blocks,
+    value_and_interval,
+)
+
+
+def test_each_resample_draws_as_many_questions_as_there_are():
+    weights = bootstrap_weights(30, 200, np.random.default_rng(0))
+    assert weights.shape == (200, 30)
+    assert (weights.sum(axis=1) == 30).all()
+
+
+def test_resampled_counts_have_multinomial_moments():
+    weights = bootstrap_weights(20, 8_000, np.random.default_rng(0)).astype(float)
+    covariance = np.cov(weights.T)
+    np.testing.assert_allclose(weights.mean(axis=0), 1, atol=0.03)
+    np.testing.assert_allclose(np.diag(covariance), 1 - 1 / 20, atol=0.05)
+    np.testing.assert_allclose(covariance[0, 1:], -1 / 20, atol=0.03)
+
+
+def test_resamples_follow_from_the_generator():
+    first, again, other = (bootstrap_weights(9, 5, np.random.default_rng(s)) for s in (1, 1, 2))
+    assert (first == again).all()
+    assert (first != other).any()
+
+
+def test_no_questions_and_no_resamples_give_empty_weights():
+    rng = np.random.default_rng(0)
+    assert bootstrap_weights(0, 3, rng).shape == (3, 0)
+    assert bootstrap_weights(3, 0, rng).shape == (0, 3)
+
+
+def test_interval_of_a_mean_is_that_of_the_normal_approximation():
+    values = np.random.default_rng(0).normal(5, 2, 400)
+    weights = bootstrap_weights(400, 4000, np.random.default_rng(1))
+    low, high = percentile_interval(weights @ values / 400)
+    half = 1.96 * values.std() / 20
+    np.testing.assert_allclose([low, high], values.mean() + np.array([-half, half]), atol=0.02)
+
+
+@pytest.mark.filterwarnings("error")
+def test_interval_leaves_undefined_resamples_out():
+    assert percentile_interval(np.array([np.nan, 1.0, 2.0, 3.0]), 0.5) == (1.5, 2.5)
+    assert np.isnan(percentile_interval(np.array([np.nan, np.nan]))).all()
+    assert np.isnan(percentile_interval(np.array([]))).all()
+
+
+def test_undefined_value_has_no_interval():
+    assert np.isnan(value_and_interval(np.array([np.nan, 1.0, 2.0]))).all()
+    assert value_and_interval(np.array([1.5, 2.0, 2.0])) == (1.5, 2.0, 2.0)
+
+
+@pytest.mark.filterwarnings("error")
+def test_mean_of_defined_ignores_nan():
+    values = np.array([[1.0, np.nan], [3.0, np.nan]])
+    np.testing.assert_array_equal(mean_of_defined(values, axis=0), [2, np.nan])
+
+
+@pytest.mark.parametrize("missing", ["none", "same for all draws", "different"])
+def test_mean_over_draws_is_the_mean_of_the_weighted_means(missing):
+    rng = np.random.default_rng(0)
+    values = rng.random((4, 30))
+    if missing == "same for all draws":
+        values[:, :7] = np.nan
+    elif missing == "different":
+        values[rng.random((4, 30)) < 0.3] = np.nan
+    weights = bootstrap_weights(30, 120, rng)
+    given = ~np.isnan(values)
+    expected = [
+        np.mean([np.average(v[g], weights=row[g]) for v, g in zip(values, given, strict=True)])
+        for row in weights
+    ]
+    np.testing.assert_allclose(mean_over_draws(values, given, weights), expected)
+
+
+def test_blocks_cover_all_rows_once():
+    assert [(block.start, block.stop) for block in row_blocks(5, 2)] == [(0, 2), (2, 4), (4, 5)]

@@ -1,0 +1,45 @@
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from benchmark.__main__ import CONF
+from benchmark.config import checked, register_schema
+from benchmark.estimators import build_estimators
+
+CHOICES = [
+    (path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))
+]  # (group, choice)
+
+
+def composed(*overrides: str):
+    register_schema()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return checked(compose("config", overrides=list(overrides)))
+
+
+@pytest.mark.parametrize(("group", "choice"), CHOICES)
+def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
+    listed = group in {"estimator", "application"}
+    config = composed(f"{group}=[{choice}]" if listed else f"{group}={choice}")
+    assert build_estimators(config.estimator, config.sampling.k)
+
+
+def test_a_list_chooses_the_estimators() -> None:
+    assert list(composed("estimator=[random,p_true]").estimator) == ["random", "p_true"]
+
+
+def test_every_group_has_choices() -> None:
+    assert {group for group, _ in CHOICES} >= {
+        "application", "dataset", "engine", "estimator", "experiment", "model", "tracker"
+    }  # fmt: skip
+
+
+def test_no_config_names_a_folder_of_one_machine() -> None:
+    for path in Path(CONF).rglob("*.yaml"):
+        assert not any(line.split(": ")[-1].startswith("/") for line in path.read_text().splitlines())
+
+
+def test_the_default_config_has_no_missing_value() -> None:
+    assert not OmegaConf.missing_keys(OmegaConf.structured(composed()))

@@ -1,0 +1,119 @@
+"""Bad input ends in one message that names the thing, without a traceback, with exit status 1."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmark.__main__ import main
+
+
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *overrides: str) -> int:
+    arguments = ["capcal", f"paths.outputs={tmp_path}/out", f"paths.cache={tmp_path}/cache"]
+    monkeypatch.setattr("sys.argv", [*arguments, *overrides])
+    try:
+        main()
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def tiny(model: Path, *overrides: str) -> list[str]:
+    return [
+        f"model.hub_id={model}", "model.gguf=null", "model.name=tiny", "engine.dtype=float32",
+        "engine.device=cpu", "model.decoding.max_new_tokens=4", "dataset.limit=12",
+        "dataset.train_limit=20", "dataset.validation_limit=10", "sampling.k=4",
+        "sampling.k_train=2", "statistics.resamples=20", *overrides,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["modle=smollm2_135m"], ["modle", "model"]),
+        (["model=smollm2"], ["smollm2_135m"]),
+        (["dataset.limti=3"], ["limti", "limit"]),
+        (["sampling.k=many"], ["many", "k"]),
+        (["sampling.k=0"], ["sampling.k=0", "at least 1"]),
+        (["dataset.limit=0"], ["dataset.limit=0"]),
+        (["dataset.limit=100000"], ["100000", "basics"]),
+        (["estimator=[verbalised]"], ["verbalised", "verbalized"]),
+        (["estimator.p_true.promt=x"], ["promt"]),
+        (["estimator.p_true.kind=oracle"], ["oracle"]),
+        (["estimator=[]"], ["estimator"]),
+        (["estimator.consistency_5.m=40"], ["m=40", "sampling.k=32"]),
+        (["model.decoding.top_p=1.5"], ["top_p=1.5"]),
+        (["engine.dtype=float8"], ["float8"]),
+        (["application.pass_at_k.k_values=[0]"], ["k_values"]),
+    ],
+)
+def test_bad_configuration_is_one_message(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    overrides: list[str],
+    named: list[str],
+    tiny_model: Path,
+) -> None:
+    settings = [f"model.hub_id={tiny_model}", "model.gguf=null", *overrides]
+    if any(o.startswith(("model=", "modle=")) for o in overrides):
+        settings = overrides
+    assert run(monkeypatch, tmp_path, *settings) == 1
+    printed = capsys.readouterr()
+    assert printed.err.startswith("Error: ")
+    assert "Traceback" not in printed.err + printed.out
+    for word in named:
+        assert word in printed.err
+
+
+def test_a_cell_runs_from_questions_to_report(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tiny_model: Path,
+) -> None:
+    settings = tiny(tiny_model, "estimator=[random,oracle_cc,p_true,verbalized,family_mean,probe]")
+    assert run(monkeypatch, tmp_path, *settings) == 0
+    printed = capsys.readouterr().out
+    assert "Brier" in printed
+    (report,) = tmp_path.glob("out/*/*/report.html")
+    assert str(report) in printed
+    assert {path.name for path in report.parent.glob("*.csv")} >= {"metrics.csv"}
+    assert list(report.parent.glob("figures/*.png"))
+    manifests = [json.loads(p.read_text()) for p in tmp_path.glob("out/store/**/manifest.json")]
+    assert len({json.dumps(m["inputs"], sort_keys=True) for m in manifests}) > 5
+
+
+def test_overlapping_splits_are_refused_by_id(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tiny_model: Path,
+) -> None:
+    settings = tiny(tiny_model, "estimator=[probe]", "dataset.splits.validation=test")
+    assert run(monkeypatch, tmp_path, *settings) == 1
+    assert "basics/test/" in capsys.readouterr().err
+
+
+def test_hidden_states_that_are_not_numbers_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tiny_model: Path,
+) -> None:
+    import torch
+
+    from benchmark.engines.transformers import TransformersEngine
+
+    original = TransformersEngine.hidden_states
+
+    def broken(self, prompts):
+        for key, states in original(self, prompts):
+            states[1, 0] = torch.nan
+            yield key, states
+
+    monkeypatch.setattr(TransformersEngine, "hidden_states", broken)
+    assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[probe]")) == 1
+    error = capsys.readouterr().err
+    assert "basics/" in error
+    assert "layer 1" in error

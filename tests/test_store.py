@@ -1,0 +1,123 @@
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+from polars.testing import assert_frame_equal
+from rich.console import Console
+
+from benchmark.errors import StoreError
+from benchmark.store import Artifact, Store, append_features, fingerprint, read_features
+
+SCHEMA = pl.Schema({"question_id": pl.String(), "value": pl.Int64()})
+
+
+def rows(*values: int) -> pl.DataFrame:
+    return pl.DataFrame({"question_id": [str(v) for v in values], "value": values}, schema=SCHEMA)
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Artifact:
+    return Store(tmp_path, Console()).artifact("m", "d", "test", "responses", {"a": 1})
+
+
+def test_parts_add_up(artifact: Artifact) -> None:
+    with artifact.lock():
+        artifact.append_table(rows(1, 2))
+        artifact.append_table(rows(3))
+        assert sorted(artifact.read_table(SCHEMA)["value"]) == [1, 2, 3]
+
+
+def test_an_artifact_without_parts_is_an_empty_table(artifact: Artifact) -> None:
+    assert_frame_equal(artifact.read_table(SCHEMA), rows())
+
+
+def test_a_damaged_part_is_refused_by_name(artifact: Artifact) -> None:
+    with artifact.lock():
+        path = artifact.append_table(rows(1, 2))
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(StoreError, match=rf"{path.name} is damaged.*Delete"):
+        artifact.read_table(SCHEMA)
+
+
+def test_a_truncated_part_is_refused(artifact: Artifact) -> None:
+    with artifact.lock():
+        path = artifact.append_table(rows(1, 2))
+    path.write_bytes(path.read_bytes()[:-7])
+    with pytest.raises(StoreError, match="damaged"):
+        artifact.read_table(SCHEMA)
+
+
+def test_what_a_killed_process_left_half_written_is_not_read(artifact: Artifact) -> None:
+    with artifact.lock():
+        artifact.append_table(rows(1))
+    leftover = artifact.folder / ".partial-123-part-0000.parquet"
+    leftover.write_bytes(b"half")
+    with artifact.lock():
+        assert artifact.read_table(SCHEMA).height == 1
+    assert not leftover.exists()
+
+
+def test_replacing_keeps_one_part_and_says_what_it_was_made_from(artifact: Artifact) -> None:
+    artifact.replace_table(rows(1, 2), {"responses": "abc"})
+    artifact.replace_table(rows(3), {"responses": "abc"})
+    assert artifact.read_table(SCHEMA)["value"].to_list() == [3]
+    manifest = json.loads((artifact.folder / "manifest.json").read_text())
+    assert manifest["inputs"] == {"a": 1}
+    assert manifest["parents"] == {"responses": "abc"}
+    assert manifest["counts"] == {"rows": 1}
+    assert manifest["parts"] == [path.name for path in artifact.folder.glob("part-*")]
+
+
+def test_a_fingerprint_depends_on_values_and_not_on_order() -> None:
+    assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_features_come_back_by_question_and_prompt(artifact: Artifact) -> None:
+    states = torch.randn(3, 4, 5)
+    with artifact.lock():
+        append_features(artifact, ["a", "b"], ["1", "2"], states[:2])
+        append_features(artifact, ["a"], ["3"], states[2:])
+    found = read_features(artifact)
+    assert set(found) == {("a", "1"), ("b", "2"), ("a", "3")}
+    assert torch.equal(found["a", "3"], states[2])
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing_to_trust(tmp_path: Path) -> None:
+    code = f"""
+        import resource, signal
+        from pathlib import Path
+        import polars as pl
+        from rich.console import Console
+        from benchmark.errors import StoreError
+        from benchmark.store import Store
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        artifact = Store(Path({str(tmp_path)!r}), Console()).artifact("m", "d", "s", "x", {{}})
+        table = pl.DataFrame({{"value": range(100_000)}})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+        try:
+            with artifact.lock():
+                artifact.append_table(table)
+        except StoreError as error:
+            print(error)
+    """
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert "can't be written" in result.stdout
+    assert "paths.outputs" in result.stdout
+    assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [".lock"]
+
+
+def test_a_folder_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:
+    (tmp_path / "m").write_text("a file where a folder must be")
+    artifact = Store(tmp_path, Console()).artifact("m", "d", "s", "x", {})
+    with pytest.raises(StoreError, match="can't be written"), artifact.lock():
+        pass
