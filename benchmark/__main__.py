@@ -26,13 +26,19 @@ CONF = next(
 )
 
 
-@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def _run(composed: DictConfig) -> None:
-    config = checked(composed)
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    from benchmark.pipeline import run_cell  # after the configuration is known to be right
+_failures: list[str] = []
 
-    run_cell(config, folder, Console(soft_wrap=True))
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")  # type: ignore[untyped-decorator]
+def _run(composed: DictConfig) -> None:
+    try:
+        config = checked(composed)
+        folder = Path(HydraConfig.get().runtime.output_dir)
+        from benchmark.pipeline import run_cell  # after the configuration is known to be right
+
+        run_cell(config, folder, Console(soft_wrap=True))
+    except BenchmarkError as error:  # of one cell of a multirun; the others go on
+        _report(str(error))
 
 
 def main() -> None:
@@ -42,17 +48,18 @@ def main() -> None:
     register_schema()
     try:
         _run()
-    except BenchmarkError as error:
-        _fail(str(error))
     except (HydraException, OmegaConfBaseException) as error:
-        _fail(_explained(error))
+        _report(_explained(error))
     except KeyboardInterrupt:
         sys.exit(130)
+    if _failures:
+        _failures.clear()
+        sys.exit(1)
 
 
-def _fail(message: str) -> None:
+def _report(message: str) -> None:
+    _failures.append(message)
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"Error: {message}", markup=False)
-    sys.exit(1)
 
 
 def _explained(error: Exception) -> str:

@@ -219,7 +219,7 @@ def typed(node: object, schema: type, where: str) -> Any:
         ConfigError: a key is unknown, missing, or of the wrong type.
     """
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), node)  # type: ignore[arg-type]
+        merged = OmegaConf.merge(OmegaConf.structured(schema), node)
         return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from benchmark import tracking
 from benchmark.applications.pass_at_k import pass_at_k_table
 from benchmark.cell import Cell
 from benchmark.config import Config, PassAtKConfig, typed
@@ -23,6 +22,7 @@ from benchmark.records import PASS_AT_K, CellResult
 from benchmark.report.html import write_report
 from benchmark.report.tables import metric_table
 from benchmark.store import Store, git_commit
+from benchmark.tracking import track
 
 
 def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
@@ -104,5 +104,5 @@ def _finish(result: CellResult, cell: Cell, folder: Path) -> None:
     }
     report = write_report(result, folder, provenance)
     console.print(metric_table(result))
-    tracking.track(result, config, folder)
+    track(result, config, folder)
     console.print(f"Report: {report}")

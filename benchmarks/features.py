@@ -91,7 +91,7 @@ def make_prompts(count: int) -> dict[str, str]:
 
 @torch.inference_mode()
 def stacked(engine, prompts: dict[str, str], batch: int) -> torch.Tensor:
-    """The obvious way: pad, ask for all hidden states and all logits, stack, take the last token."""
+    """The obvious way: pad, ask for all states and logits, stack, take the last token."""
     model = engine._model
     model.set_attn_implementation("sdpa")
     tokens = [engine._tokens(key, prompt) for key, prompt in prompts.items()]

@@ -58,7 +58,7 @@ def main() -> None:
 
     some = list(prompts.values())[:: max(1, len(prompts) // options.generate_questions)]
     theirs = generate_rate(engine, some, options.k)
-    print(f"generate(num_return_sequences={options.k}), {len(some)} questions: {theirs:.0f} tokens/s")
+    print(f"generate, {len(some)} questions, one by one: {theirs:.0f} tokens/s")
     print(f"ratio capcal / generate: {ours / theirs:.1f}")
     if importlib.util.find_spec("xllamacpp") is None:
         print("llama.cpp's server: package xllamacpp is not installed, not compared")

@@ -38,7 +38,8 @@ def test_every_group_has_choices() -> None:
 
 def test_no_config_names_a_folder_of_one_machine() -> None:
     for path in Path(CONF).rglob("*.yaml"):
-        assert not any(line.split(": ")[-1].startswith("/") for line in path.read_text().splitlines())
+        values = [line.split(": ")[-1] for line in path.read_text().splitlines()]
+        assert not any(value.startswith("/") for value in values)
 
 
 def test_the_default_config_has_no_missing_value() -> None:

@@ -210,11 +210,13 @@ class TransformersEngine:
         output = self._model.base_model(
             input_ids=tokens, position_ids=pack.positions, use_cache=False, pack=pack
         )
-        return output.last_hidden_state[0]
+        hidden: torch.Tensor = output.last_hidden_state[0]
+        return hidden
 
     @torch.inference_mode()
     def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return self._model.get_output_embeddings()(hidden)
+        logits: torch.Tensor = self._model.get_output_embeddings()(hidden)
+        return logits
 
     def _next_logits(self, tokens: torch.Tensor, pack: Pack) -> torch.Tensor:
         return self._logits(self._hidden(tokens, pack)[pack.ends])

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from benchmark.cell import Cell
+from benchmark.cell import Cell, Role
 from benchmark.probes import train_probe
 from benchmark.questions import refuse_overlap
 from benchmark.records import CONFIDENCE, Estimate
@@ -29,7 +29,7 @@ class Probe:
         Raises:
             DataError: two of the three splits share a question.
         """
-        roles = ("train", "validation", "evaluation")
+        roles: tuple[Role, ...] = ("train", "validation", "evaluation")
         splits = {role: cell.questions(role) for role in roles}
         for first, second in (roles[:2], roles[1:], roles[::2]):
             refuse_overlap(splits[first], splits[second], (first, second))

@@ -113,8 +113,6 @@ class _TieGroups(NamedTuple):
 
     def total(self, values: FloatArray) -> FloatArray:
         """Return the sums of ``values`` [..., N] over each run, [..., G]."""
-        if len(self.starts) == 0:
-            return values
         in_order = np.take(values, self.order, axis=-1)
         return np.add.reduceat(in_order, self.starts, axis=-1)
 

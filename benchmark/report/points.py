@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 from benchmark.capability import count_outcomes
 from benchmark.metrics.calibration import brier_loss, reliability_curve, response_brier_loss
@@ -41,6 +42,13 @@ class Losses(NamedTuple):
     capability: FloatArray  # (conf - p)^2
     response: FloatArray  # (conf - p)^2 + p (1 - p)
 
+    @property
+    def rank_correlation(self) -> float:
+        """Spearman's correlation of the two over questions, in [-1, 1]; NaN where undefined."""
+        if min(len(np.unique(self.capability)), len(np.unique(self.response))) < 2:
+            return np.nan
+        return float(spearmanr(self.capability, self.response).statistic)
+
 
 class Reliability(NamedTuple):
     """A reliability diagram of B equal-width bins, each [B]; NaN in an empty bin."""
@@ -70,7 +78,9 @@ def two_targets(grades: pl.DataFrame) -> TwoTargets:
     """Return both targets of the questions that have at least two responses."""
     first = grades.filter(pl.col("sample_index") == 0).select(ID, first=pl.col("outcome"))
     rest = count_outcomes(grades, skip_samples=1)
-    both = first.join(rest, on=ID).join(count_outcomes(grades).select(ID, all_n="n", all_c="c"), on=ID)
+    both = first.join(rest, on=ID).join(
+        count_outcomes(grades).select(ID, all_n="n", all_c="c"), on=ID
+    )
     both = both.sort(ID)
     n, c = both["all_n"].to_numpy(), both["all_c"].to_numpy()
     flips = divide(2.0 * c * (n - c), n * (n - 1))
@@ -131,13 +141,19 @@ def accuracy_histogram(capability: pl.DataFrame) -> Histogram:
     """
     n, c = capability["n"].to_numpy(), capability["c"].to_numpy()
     if n.min() == n.max() <= HISTOGRAM_BINS:
-        values = np.arange(n[0] + 1)
-        width = 1 / n[0]
-        return Histogram(values * width - width / 2, width, np.bincount(c, minlength=n[0] + 1))
-    index = np.minimum(c * HISTOGRAM_BINS // n, HISTOGRAM_BINS - 1)  # in integers: edges are exact
-    width = 1 / HISTOGRAM_BINS
-    left = np.arange(HISTOGRAM_BINS) * width
-    return Histogram(left, width, np.bincount(index, minlength=HISTOGRAM_BINS))
+        width, bars, index = 1 / int(n[0]), int(n[0]) + 1, c
+        left = np.arange(bars, dtype=np.float64) * width - width / 2
+    else:
+        width, bars = 1 / HISTOGRAM_BINS, HISTOGRAM_BINS
+        index = np.minimum(c * bars // n, bars - 1)  # in integers, so that edges are exact
+        left = np.arange(bars, dtype=np.float64) * width
+    return Histogram(left, width, np.bincount(index, minlength=bars))
+
+
+def best_strengths(selection: pl.DataFrame) -> pl.DataFrame:
+    """Return the row with the lowest validation Brier score of each feature, in their order."""
+    best = pl.col("validation_brier") == pl.col("validation_brier").min().over("feature")
+    return selection.filter(best).unique("feature", keep="first", maintain_order=True)
 
 
 def family_of(questions: pl.DataFrame) -> pl.DataFrame:

@@ -41,12 +41,12 @@ VERMILLION, PURPLE = "#D55E00", "#CC79A7"
 
 ESTIMATORS = {
     "random": Look("Random", "#A6A6A6", "x"),
-    "oracle_cc": Look("Oracle, capability", BLACK, "*"),
-    "oracle_rc": Look("Oracle, response", GREY, "*"),
+    "oracle_cc": Look("Capability oracle", BLACK, "*"),
+    "oracle_rc": Look("Response oracle", GREY, "*"),
     "verbalized": Look("Verbalized", ORANGE, "s"),
     "p_true": Look("P(True)", SKY, "D"),
-    "consistency_5": Look("Consistency, 5", GREEN, "v"),
-    "consistency_10": Look("Consistency, 10", BLUE, "^"),
+    "consistency_5": Look("Consistency of 5", GREEN, "v"),
+    "consistency_10": Look("Consistency of 10", BLUE, "^"),
     "probe": Look("Probe", VERMILLION, "o"),
     "family_mean": Look("Family mean", PURPLE, "P"),
     "train_mean": Look("Train mean", "#8C6D31", "X"),
@@ -116,6 +116,7 @@ RC = {
     "ytick.major.size": 2.5,
     "lines.linewidth": 1.2,
     "lines.markersize": 4.5,
+    "text.parse_math": False,  # names come from data; a dollar sign in them is a dollar sign
     "figure.constrained_layout.use": True,
     "savefig.dpi": DPI,
     "savefig.facecolor": "white",

@@ -22,8 +22,9 @@ from benchmark.report.style import (
 
 BEST_COVERAGE = 0.95
 CAPTION = (
-    "95 % bootstrap intervals over questions. * best of those that are no oracle and answered at "
-    f"least {BEST_COVERAGE * 100:.0f} % of the questions. {MISSING} undefined."
+    f"95 % bootstrap intervals over questions. {MISSING} undefined.\n"
+    "* best of those that are no oracle and answered at "
+    f"least {BEST_COVERAGE * 100:.0f} % of the questions."
 )
 
 
@@ -89,8 +90,12 @@ def metric_names(result: CellResult) -> list[str]:
     return [m for m in METRICS if m in present] + [m for m in present if m not in METRICS]
 
 
-def terminal_table(result: CellResult) -> Table:
-    """Return the main metrics with their intervals, about 105 columns wide."""
+def metric_table(result: CellResult) -> Table:
+    """Return the main metrics with their intervals, for the terminal.
+
+    It is as wide as its content, about 115 columns: print it with ``soft_wrap=True``, so that a
+    narrower terminal or a log file doesn't crop it.
+    """
     names = [name for name in metric_names(result) if metric_look(name).main]
     table = Table(
         title=f"{model_name(result.model)} on {dataset_name(result.dataset)}, {result.split}",
@@ -107,24 +112,11 @@ def terminal_table(result: CellResult) -> Table:
     table.add_column("Answered", justify="right", no_wrap=True)
     for row in metric_rows(result):
         values = [_terminal_value(row.values.get(name)) for name in names]
-        answered = Text(
-            f"{row.answered}/{row.questions}",
-            style="yellow" if row.answered < row.questions else "",
-        )
+        share = f"{row.answered}/{row.questions}"
+        answered = Text(share, style="yellow" if row.answered < row.questions else "")
         table.add_row(Text(row.name, style="italic" if row.oracle else ""), *values, answered)
+    table.width = Console(width=1000).measure(table).maximum
     return table
-
-
-def print_metrics(result: CellResult, console: Console) -> None:
-    """Print the terminal table in full; a narrower console, or a log file, never crops it."""
-    table = terminal_table(result)
-    needed = console.measure(table, options=console.options.update(width=1000)).maximum
-    width = console.width
-    console.width = max(width, needed)
-    try:
-        console.print(table)
-    finally:
-        console.width = width
 
 
 def write_metrics(result: CellResult, path: Path) -> None:

@@ -70,12 +70,12 @@ def test_correlation_with_a_constant_is_undefined(metric):
     assert np.isnan(metric([0.1] * 7, n=[7] * 7, c=range(7)))
     assert np.isnan(metric(np.arange(7) / 7, n=[10] * 7, c=[1] * 7))
     assert np.isnan(metric([0.3], n=[4], c=[2]))
-    # constant among the questions that the weights leave; a third is not exact in binary
-    weights = [[0.1, 0.7, 0.0], [1.0, 0.0, 0.2]]
-    assert np.isnan(metric([1 / 3, 1 / 3, 0.9], [3] * 3, [0, 1, 2], weights)).tolist() == [
-        True,
-        False,
-    ]
+    # constant among the questions that the weights leave, up to rounding
+    weights = np.random.default_rng(0).random((50, 8))
+    weights[:, 7] = 0
+    assert np.isnan(metric([1 / 3] * 7 + [0.9], [9] * 8, range(8), weights)).all()
+    weights[:, 7] = 1
+    assert not np.isnan(metric([1 / 3] * 7 + [0.9], [9] * 8, range(8), weights)).any()
 
 
 def test_correlation_of_nearly_equal_confidences_is_kept():

@@ -23,6 +23,7 @@ from benchmark.metrics.inputs import check_inputs
         (([[0.5], [0.5]], [2, 2], [1, 1]), r"confidences has shape \(2, 1\)"),
         (([0.5, 0.5], [2, 2], [1, 1], [1.0]), r"weights has shape \(1,\)"),
         (([0.5, 0.5], [2, 2], [1, 1], [[1, 1], [1, -1]]), r"weights\[1, 1\] is -1"),
+        (([0.5, 0.5], [2, 2], [1, 1], [1, np.inf]), r"weights\[1\] is inf"),
         (([0.5, 0.5], [2, 2], [1, 1], [1, np.nan]), r"weights\[1\] is nan"),
     ],
 )

@@ -1,0 +1,51 @@
+"""Stage 1, questions: a dataset's rows become a table of schema ``QUESTION``.
+
+Every dataset is one small file with a loader ``load(config, split) -> list[Question]``, entered in
+``LOADERS``. The order and the limit are the same for all of them and live here.
+"""
+
+from collections.abc import Callable
+from difflib import get_close_matches
+from hashlib import sha256
+
+import polars as pl
+
+from benchmark.config import DatasetConfig
+from benchmark.errors import ConfigError
+from benchmark.questions import basics
+from benchmark.questions.overlap import refuse_overlap
+from benchmark.records import Question, question_table
+
+__all__ = ["LOADERS", "load_questions", "refuse_overlap"]
+
+Loader = Callable[[DatasetConfig, str], list[Question]]
+
+LOADERS: dict[str, Loader] = {"basics": basics.load}
+
+
+def load_questions(config: DatasetConfig, split: str, limit: int | None = None) -> pl.DataFrame:
+    """Return questions of one split, in an order that depends on their ids and the seed only.
+
+    Args:
+        config: of the dataset.
+        split: as the loader names it.
+        limit: number of questions, None for all; a larger limit contains a smaller one's questions.
+
+    Returns:
+        A table of schema ``QUESTION``.
+
+    Raises:
+        ConfigError: the loader or the split is unknown, or the limit is not in [1, N].
+        DataError: a row breaks the contract of ``Question``.
+    """
+    if config.loader not in LOADERS:
+        near = get_close_matches(config.loader, LOADERS) or sorted(LOADERS)
+        raise ConfigError(f"dataset.loader: there is no '{config.loader}'; choose one of {near}.")
+    questions = LOADERS[config.loader](config, split)
+    if limit is not None and not 1 <= limit <= len(questions):
+        raise ConfigError(
+            f"dataset={config.name}: a limit of {limit} questions on split '{split}', which has "
+            f"{len(questions)}; choose 1 to {len(questions)}, or null for all."
+        )
+    questions.sort(key=lambda q: sha256(f"{config.seed}/{q.question_id}".encode()).digest())
+    return question_table(questions[:limit])

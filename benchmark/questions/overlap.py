@@ -1,0 +1,40 @@
+"""When two questions are the same question: by content, whatever their ids say."""
+
+import unicodedata
+
+import polars as pl
+
+from benchmark.errors import DataError
+
+_NAMED = 5  # overlapping questions that a message names
+
+
+def normalised(prompt: str) -> str:
+    """Return the prompt with case, white space and the encoding of characters evened out."""
+    return " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())
+
+
+def refuse_overlap(a: pl.DataFrame, b: pl.DataFrame, names: tuple[str, str]) -> None:
+    """Refuse two tables of schema ``QUESTION`` that share a question by content.
+
+    Args:
+        a: questions, for example those that a probe is trained on.
+        b: questions that must not occur in ``a``.
+        names: of ``a`` and ``b``, for the message.
+
+    Raises:
+        DataError: a prompt of ``a`` occurs in ``b``, case and white space aside; it names the ids.
+    """
+    of_a = {normalised(prompt): key for key, prompt in a["question_id", "prompt"].iter_rows()}
+    shared = [
+        (of_a[normalised(prompt)], key)
+        for key, prompt in b["question_id", "prompt"].iter_rows()
+        if normalised(prompt) in of_a
+    ]
+    if shared:
+        pairs = ", ".join(f"'{x}' = '{y}'" for x, y in shared[:_NAMED])
+        more = f" and {len(shared) - _NAMED} more" if len(shared) > _NAMED else ""
+        raise DataError(
+            f"{names[0]} and {names[1]} share {len(shared)} question(s): {pairs}{more}. "
+            f"Choose splits without common questions (dataset.splits)."
+        )
