@@ -179,3 +179,13 @@ def with_texts(cell: CellResult, text: str) -> CellResult:
         responses=cell.responses.with_columns(text=lit, reasoning=lit),
         grades=cell.grades.with_columns(answer=lit, grader=lit),
     )
+
+
+def only(cell: CellResult, *names: str) -> CellResult:
+    """Return the cell with these estimators only."""
+    return replace(
+        cell,
+        estimates={name: cell.estimates[name] for name in names},
+        metrics=cell.metrics.filter(pl.col("estimator").is_in(names)),
+        pass_at_k=cell.pass_at_k.filter(pl.col("estimator").is_in(names)),
+    )

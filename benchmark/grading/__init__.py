@@ -55,7 +55,9 @@ def grade(responses: pl.DataFrame, questions: pl.DataFrame, grader: str) -> pl.D
     verdicts: dict[tuple[str, bool, tuple[str, ...]], Verdict] = {}
     rows = []
     for row in check_table(responses, RESPONSE, "responses").iter_rows(named=True):
-        _check(row["question_id"], row["sample_index"], row["text"], row["finish_reason"], references)
+        _check(
+            row["question_id"], row["sample_index"], row["text"], row["finish_reason"], references
+        )
         key = row["text"], row["finish_reason"] == "stop", references[row["question_id"]]
         if key not in verdicts:
             verdicts[key] = GRADERS[grader](key[0], key[2], finished=key[1])

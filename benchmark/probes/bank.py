@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import polars as pl
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
-from lightning.pytorch import LightningModule, Trainer, seed_everything
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 from torch import nn
 
@@ -43,6 +43,11 @@ class ProbeBank(LightningModule):  # type: ignore[misc]
         ConfigError: no strengths, one twice, or one that is not finite or below 1e-12.
     """
 
+    mean: torch.Tensor
+    scale: torch.Tensor
+    train_brier: torch.Tensor
+    validation_brier: torch.Tensor
+
     def __init__(self, layers: int, width: int, strengths: Sequence[float]) -> None:
         super().__init__()
         wrong = [s for s in strengths if not (math.isfinite(s) and s >= _WEAKEST)]
@@ -71,32 +76,32 @@ class ProbeBank(LightningModule):  # type: ignore[misc]
         Raises:
             DataError: a probe did not reach its optimum.
         """
-        index = batch.index
-        self.mean[index], self.scale[index] = _standardisation(batch.features)
+        place = batch.position
+        self.mean[place], self.scale[place] = _standardisation(batch.features)
         strengths = torch.tensor(self.strengths, device=batch.features.device)
         optimum = minimise(self._standardise(batch), batch.n, batch.c, strengths)
         solved = optimum.decrement <= TOLERANCE
         if not solved.all():
             f, s = (~solved).nonzero()[0].tolist()
             raise DataError(
-                f"The probe on {self.names[int(index[f])]} at strength {self.strengths[s]} did not "
+                f"The probe on {self.names[int(place[f])]} at strength {self.strengths[s]} did not "
                 f"reach its optimum (decrement {optimum.decrement[f, s].item():.1e}, allowed "
                 f"{TOLERANCE}); leave out the weakest strengths."
             )
-        self.weight[index], self.bias[index] = optimum.weight, optimum.bias
-        self.train_brier[index] = self._brier(batch)
+        self.weight[place], self.bias[place] = optimum.weight, optimum.bias
+        self.train_brier[place] = self._brier(batch)
 
     def validation_step(self, batch: FeatureBatch) -> None:
         """Score the probes of a batch's features on the validation questions."""
-        self.validation_brier[batch.index] = self._brier(batch)
+        self.validation_brier[batch.position] = self._brier(batch)
 
     def _standardise(self, batch: FeatureBatch) -> torch.Tensor:
-        mean, scale = self.mean[batch.index], self.scale[batch.index]
+        mean, scale = self.mean[batch.position], self.scale[batch.position]
         return (batch.features - mean[:, None]) / scale[:, None]
 
     def _brier(self, batch: FeatureBatch) -> torch.Tensor:
-        logits = self.weight[batch.index] @ self._standardise(batch).mT
-        confidence = (logits + self.bias[batch.index][..., None]).double().sigmoid()
+        logits = self.weight[batch.position] @ self._standardise(batch).mT
+        confidence = (logits + self.bias[batch.position][..., None]).double().sigmoid()
         return (confidence - batch.c.double() / batch.n.double()).square().mean(dim=-1)
 
     def chosen(self) -> tuple[int, int]:
@@ -156,9 +161,10 @@ def train_probe(
         DataError: splits that share questions or do not fit each other.
     """
     data = ProbeData(train, validation, test_ids)
-    bank = ProbeBank(*train.features.shape[1:], strengths)
+    _, layers, width = train.features.shape
+    bank = ProbeBank(layers, width, strengths)
     with _quiet(), isolate_rng():
-        seed_everything(seed, verbose=False)
+        torch.manual_seed(seed)
         trainer = Trainer(
             accelerator="gpu" if torch.cuda.is_available() else "cpu",
             devices=1,

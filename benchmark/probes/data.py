@@ -10,20 +10,20 @@ from torch.utils.data import DataLoader, Dataset
 from benchmark.errors import DataError
 from benchmark.probes.features import FeatureSet, select_feature
 
-_BATCH_NUMBERS = 2**23  # in the features of a batch: 32 MB in float32
+_BATCH_NUMBERS = 2**22  # in the features of a batch: 16 MB in float32
 
 
 class FeatureBatch(NamedTuple):
     """F features of all N questions of a split.
 
     Attributes:
-        index: [F], positions in ``feature_names``.
+        position: [F], places in ``feature_names``.
         features: [F, N, D], float32.
         n: [N], responses.
         c: [N], correct ones.
     """
 
-    index: torch.Tensor
+    position: torch.Tensor
     features: torch.Tensor
     n: torch.Tensor
     c: torch.Tensor
@@ -73,7 +73,7 @@ class _Batches(Dataset[FeatureBatch]):
         questions, layers, width = split.features.shape
         size = max(1, _BATCH_NUMBERS // (questions * width))
         self._split = split
-        self._groups = torch.arange(layers + 1).split(size)
+        self._groups = torch.split(torch.arange(layers + 1), size)
 
     def __len__(self) -> int:
         return len(self._groups)

@@ -69,7 +69,7 @@ def select_feature(features: torch.Tensor, index: int) -> torch.Tensor:
     """
     if index < features.shape[1]:
         return features[:, index].float()
-    return torch.cat([chunk.float().mean(dim=1) for chunk in features.split(_CHUNK)])
+    return torch.cat([chunk.float().mean(dim=1) for chunk in torch.split(features, _CHUNK)])
 
 
 def check_finite(question_ids: Sequence[str], features: torch.Tensor) -> None:

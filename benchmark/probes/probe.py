@@ -56,7 +56,9 @@ class TrainedProbe:
                 f"{expected[1]}], not {list(features.shape)}: they come from another model."
             )
         index = feature_names(self.layers).index(self.feature)
-        logits = [self._logits(select_feature(rows, index)) for rows in features.split(_ROWS)]
+        logits = [
+            self._logits(select_feature(rows, index)) for rows in torch.split(features, _ROWS)
+        ]
         confidence = torch.cat(logits).sigmoid()
         if confidence.isnan().any():
             row = int(confidence.isnan().nonzero()[0])

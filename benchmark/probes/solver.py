@@ -138,8 +138,7 @@ def _conjugate_gradients(
         if not active.any():
             break
         slope = problems.logits(direction)
-        length = _exact_step(problems, point, logits, direction, slope)
-        length = torch.where(active, length, 0)[..., None]
+        length = _exact_step(problems, point, logits, direction, slope, active)[..., None]
         point = point + length * direction
         logits = logits + length * slope
         last, gradient = gradient, problems.gradient(point, logits)
@@ -165,7 +164,7 @@ def _newton(problem: _Problems, point: torch.Tensor) -> tuple[torch.Tensor, torc
         if decrement <= TOLERANCE or step == _MAX_NEWTON_STEPS:
             break
         slope = problem.logits(direction)
-        length = _exact_step(problem, point, logits, direction, slope)
+        length = _exact_step(problem, point, logits, direction, slope, decrement > TOLERANCE)
         point = point + length[..., None] * direction
     return point[0, 0], decrement[0, 0]
 
@@ -176,6 +175,7 @@ def _exact_step(
     logits: torch.Tensor,
     direction: torch.Tensor,
     slope: torch.Tensor,
+    active: torch.Tensor,
 ) -> torch.Tensor:
     """Return the lengths [F, S] that minimise the objective from ``point`` along ``direction``.
 
@@ -187,23 +187,26 @@ def _exact_step(
         logits: [F, S, N] at ``point``.
         direction: [F, S, R], downhill.
         slope: [F, S, N], change of the logits per unit of length.
+        active: [F, S]; the others get length 0.
     """
     ridge = problems.ridge * direction
     linear, square = _dot(ridge, point), _dot(ridge, direction)
     weighted = problems.share * slope
     steepest = _dot(weighted, logits.sigmoid() - problems.target) + linear
-    length = torch.ones_like(steepest)
+    length = active.to(steepest.dtype)
     low, high = torch.zeros_like(length), torch.full_like(length, math.inf)
     for _ in range(_MAX_LINE_STEPS):
         success = (logits + length[..., None] * slope).sigmoid()
         first = _dot(weighted, success - problems.target) + linear + length * square
-        if (first.abs() <= 1e-2 * steepest.abs()).all():
+        active = active & (first.abs() > 1e-2 * steepest.abs())
+        if not active.any():
             break
         second = _dot(weighted * slope, success * (1 - success)) + square
         low, high = torch.where(first < 0, length, low), torch.where(first > 0, length, high)
         newton = length - first / second.clamp_min(1e-30)
         middle = torch.where(high.isinf(), 2 * length, (low + high) / 2)
-        length = torch.where((newton > low) & (newton < high), newton, middle)
+        step = torch.where((newton > low) & (newton < high), newton, middle)
+        length = torch.where(active, step, length)
     return length
 
 

@@ -26,7 +26,7 @@ _GAP = {"arrowstyle": "<->", "lw": 0.7, "shrinkA": 0, "shrinkB": 0, "mutation_sc
 
 def draw_divergence(result: CellResult, paired: dict[str, PairedEstimate]) -> Drawing:
     """Draw how the response target and the capability target differ."""
-    figure = Figure(figsize=(style.TEXT_WIDTH, 2.75))
+    figure = Figure(figsize=(style.TEXT_WIDTH, 2.75), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
     targets = points.two_targets(result.grades)
     _draw_targets(left, targets)
@@ -120,7 +120,9 @@ def draw_confidences(result: CellResult, paired: dict[str, PairedEstimate]) -> D
         axes.scatter(
             confidence + shift[0], accuracy + shift[1], s=9, c=look.colour, alpha=alpha, lw=0
         )
-        axes.set_title(f"{look.name}\nρ = {number(correlation.get(name, np.nan), 2)}")
+        axes.set_title(
+            f"{style.clipped(look.name)}\nρ = {number(correlation.get(name, np.nan), 2)}"
+        )
     return Drawing(
         "confidences",
         "Confidence against expected accuracy",
@@ -153,13 +155,13 @@ def draw_reliability(paired: dict[str, PairedEstimate]) -> Drawing:
         axes.plot([0, 1], [0, 1], **REFERENCE)
         axes.vlines(curve.confidence, curve.low, curve.high, color=look.colour, lw=0.9)
         axes.plot(curve.confidence, curve.accuracy, marker="o", ms=3, lw=0.9, color=look.colour)
-        axes.set_title(f"{look.name}\n{estimate.answered} questions")
+        axes.set_title(f"{style.clipped(look.name)}\nN = {estimate.answered}")
     return Drawing(
         "reliability",
         "Reliability diagrams",
         f"Mean expected accuracy in {bins} equal-width bins of confidence, both ends closed, with "
-        "95 % bootstrap intervals over questions. Bars show the share of the questions in "
-        "each bin, on the same axis; a bin with few of them says little. Below the dashed line "
+        "95 % bootstrap intervals over the N answered questions. Bars show the share of them in "
+        "each bin, on the same axis; a bin with few questions says little. Below the dashed line "
         "an estimator is overconfident, above it underconfident. Of estimators that are random "
         f"the first {points.SHOWN_DRAWS} draws are pooled.",
         figure,

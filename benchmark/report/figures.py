@@ -45,7 +45,8 @@ def _draw(result: CellResult) -> Iterator[Drawing]:
     yield draw_confidences(result, paired)
     yield draw_reliability(paired)
     yield draw_cost(result)
-    yield draw_pass_at_k(result)
+    if not result.pass_at_k.is_empty():
+        yield draw_pass_at_k(result)
     yield draw_histogram(result)
     for name, estimate in result.estimates.items():
         if estimate.selection is not None:

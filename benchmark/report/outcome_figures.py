@@ -25,7 +25,7 @@ MEAN = "mean over layers"
 
 def draw_cost(result: CellResult) -> Drawing:
     """Draw mean tokens against 1 - Brier score, oracles as reference lines."""
-    figure = Figure(figsize=(style.COLUMN_WIDTH, 3.0))
+    figure = Figure(figsize=(style.COLUMN_WIDTH, 3.0), layout="constrained")
     axes = figure.subplots()
     brier = result.metrics.filter(pl.col("metric") == "brier")
     tokens = result.metrics.filter(pl.col("metric") == "tokens").select("estimator", x="value")
@@ -90,12 +90,12 @@ def draw_pass_at_k(result: CellResult) -> Drawing:
         axes.fill_between(
             k, rows["observed_low"], rows["observed_high"], color=style.LIGHT_GREY, lw=0
         )
-        axes.plot(k, rows["observed"], color=style.BLACK, lw=0.9)
+        axes.plot(k, rows["observed"], color=style.BLACK, lw=0.9, marker=".", ms=2)
         axes.fill_between(
             k, rows["predicted_low"], rows["predicted_high"], color=look.colour, alpha=0.3, lw=0
         )
         axes.plot(k, rows["predicted"], color=look.colour, marker="o", ms=2.5)
-        axes.set_title(f"{look.name}\nMSE {rows['mse'][-1]:.3f}")
+        axes.set_title(f"{style.clipped(look.name)}\nMSE {rows['mse'][-1]:.3f}")
     _scale_k(panels[0], result.pass_at_k["k"].unique().sort().to_list())
     return Drawing(
         "pass_at_k",
@@ -122,7 +122,9 @@ def draw_histogram(result: CellResult) -> Drawing:
     families = points.family_of(result.questions).join(result.capability, on="question_id")
     names = sorted(families["family"].unique())
     by_family = 0 < len(names) <= MOST_FAMILIES
-    figure = Figure(figsize=(style.TEXT_WIDTH if by_family else style.COLUMN_WIDTH, 2.3))
+    figure = Figure(
+        figsize=(style.TEXT_WIDTH if by_family else style.COLUMN_WIDTH, 2.3), layout="constrained"
+    )
     panels = figure.subplots(1, 2 if by_family else 1, squeeze=False)[0]
     bars = points.accuracy_histogram(result.capability)
     panels[0].bar(
@@ -156,15 +158,14 @@ def _draw_families(axes: Axes, families: pl.DataFrame, names: list[str]) -> None
         y = row + spread.uniform(-0.25, 0.25, len(p))
         axes.scatter(p, y, s=9, c=style.BLUE, alpha=alpha, lw=0)
         axes.vlines(p.mean(), row - 0.36, row + 0.36, color=style.BLACK, lw=1.6)
-    labels = [name if len(name) <= 24 else f"{name[:23]}…" for name in names]
-    axes.set_yticks(range(len(names)), labels)
+    axes.set_yticks(range(len(names)), [style.clipped(name) for name in names])
     axes.set(xlim=UNIT, xticks=TICKS, xlabel="Expected accuracy c/n")
     axes.set_ylim(len(names) - 0.4, -0.6)
 
 
 def draw_selection(name: str, selection: pl.DataFrame) -> Drawing:
     """Draw the validation Brier score of each feature at its best strength, and the choice."""
-    figure = Figure(figsize=(style.COLUMN_WIDTH, 2.3))
+    figure = Figure(figsize=(style.COLUMN_WIDTH, 2.3), layout="constrained")
     axes = figure.subplots()
     look = estimator_look(name)
     best = points.best_strengths(selection)

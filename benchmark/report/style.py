@@ -52,7 +52,7 @@ ESTIMATORS = {
     "train_mean": Look("Train mean", "#8C6D31", "X"),
 }
 FALLBACK_COLOURS = (ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE)
-FALLBACK_MARKERS = ("h", "p", "8", "<", ">", "d")
+FALLBACK_MARKERS = ("<", ">", "d", "p")
 
 OUTCOMES = {
     "correct": Look("correct", BLUE),
@@ -92,6 +92,7 @@ MODELS = {
 }
 
 MISSING = "–"
+LONGEST_LABEL = 23  # characters
 COLUMN_WIDTH, TEXT_WIDTH = 3.3, 6.8  # inches, of a two-column page
 DPI = 250
 
@@ -117,7 +118,6 @@ RC = {
     "lines.linewidth": 1.2,
     "lines.markersize": 4.5,
     "text.parse_math": False,  # names come from data; a dollar sign in them is a dollar sign
-    "figure.constrained_layout.use": True,
     "savefig.dpi": DPI,
     "savefig.facecolor": "white",
 }
@@ -148,6 +148,16 @@ def model_name(model: str) -> str:
 def dataset_name(dataset: str) -> str:
     """Return the display name of a dataset; an unlisted one is shown as it is."""
     return DATASETS.get(dataset, dataset)
+
+
+def clipped(name: str) -> str:
+    """Return a name short enough for the title of a small multiple or the label of a row.
+
+    Examples:
+        >>> clipped("the larger of two numbers of four digits")
+        'the larger of two numb…'
+    """
+    return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1].rstrip()}…"
 
 
 def _readable(name: str) -> str:

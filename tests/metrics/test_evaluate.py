@@ -13,6 +13,8 @@ from benchmark.metrics.calibration import (
 )
 from benchmark.metrics.discrimination import pearson, response_auroc, spearman
 from benchmark.metrics.evaluate import evaluate
+from benchmark.metrics.pairing import pair_estimates
+from benchmark.metrics.statistics import bootstrap_weights
 from benchmark.records import CONFIDENCE, GRADE, METRIC, Estimate
 
 METRICS = {
@@ -194,6 +196,27 @@ def test_intervals_are_quantiles_of_the_metrics_under_resampled_questions(cell):
         assert values_of(table, "probe", "high")[name] == pytest.approx(high, abs=tolerance)
 
 
+def test_a_resample_weights_the_questions(cell):
+    grades, correct, confidences = cell
+    table = run({"probe": estimate_of(confidences)}, grades, resamples=1, seed=7)
+    weights = bootstrap_weights(40, 1, np.random.default_rng(7))[0]
+    for name, metric in METRICS.items():
+        expected = metric(confidences, [8] * 40, correct.sum(axis=1), weights)
+        assert values_of(table, "probe", "low")[name] == pytest.approx(float(expected))
+
+
+def test_a_resample_weights_the_same_questions_where_a_target_lacks_some(cell):
+    grades, _, confidences = cell
+    grades = grades.filter((pl.col("question_id") != ids(1)[0]) | (pl.col("sample_index") == 0))
+    estimates = {
+        "all": estimate_of(confidences),
+        "later": estimate_of(confidences, samples_used=1),
+    }
+    pairs = dict(pair_estimates(estimates, grades, np.random.default_rng(0), resamples=3))
+    np.testing.assert_array_equal(pairs["later"].weights, pairs["all"].weights[:, 1:])
+    np.testing.assert_array_equal(pairs["later"].confidences[0], confidences[1:])
+
+
 def test_resampled_questions_are_the_same_for_all_estimators(cell):
     grades, _, confidences = cell
     estimates = {name: estimate_of(confidences) for name in ("first", "second")}
@@ -214,6 +237,16 @@ def test_interval_of_many_draws_lies_around_their_average(cell):
     for metric in ("pearson", "spearman", "auroc"):
         assert low[metric] < value[metric] < high[metric]
         assert high[metric] - low[metric] < 0.1
+
+
+def test_blocks_of_resamples_take_turns_through_the_draws(cell):
+    grades, correct, _ = cell
+    accuracy = correct.mean(axis=1)
+    draws = np.concatenate([np.tile(accuracy, (200, 1)), np.tile(1 - accuracy, (200, 1))])
+    table = run({"both": estimate_of(draws)}, grades, resamples=100)
+    assert values_of(table, "both", "low")["pearson"] == pytest.approx(-1)
+    assert values_of(table, "both", "high")["pearson"] == pytest.approx(1)
+    assert values_of(table, "both")["pearson"] == pytest.approx(0)
 
 
 def test_results_follow_from_the_generator(cell):

@@ -1,0 +1,173 @@
+"""The grader of the dataset ``basics``: reads a number, a word or a symbol from a short response.
+
+The references say what is read: numbers where all of them are numbers; symbols, compared exactly,
+where none is longer than two characters; else names, compared without case, accents and punctuation.
+A response is read as statements (sentences and lines), and **the first statement that gives an
+answer counts**, since the questions ask for the answer alone. An answer must be the whole value that
+the statement gives: an accepted answer that only occurs in it doesn't match.
+
+A response that was cut off is graded where a statement that ended before the cut gives the answer,
+since nothing behind it could change the verdict; else it is truncated.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from decimal import Decimal
+
+from benchmark.grading.verdict import Verdict
+
+_READ = 2000  # characters; the answer stands at the beginning, and hostile texts stay cheap
+_MOST_WORDS = 4  # of a name; longer phrases are no answers
+
+_SPELLED = dict.fromkeys(["\u2018", "\u2019"], "'") | dict.fromkeys(["\u201c", "\u201d"], '"')
+_STATEMENT_END = re.compile(r"""(?<=[.!?])["')]*\s+|\n+|,\s+(?=(?:but|which|because|since|as)\b)""")
+
+_UNITS = (
+    "zero - two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
+)
+_UNITS += " sixteen seventeen eighteen nineteen"
+_NUMBER_WORDS = {word: i for i, word in enumerate(_UNITS.split()) if word != "-"}
+_TENS = enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
+_NUMBER_WORDS |= {ten: 10 * i for i, ten in _TENS}
+_WORD = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)?")
+
+_SIGN = r"[-+*/x×÷^]|\b(?:times|plus|minus|multiplied|divided|over)\b"
+_NUMBER = re.compile(
+    r"(?<![\w.,])(?:(?<!\d )-)?(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?(?!\w)"
+)
+_OPERAND_AFTER = re.compile(rf"\w\s*(?:{_SIGN})\s*(?:by\s+)?$")
+_OPERAND_BEFORE = re.compile(rf"\s*(?:{_SIGN})")
+_ANSWER_IS = re.compile(r"\banswer\b[^=]*?(?:\bis\b|:)[\s\"':(]*(?=-?[0-9])", re.IGNORECASE)
+_SUBJECT = re.compile(r"\W*(?:the\s+)?(?:number\s+)?(?=[0-9])", re.IGNORECASE)
+_DESCRIBED = re.compile(
+    r"[\s\"']*\b(?:is|are)\b[^0-9]*\b(?:the|a|an|larger|greater)\b", re.IGNORECASE
+)
+_GIVES = re.compile(
+    r"\b(?:is|are|was|be|equals?|gives?|has|have|had|makes?|becomes?|get|gets)\b|'s\b|:",
+    re.IGNORECASE,
+)
+
+_IS = re.compile(r"\b(?:is|was|are|were|becomes|equals|means|be)\b", re.IGNORECASE)
+_SHORT_IS = re.compile(r"\b(it|that|here)'s\b", re.IGNORECASE)
+_SIGN_IS = re.compile(r"[:=→]|->")
+_LEAD = re.compile(
+    r"(?:\s|[\"':*]|\ban?\s+(?=\")|\b(?:actually|indeed|simply|just|usually|also|known as|called|spelled|located in|"
+    r"(?:the|a|an)\s+(?:word|letter|symbol|city of|capital(?=\W+\w\W*$)|uppercase|lowercase)|"
+    r"(?:uppercase|lowercase)|letter|in|the)\b)+",
+    re.IGNORECASE,
+)
+_PHRASE_END = re.compile(
+    r"[,;:()\[\]]|\s[-–—]\s|\s(?:which|who|that|and|or|but|because|since|as|in|not|while|with|for|when)\b",
+    re.IGNORECASE,
+)
+_DEFINES = re.compile(r"[\s\"']*(?:the|a|an)\b.*\b(?:of|for)\b", re.IGNORECASE)
+
+
+def grade_response(text: str, references: tuple[str, ...], *, finished: bool) -> Verdict:
+    """Return the answer that a response gives and whether it is one of the references.
+
+    Args:
+        text: of the response.
+        references: accepted answers, all numbers, all symbols or all names.
+        finished: False where the response was cut off.
+    """
+    numeric = all(_NUMBER.fullmatch(reference) for reference in references)
+    read = _number if numeric else _name
+    for statement in _statements(text, finished=finished):
+        answer = read(statement)
+        if answer is not None:
+            correct = any(_same(answer, reference, numeric) for reference in references)
+            return Verdict(answer, "correct" if correct else "incorrect")
+    return Verdict(None, "unparsed" if finished else "truncated")
+
+
+def _same(answer: str, reference: str, numeric: bool) -> bool:
+    if numeric:
+        return _value(answer) == _value(reference)
+    if len(reference) <= 2:  # noqa: PLR2004 - a symbol or a letter
+        return answer == reference
+    return _folded(answer) == _folded(reference)
+
+
+def _value(number: str) -> Decimal:
+    return Decimal(number.replace(",", ""))
+
+
+def _folded(name: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", name.casefold())
+    kept = "".join(c for c in decomposed if c.isalnum() or c in " -")
+    return " ".join(kept.replace("-", " ").split())
+
+
+def _statements(text: str, *, finished: bool) -> list[str]:
+    """Return the sentences and lines that are complete."""
+    text = text[:_READ] if (whole := len(text) <= _READ) else text[:_READ]
+    spelled = "".join(_SPELLED.get(c, c) for c in text.replace("−", "-").replace("**", ""))
+    visible = "".join(c for c in spelled if c in "\n\t" or unicodedata.category(c)[0] != "C")
+    parts = _STATEMENT_END.split(re.sub(r"^\s*1[.)]\s+(?=\S)", "", visible))
+    return parts if finished and whole else parts[:-1]
+
+
+def _number(statement: str) -> str | None:
+    """Return the value that a statement gives: "3 + 5 = 8", "The answer is 8.", "8 is larger"."""
+    if not any(c.isdigit() for c in statement):
+        statement = _WORD.sub(_digits, statement)
+    numbers = list(_values(statement))
+    if not numbers:
+        return None
+    if (found := _ANSWER_IS.search(statement)) and (number := _first(numbers, found.end(), gap=0)):
+        return number
+    if "=" in statement:
+        return _first(numbers, statement.rindex("=") + 1, gap=3)
+    if (than := statement.find(" than ")) > 0:
+        before = [number for start, number in numbers if start < than]
+        if before:
+            return before[-1]
+    start, number = numbers[0]
+    described = _DESCRIBED.match(statement, start + len(number))
+    if (subject := _SUBJECT.match(statement)) and subject.end() == start and described:
+        return number
+    for marker in reversed(list(_GIVES.finditer(statement))):
+        if number := _first(numbers, marker.end(), gap=len(statement)):
+            return number
+    return numbers[0][1] if len(statement.split()) <= 3 else None  # noqa: PLR2004
+
+
+def _values(statement: str) -> Iterator[tuple[int, str]]:
+    """Yield start and text of the numbers that aren't operands."""
+    for match in _NUMBER.finditer(statement):
+        before, after = statement[max(0, match.start() - 20) : match.start()], match.end()
+        if not _OPERAND_AFTER.search(before) and not _OPERAND_BEFORE.match(statement, after):
+            yield match.start(), match.group()
+
+
+def _first(numbers: list[tuple[int, str]], start: int, *, gap: int) -> str | None:
+    """Return the first number that begins within ``gap`` characters behind ``start``."""
+    return next((text for at, text in numbers if start <= at <= start + gap), None)
+
+
+def _digits(word: re.Match[str]) -> str:
+    parts = [_NUMBER_WORDS.get(part) for part in word.group().lower().split("-")]
+    values = [part for part in parts if part is not None]
+    return str(sum(values)) if len(values) == len(parts) else word.group()
+
+
+def _name(statement: str) -> str | None:
+    """Return the name that a statement gives: "Oslo", "The plural of mouse is mice."."""
+    statement = _SHORT_IS.sub(r"\1 is", statement)
+    verb = _IS.search(statement) or _SIGN_IS.search(statement)
+    if verb is None:
+        return _phrase(statement, most=3)
+    subject, complement = statement[: verb.start()], statement[verb.end() :]
+    if len(subject.split()) <= 2 and _DEFINES.match(complement):  # noqa: PLR2004
+        return _phrase(subject, most=2)
+    return _phrase(complement, most=_MOST_WORDS)
+
+
+def _phrase(text: str, *, most: int) -> str | None:
+    """Return the leading phrase without lead-in words, quotes and punctuation."""
+    lead = _LEAD.match(text)
+    phrase = text[lead.end() :] if lead else text
+    phrase = _PHRASE_END.split(phrase, maxsplit=1)[0].strip(" \t\"'.!?*`-")
+    return phrase if 0 < len(phrase.split()) <= most else None

@@ -1,0 +1,111 @@
+import numpy as np
+import polars as pl
+import pytest
+from cells import confidence_table
+
+from benchmark.capability import count_outcomes
+from benchmark.metrics.calibration import reliability_curve
+from benchmark.records import GRADE, Estimate
+from benchmark.report import points
+
+
+def grades_of(**correct):
+    """One question per name, one character per response: 1 is correct."""
+    rows = [
+        (question, i, "a", "correct" if char == "1" else "incorrect", "g")
+        for question, chars in correct.items()
+        for i, char in enumerate(chars)
+    ]
+    return pl.DataFrame(rows, schema=GRADE, orient="row")
+
+
+def test_the_two_targets_are_made_of_different_responses():
+    targets = points.two_targets(grades_of(a="1000", b="0111"))
+    assert targets.response.tolist() == [1, 0]
+    assert targets.accuracy.tolist() == [0, 1]
+
+
+def test_flip_is_the_chance_that_two_responses_differ():
+    # a: of 6 pairs of responses 3 differ; b: none does
+    assert points.two_targets(grades_of(a="1000", b="1111")).flip == pytest.approx(0.25)
+
+
+def test_a_single_response_gives_no_pair_of_targets():
+    targets = points.two_targets(grades_of(a="1", b="0"))
+    assert len(targets.response) == 0
+    assert np.isnan(targets.flip)
+
+
+def test_the_losses_of_a_question_differ_by_the_variance_of_its_correctness(cell):
+    paired = points.pair(cell)["probe"]
+    losses = points.question_losses(paired)
+    p = paired.c / paired.n
+    np.testing.assert_allclose(losses.response - losses.capability, p * (1 - p), atol=1e-12)
+    assert -1 <= losses.rank_correlation <= 1
+
+
+def test_figures_use_the_target_that_leaves_out_the_confidence_s_own_responses(cell):
+    _, accuracy = points.first_draw(points.pair(cell)["consistency_10"])
+    rest = count_outcomes(cell.grades, skip_samples=10)
+    np.testing.assert_allclose(accuracy, rest["c"] / rest["n"])
+
+
+def test_the_reliability_diagram_is_the_metric_s_curve_with_intervals_around_it(cell):
+    paired = points.pair(cell)["probe"]
+    diagram = points.reliability(paired)
+    curve = reliability_curve(paired.confidences[0], paired.n, paired.c)
+    np.testing.assert_allclose(diagram.accuracy, curve.expected_accuracy)
+    np.testing.assert_allclose(diagram.confidence, curve.mean_confidence)
+    np.testing.assert_allclose(diagram.share, curve.counts / len(paired.n))
+    filled = curve.counts > 1
+    assert (diagram.low <= diagram.high)[filled].all()
+    assert (diagram.low <= diagram.accuracy)[filled].all()
+
+
+def test_the_reliability_diagram_pools_the_draws(cell):
+    paired = points.pair(cell)["oracle_rc"]
+    diagram = points.reliability(paired)
+    draws = paired.confidences[: points.SHOWN_DRAWS]
+    right = np.broadcast_to(paired.c / paired.n, draws.shape)[draws == 1].mean()
+    assert diagram.accuracy[-1] == pytest.approx(right)
+    assert diagram.share[-1] == pytest.approx((draws == 1).mean())
+
+
+def test_a_reliability_diagram_without_confidences_is_undefined(cell):
+    ids = cell.capability["question_id"].to_list()
+    estimate = Estimate(confidence_table(ids, np.full(len(ids), np.nan)))
+    rng = np.random.default_rng(0)
+    ((_, paired),) = points.pair_estimates({"verbalized": estimate}, cell.grades, rng, 5)
+    assert np.isnan(points.reliability(paired).accuracy).all()
+
+
+def capability_of(n, c):
+    return pl.DataFrame({"n": n, "c": c})
+
+
+def test_the_histogram_has_a_bar_for_each_value_where_they_are_few():
+    histogram = points.accuracy_histogram(capability_of([4, 4, 4, 4], [0, 1, 1, 4]))
+    assert histogram.counts.tolist() == [1, 2, 0, 0, 1]
+    assert (histogram.left + histogram.width / 2).tolist() == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_the_histogram_puts_values_on_an_edge_into_the_upper_bin_and_one_into_the_last():
+    c = [0, 15, 30, 35, 70, 100]  # 0.15, 0.3, 0.35 and 0.7 are no exact floats
+    histogram = points.accuracy_histogram(capability_of([100] * 6, c))
+    assert np.flatnonzero(histogram.counts).tolist() == [0, 3, 6, 7, 14, 19]
+
+
+def test_the_best_strength_of_each_feature_is_that_of_the_lowest_validation_score(cell):
+    selection = cell.estimates["probe"].selection
+    best = points.best_strengths(selection)
+    assert best["feature"].to_list() == selection["feature"].unique(maintain_order=True).to_list()
+    lowest = selection.group_by("feature", maintain_order=True).agg(pl.min("validation_brier"))
+    assert best["validation_brier"].to_list() == lowest["validation_brier"].to_list()
+
+
+def test_families_come_from_the_metadata_where_there_is_one(cell):
+    assert len(points.family_of(cell.questions)) == 60
+    none = pl.Series(
+        [[{"key": "subject", "value": "x"}]] * 60, dtype=cell.questions.schema["metadata"]
+    )
+    assert points.family_of(cell.questions.with_columns(metadata=none)).is_empty()

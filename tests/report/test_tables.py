@@ -1,0 +1,96 @@
+import io
+import math
+from dataclasses import replace
+
+import polars as pl
+from cells import confidence_table
+from rich.console import Console
+
+from benchmark.records import METRIC, Estimate
+from benchmark.report.tables import (
+    best_estimators,
+    metric_names,
+    metric_rows,
+    metric_table,
+    write_metrics,
+    write_pass_at_k,
+)
+
+
+def metrics_of(**values):
+    """``name=(value, answered of 100)`` of one metric, brier."""
+    rows = [(name, "brier", v, v - 0.1, v + 0.1, a, 100) for name, (v, a) in values.items()]
+    return pl.DataFrame(rows, schema=METRIC, orient="row")
+
+
+def cell_of(cell, **values):
+    estimate = Estimate(confidence_table(["q"], [0.5]))
+    estimates = {name: replace(estimate, oracle=name == "oracle_cc") for name in values}
+    return replace(cell, estimates=estimates, metrics=metrics_of(**values))
+
+
+def printed(cell, width):
+    out = io.StringIO()
+    Console(file=out, width=width, soft_wrap=True).print(metric_table(cell))
+    return out.getvalue()
+
+
+def test_the_best_estimator_is_no_oracle(cell):
+    shown = cell_of(cell, oracle_cc=(0.0, 100), probe=(0.2, 100), random=(0.3, 100))
+    assert best_estimators(shown, "brier") == ["probe"]
+
+
+def test_an_estimator_that_left_many_questions_unanswered_is_not_best(cell):
+    shown = cell_of(cell, verbalized=(0.1, 94), probe=(0.2, 95))
+    assert best_estimators(shown, "brier") == ["probe"]
+
+
+def test_an_undefined_value_is_not_best_and_ties_are_all_best(cell):
+    shown = cell_of(cell, a=(math.nan, 100), b=(0.2, 100), c=(0.2, 100))
+    assert best_estimators(shown, "brier") == ["b", "c"]
+    assert best_estimators(cell_of(cell, a=(math.nan, 100)), "brier") == []
+
+
+def test_the_best_signed_error_is_the_nearest_to_zero_and_tokens_have_no_best(cell):
+    shown = cell_of(cell, a=(-0.05, 100), b=(0.2, 100), c=(-0.3, 100))
+    renamed = shown.metrics.with_columns(metric=pl.lit("signed_error"))
+    assert best_estimators(replace(shown, metrics=renamed), "signed_error") == ["a"]
+    renamed = shown.metrics.with_columns(metric=pl.lit("tokens"))
+    assert best_estimators(replace(shown, metrics=renamed), "tokens") == []
+
+
+def test_values_carry_their_interval_and_undefined_ones_are_a_dash(cell):
+    shown = cell_of(cell, a=(0.25, 100), b=(0.05, 100), c=(math.nan, 0))
+    a, b, c = (row.values["brier"] for row in metric_rows(shown))
+    assert (a.value, a.interval) == ("0.250", "0.150–0.350")
+    assert (b.value, b.interval, b.best) == ("0.050", "−0.050 to 0.150", True)
+    assert (c.value, c.interval, c.best) == ("–", "", False)
+
+
+def test_the_terminal_shows_everything_in_120_columns_and_is_whole_in_80(cell):
+    wide, narrow = printed(cell, 120), printed(cell, 80)
+    assert max(map(len, wide.splitlines())) <= 120
+    assert "…" not in wide
+    assert [*map(str.rstrip, narrow.splitlines())] == [*map(str.rstrip, wide.splitlines())]
+    for name in ("Probe", "Capability oracle", "Spearman", "AUROC", "Tokens", "Answered"):
+        assert name in wide
+    verbalized = next(line for line in wide.splitlines() if "Verbalized" in line)
+    assert "/60" in verbalized
+
+
+def test_all_metrics_come_in_the_order_of_the_style_and_unlisted_ones_last(cell):
+    extra = cell.metrics.head(1).with_columns(metric=pl.lit("log_loss"))
+    names = metric_names(replace(cell, metrics=pl.concat([extra, cell.metrics])))
+    assert names[:3] == ["brier", "brier_unbiased", "brier_response"]
+    assert names[-2:] == ["tokens", "log_loss"]
+
+
+def test_the_csv_files_hold_every_value_and_name_the_cell(cell, tmp_path):
+    write_metrics(cell, tmp_path / "metrics.csv")
+    write_pass_at_k(cell, tmp_path / "pass_at_k.csv")
+    for name, table in (("metrics", cell.metrics), ("pass_at_k", cell.pass_at_k)):
+        read = pl.read_csv(tmp_path / f"{name}.csv", schema_overrides=dict(table.schema))
+        assert read.select(table.columns).equals(table, null_equal=True)
+        assert read.select("model", "dataset", "split").unique().row(0) == (
+            "smollm2_135m", "basics", "test",
+        )  # fmt: skip

@@ -1,0 +1,209 @@
+import json
+import math
+import os
+import struct
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import polars as pl
+import pytest
+import wandb
+from cells import only, simulate_cell
+
+from benchmark import tracking
+from benchmark.config import Config, DatasetConfig, ModelConfig, SamplingConfig, TrackerConfig
+from benchmark.errors import ConfigError
+from benchmark.report.figures import write_figures
+from benchmark.tracking import logged_config, question_table, run_id, track
+
+SECRET = "secret-value"
+
+
+@pytest.fixture(scope="module")
+def cell():
+    return only(simulate_cell(n_questions=12, k=12), "oracle_rc", "verbalized", "probe")
+
+
+def config_of(**tracker) -> Config:
+    return Config(
+        dataset=DatasetConfig(name="basics", splits={"evaluation": "test"}),
+        model=ModelConfig(name="smollm2_135m", hub_id="org/model"),
+        sampling=SamplingConfig(k=12, k_train=4),
+        estimator={"probe": {"kind": "probe", "api_key": SECRET, "max_new_tokens": 96}},
+        tracker=TrackerConfig(**tracker),
+    )
+
+
+def logged(file: Path):
+    """The records of an offline run: LevelDB's log of protocol buffers."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    data, block, part = file.read_bytes(), 32 * 1024, b""
+    at, records = 7, []
+    while at + 7 <= len(data):
+        if block - at % block < 7:  # no record starts in the last bytes of a block
+            at += block - at % block
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, at)
+        part += data[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # a whole record, or the last part of one
+            records.append(Record.FromString(part))
+            part = b""
+    return records
+
+
+@pytest.fixture(scope="module")
+def run(cell, tmp_path_factory):
+    """A run that was logged offline by a process with secrets in its environment."""
+    home, folder = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("run")
+    write_figures(cell, folder / "figures")
+    names = ("WANDB_API_KEY", "OPENAI_API_KEY", "HF_TOKEN")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            patch.setenv(name, SECRET)
+        patch.setenv("HOME", str(home))
+        patch.setenv("WANDB_CONFIG_DIR", str(home / "config"))
+        patch.delenv("WANDB_DATA_DIR", raising=False)
+        patch.delenv("WANDB_CACHE_DIR", raising=False)
+        track(cell, config_of(kind="wandb"), folder)
+    wandb.teardown()  # it would remember the key
+    return home, folder
+
+
+@pytest.fixture(scope="module")
+def records(run):
+    (file,) = run[1].glob("wandb/offline-run-*/*.wandb")
+    return logged(file)
+
+
+def values(records, kind):
+    """Nested keys and JSON values that the records of one kind set."""
+    found = {}
+    for record in records:
+        body = getattr(record, kind)
+        items = body.item if kind == "history" else body.update
+        if record.WhichOneof("record_type") == kind:
+            found |= {"/".join([*i.nested_key] or [i.key]): json.loads(i.value_json) for i in items}
+    return found
+
+
+def test_the_configuration_is_logged_without_secrets_and_places(records):
+    (started,) = [record.run for record in records if record.WhichOneof("record_type") == "run"][:1]
+    config = {item.key: json.loads(item.value_json) for item in started.config.update}
+    assert config["sampling"]["k"] == 12
+    assert config["model"]["hub_id"] == "org/model"
+    assert config["estimator"]["probe"] == {"kind": "probe", "max_new_tokens": 96}
+    assert not {"paths", "tracker"} & set(config)
+    assert started.project == "capcal"
+    assert started.display_name == "smollm2_135m/basics/test"
+
+
+def test_every_metric_is_logged_with_its_interval(records, cell):
+    summary = values(records, "summary")
+    for row in cell.metrics.iter_rows(named=True):
+        name = f"{row['estimator']}/{row['metric']}"
+        for key, value in ((name, "value"), (f"{name}/low", "low"), (f"{name}/high", "high")):
+            assert summary[key] == (None if math.isnan(row[value]) else row[value])
+
+
+def test_the_question_table_and_the_figures_are_logged(records, run):
+    history = values(records, "history")
+    assert history["questions/_type"] == "table-file"
+    (files,) = run[1].glob("wandb/offline-run-*/files")
+    table = json.loads((files / history["questions/path"]).read_text())
+    assert table["columns"] == [
+        "question_id", "n", "c", "expected_accuracy", "oracle_rc", "verbalized", "probe",
+    ]  # fmt: skip
+    assert len(table["data"]) == 12
+    for path in (run[1] / "figures").iterdir():
+        assert history[f"figures/{path.stem}/_type"] == "image-file"
+        image = files / history[f"figures/{path.stem}/path"]
+        assert image.read_bytes() == path.read_bytes()
+
+
+def test_no_file_holds_a_secret_and_all_lie_in_the_run_s_folder(run):
+    home, folder = run
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
+    assert not [path for path in home.rglob("*") if path.is_file()]
+    assert "WANDB_DATA_DIR" not in os.environ
+
+
+def test_without_a_tracker_wandb_is_not_imported_and_nothing_is_written(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from benchmark.config import Config\n"
+        "from benchmark.tracking import track\n"
+        f"track(None, Config(), Path({str(tmp_path)!r}))\n"
+        "assert 'wandb' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert not list(tmp_path.iterdir())
+
+
+def test_online_without_a_login_is_logged_offline_with_a_notice(
+    cell, tmp_path, monkeypatch, capsys
+):
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    for name in ("CONFIG", "DATA", "CACHE"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
+    track(cell, config_of(kind="wandb", mode="online"), tmp_path)
+    assert "nobody is logged in, so the run is logged offline" in capsys.readouterr().out
+    assert list(tmp_path.glob("wandb/offline-run-*"))
+
+
+def test_online_needs_both_the_wish_and_the_login():
+    online, offline = TrackerConfig(mode="online"), TrackerConfig(mode="offline")
+    assert tracking._may_go_online(online, lambda **_: True)
+    assert not tracking._may_go_online(offline, lambda **_: True)
+    assert not tracking._may_go_online(online, lambda **_: False)
+
+
+@pytest.mark.parametrize("key", ["kind", "mode"])
+def test_an_unknown_tracker_is_refused_with_the_choices(cell, tmp_path, key):
+    with pytest.raises(ConfigError, match=rf"tracker\.{key}=tensorboard is unknown; choose"):
+        track(cell, config_of(**{key: "tensorboard"}), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "key", ["api_key", "hf_token", "Authorization", "password", "OPENAI_API_KEY", "client_secret"]
+)
+def test_keys_that_are_named_like_secrets_are_never_logged(key):
+    config = replace(
+        config_of(), estimator={"judge": {"headers": {key: SECRET}, "list": [{key: 1}]}}
+    )
+    assert logged_config(config)["estimator"] == {"judge": {"list": [{}]}}
+    config = replace(config_of(), estimator={"judge": {key: SECRET, "url": "http://u:pw@host/v1"}})
+    assert logged_config(config)["estimator"] == {"judge": {"url": "http://host/v1"}}
+
+
+def test_settings_about_tokens_are_no_secrets():
+    assert logged_config(config_of())["engine"]["token_budget"] == 2048
+    assert "max_new_tokens" in logged_config(config_of())["model"]["decoding"]
+
+
+def test_the_run_id_is_that_of_the_cell_and_its_configuration():
+    first, again = logged_config(config_of()), logged_config(config_of(kind="wandb"))
+    assert run_id("cell", first) == run_id("cell", again)
+    assert run_id("cell", first) != run_id("other", first)
+    more = logged_config(replace(config_of(), sampling=SamplingConfig(k=13, k_train=4)))
+    assert run_id("cell", first) != run_id("cell", more)
+
+
+def test_the_question_table_joins_by_question_and_leaves_missing_confidences_null(cell):
+    shuffled = {
+        name: replace(e, confidences=e.confidences.reverse()) for name, e in cell.estimates.items()
+    }
+    table = question_table(replace(cell, estimates=shuffled))
+    assert table.equals(question_table(cell), null_equal=True)
+    verbalized = cell.estimates["verbalized"].confidences
+    expected = verbalized.sort("question_id")["confidence"]
+    assert table["verbalized"].to_list() == expected.to_list()
+    assert table["expected_accuracy"].to_list() == (table["c"] / table["n"]).to_list()
+    assert table["oracle_rc"].to_list() == pytest.approx(table["expected_accuracy"].to_list())
+    assert table.schema["n"] == pl.Int64
