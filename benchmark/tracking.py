@@ -35,7 +35,6 @@ _SETTINGS: dict[str, Any] = {
     "console": "off",
     "save_code": False,
     "disable_git": True,
-    "x_save_requirements": False,
     "x_disable_machine_info": True,
     "x_disable_stats": True,
 }

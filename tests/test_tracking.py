@@ -133,6 +133,13 @@ def test_no_file_holds_a_secret_and_all_lie_in_the_run_s_folder(run):
     assert "WANDB_DATA_DIR" not in os.environ
 
 
+def test_nothing_about_the_machine_is_logged(run, records):
+    (files,) = run[1].glob("wandb/offline-run-*/files")
+    assert [path.name for path in files.iterdir()] == ["media"]
+    kinds = {record.WhichOneof("record_type") for record in records}
+    assert not kinds & {"environment", "stats", "output", "output_raw"}
+
+
 def test_without_a_tracker_wandb_is_not_imported_and_nothing_is_written(tmp_path):
     code = (
         "import sys; from pathlib import Path; from benchmark.config import Config\n"

@@ -1,12 +1,12 @@
-"""The grader of the dataset ``basics``: reads a number, a word or a symbol from a short response.
+"""The grader of the dataset ``basics``: reads a number, a name or a symbol from a short response.
 
 The references say what is read: numbers where all of them are numbers; symbols, compared exactly,
-where none is longer than two characters; else names, compared without case, accents and punctuation.
-A response is read as statements (sentences and lines), and **the first statement that gives an
-answer counts**, since the questions ask for the answer alone. An answer must be the whole value that
-the statement gives: an accepted answer that only occurs in it doesn't match.
+where none is longer than two characters; else names, compared without case, accents and
+punctuation. A response is read as statements (lines, sentences and some clauses), and **the first
+statement that gives an answer counts**, since the questions ask for the answer alone. The whole
+value that the statement gives must match; an accepted answer that only occurs in it doesn't.
 
-A response that was cut off is graded where a statement that ended before the cut gives the answer,
+A response that was cut off is graded if a statement that ended before the cut gives the answer,
 since nothing behind it could change the verdict; else it is truncated.
 """
 
@@ -19,17 +19,17 @@ from benchmark.grading.verdict import Verdict
 
 _READ = 2000  # characters; the answer stands at the beginning, and hostile texts stay cheap
 _MOST_WORDS = 4  # of a name; longer phrases are no answers
+_SYMBOL_LENGTH = 2
 
-_SPELLED = dict.fromkeys(["\u2018", "\u2019"], "'") | dict.fromkeys(["\u201c", "\u201d"], '"')
+_SPELLING = str.maketrans("‘’“”−", "''\"\"-")
 _STATEMENT_END = re.compile(r"""(?<=[.!?])["')]*\s+|\n+|,\s+(?=(?:but|which|because|since|as)\b)""")
+_LIST_MARK = re.compile(r"\A\s*1[.)]\s+(?=\S)")
 
-_UNITS = (
-    "zero - two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
-)
-_UNITS += " sixteen seventeen eighteen nineteen"
-_NUMBER_WORDS = {word: i for i, word in enumerate(_UNITS.split()) if word != "-"}
-_TENS = enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
-_NUMBER_WORDS |= {ten: 10 * i for i, ten in _TENS}
+_UNITS = "zero _ two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+_UNITS += " fifteen sixteen seventeen eighteen nineteen"  # "one" is a pronoun, too
+_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+_NUMBER_WORDS = {word: i for i, word in enumerate(_UNITS.split())}
+_NUMBER_WORDS |= {word: 10 * i for i, word in enumerate(_TENS.split(), start=2)}
 _WORD = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)?")
 
 _SIGN = r"[-+*/x×÷^]|\b(?:times|plus|minus|multiplied|divided|over)\b"
@@ -39,26 +39,30 @@ _NUMBER = re.compile(
 _OPERAND_AFTER = re.compile(rf"\w\s*(?:{_SIGN})\s*(?:by\s+)?$")
 _OPERAND_BEFORE = re.compile(rf"\s*(?:{_SIGN})")
 _ANSWER_IS = re.compile(r"\banswer\b[^=]*?(?:\bis\b|:)[\s\"':(]*(?=-?[0-9])", re.IGNORECASE)
+_THAN = re.compile(r"(?P<less>\b(?:smaller|less|lower|fewer))?\s+than\b", re.IGNORECASE)
 _SUBJECT = re.compile(r"\W*(?:the\s+)?(?:number\s+)?(?=[0-9])", re.IGNORECASE)
 _DESCRIBED = re.compile(
-    r"[\s\"']*\b(?:is|are)\b[^0-9]*\b(?:the|a|an|larger|greater)\b", re.IGNORECASE
+    r"[\s\"']*\b(?:is|are)\b(?!.*\bsmaller\b)[^0-9]*\b(?:the|a|an|larger|bigger|greater)\b",
+    re.IGNORECASE,
 )
 _GIVES = re.compile(
-    r"\b(?:is|are|was|be|equals?|gives?|has|have|had|makes?|becomes?|get|gets)\b|'s\b|:",
+    r"\b(?:is|are|was|be|equals?|gives?|has|have|had|makes?|becomes?|gets?)\b|'s\b|:",
     re.IGNORECASE,
 )
 
 _IS = re.compile(r"\b(?:is|was|are|were|becomes|equals|means|be)\b", re.IGNORECASE)
 _SHORT_IS = re.compile(r"\b(it|that|here)'s\b", re.IGNORECASE)
 _SIGN_IS = re.compile(r"[:=→]|->")
+_NAMED_SYMBOL = re.compile(r"\bsymbol\s+[\"']?([A-Z][A-Za-z0-9]*)")
 _LEAD = re.compile(
-    r"(?:\s|[\"':*]|\ban?\s+(?=\")|\b(?:actually|indeed|simply|just|usually|also|known as|called|spelled|located in|"
-    r"(?:the|a|an)\s+(?:word|letter|symbol|city of|capital(?=\W+\w\W*$)|uppercase|lowercase)|"
-    r"(?:uppercase|lowercase)|letter|in|the)\b)+",
+    r"(?:\s|[\"':*]|\ban?\s+(?=\")|\b(?:actually|indeed|simply|just|usually|also|called|spelled"
+    r"|known as|located in|(?:the|a|an)\s+(?:word|letter|symbol|city of|capital(?=\W+\w\W*$))"
+    r"|(?:(?:the|a|an)\s+)?(?:uppercase|lowercase)|letter|the)\b)+",
     re.IGNORECASE,
 )
 _PHRASE_END = re.compile(
-    r"[,;:()\[\]]|\s[-–—]\s|\s(?:which|who|that|and|or|but|because|since|as|in|not|while|with|for|when)\b",
+    r"[,;:()\[\]\"]|\s[-–—]\s"
+    r"|\s(?:which|who|that|and|or|but|because|since|as|in|not|while|with|for|when)\b",
     re.IGNORECASE,
 )
 _DEFINES = re.compile(r"[\s\"']*(?:the|a|an)\b.*\b(?:of|for)\b", re.IGNORECASE)
@@ -77,15 +81,15 @@ def grade_response(text: str, references: tuple[str, ...], *, finished: bool) ->
     for statement in _statements(text, finished=finished):
         answer = read(statement)
         if answer is not None:
-            correct = any(_same(answer, reference, numeric) for reference in references)
+            correct = any(_same(answer, reference, numeric=numeric) for reference in references)
             return Verdict(answer, "correct" if correct else "incorrect")
     return Verdict(None, "unparsed" if finished else "truncated")
 
 
-def _same(answer: str, reference: str, numeric: bool) -> bool:
+def _same(answer: str, reference: str, *, numeric: bool) -> bool:
     if numeric:
         return _value(answer) == _value(reference)
-    if len(reference) <= 2:  # noqa: PLR2004 - a symbol or a letter
+    if len(reference) <= _SYMBOL_LENGTH:
         return answer == reference
     return _folded(answer) == _folded(reference)
 
@@ -101,12 +105,11 @@ def _folded(name: str) -> str:
 
 
 def _statements(text: str, *, finished: bool) -> list[str]:
-    """Return the sentences and lines that are complete."""
-    text = text[:_READ] if (whole := len(text) <= _READ) else text[:_READ]
-    spelled = "".join(_SPELLED.get(c, c) for c in text.replace("−", "-").replace("**", ""))
+    """Return the statements that are complete."""
+    spelled = text[:_READ].translate(_SPELLING).replace("**", "")
     visible = "".join(c for c in spelled if c in "\n\t" or unicodedata.category(c)[0] != "C")
-    parts = _STATEMENT_END.split(re.sub(r"^\s*1[.)]\s+(?=\S)", "", visible))
-    return parts if finished and whole else parts[:-1]
+    parts = _STATEMENT_END.split(_LIST_MARK.sub("", visible))
+    return parts if finished and len(text) <= _READ else parts
 
 
 def _number(statement: str) -> str | None:
@@ -120,10 +123,8 @@ def _number(statement: str) -> str | None:
         return number
     if "=" in statement:
         return _first(numbers, statement.rindex("=") + 1, gap=3)
-    if (than := statement.find(" than ")) > 0:
-        before = [number for start, number in numbers if start < than]
-        if before:
-            return before[-1]
+    if than := _THAN.search(statement):
+        return _compared(numbers, than)
     start, number = numbers[0]
     described = _DESCRIBED.match(statement, start + len(number))
     if (subject := _SUBJECT.match(statement)) and subject.end() == start and described:
@@ -131,7 +132,15 @@ def _number(statement: str) -> str | None:
     for marker in reversed(list(_GIVES.finditer(statement))):
         if number := _first(numbers, marker.end(), gap=len(statement)):
             return number
-    return numbers[0][1] if len(statement.split()) <= 3 else None  # noqa: PLR2004
+    return numbers[0][1] if len(statement.split()) <= 3 else None
+
+
+def _compared(numbers: list[tuple[int, str]], than: re.Match[str]) -> str | None:
+    """Return which number is said to be greater: "8 is larger than 3", "3 is less than 8"."""
+    if than["less"]:
+        return _first(numbers, than.end(), gap=_READ)
+    before = [number for start, number in numbers if start < than.start()]
+    return before[-1] if before else None
 
 
 def _values(statement: str) -> Iterator[tuple[int, str]]:
@@ -155,12 +164,14 @@ def _digits(word: re.Match[str]) -> str:
 
 def _name(statement: str) -> str | None:
     """Return the name that a statement gives: "Oslo", "The plural of mouse is mice."."""
+    if named := _NAMED_SYMBOL.search(statement):
+        return named[1]
     statement = _SHORT_IS.sub(r"\1 is", statement)
     verb = _IS.search(statement) or _SIGN_IS.search(statement)
     if verb is None:
         return _phrase(statement, most=3)
     subject, complement = statement[: verb.start()], statement[verb.end() :]
-    if len(subject.split()) <= 2 and _DEFINES.match(complement):  # noqa: PLR2004
+    if len(subject.split()) <= 2 and _DEFINES.match(complement):
         return _phrase(subject, most=2)
     return _phrase(complement, most=_MOST_WORDS)
 

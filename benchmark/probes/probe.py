@@ -56,14 +56,12 @@ class TrainedProbe:
                 f"{expected[1]}], not {list(features.shape)}: they come from another model."
             )
         index = feature_names(self.layers).index(self.feature)
-        logits = [
-            self._logits(select_feature(rows, index)) for rows in torch.split(features, _ROWS)
-        ]
-        confidence = torch.cat(logits).sigmoid()
-        if confidence.isnan().any():
-            row = int(confidence.isnan().nonzero()[0])
-            raise DataError(f"Row {row} of the features at {self.feature} is not finite.")
-        return confidence
+        chunks = torch.split(features, _ROWS)
+        logits = torch.cat([self._logits(select_feature(chunk, index)) for chunk in chunks])
+        if not logits.isfinite().all():
+            row = int((~logits.isfinite()).nonzero()[0])
+            raise DataError(f"Row {row} of the features holds NaN or infinity at {self.feature}.")
+        return logits.sigmoid()
 
     def _logits(self, rows: torch.Tensor) -> torch.Tensor:
         standardised = (rows.double() - self.mean.double()) / self.scale.double()

@@ -11,6 +11,7 @@ moves none, and 3 + 4, 4 + 3, 7 - 4 and a story about 3 and 4 apples never meet 
 
 from collections.abc import Callable, Iterator
 from hashlib import sha256
+from itertools import accumulate
 from typing import NamedTuple
 
 from benchmark.config import DatasetConfig
@@ -19,7 +20,7 @@ from benchmark.questions import basics_tables as tables
 from benchmark.questions.overlap import normalised
 from benchmark.records import Question
 
-SPLITS = {"test": 25, "validation": 17, "train": 58}  # percent of the facts
+SPLITS = {"test": 24, "validation": 18, "train": 58}  # percent of the facts
 
 
 class _Item(NamedTuple):
@@ -44,7 +45,7 @@ def load(config: DatasetConfig, split: str) -> list[Question]:
             f"dataset={config.name}: there is no split '{split}'; choose one of {list(SPLITS)}."
         )
     _check_prompts(config)
-    questions = {name: [] for name in SPLITS}  # type: dict[str, list[Question]]
+    questions: dict[str, list[Question]] = {name: [] for name in SPLITS}
     for family in config.prompts:
         for item in FAMILIES[family]():
             name = _split_of(item.fact)
@@ -94,11 +95,8 @@ def _hash(text: str) -> int:
 
 def _split_of(fact: str) -> str:
     percent = _hash(fact) % 100
-    for name, share in SPLITS.items():
-        percent -= share
-        if percent < 0:
-            break
-    return name
+    bounds = zip(SPLITS, accumulate(SPLITS.values()), strict=True)
+    return next(name for name, bound in bounds if percent < bound)
 
 
 def _some(items: Iterator[_Item], count: int) -> list[_Item]:
@@ -116,11 +114,10 @@ def _unordered(sign: str, a: int, b: int) -> str:
 
 
 def _sum() -> list[_Item]:
-    """One-digit numbers, the larger one first."""
     return [
         _numeric(f"{a}-{b}", _unordered("+", a, b), a + b, a, b)
-        for a in range(2, 10)
-        for b in range(2, a + 1)
+        for a in range(2, 13)
+        for b in range(2, 10)
     ]
 
 
@@ -130,25 +127,24 @@ def _two_digit_sum() -> list[_Item]:
         _numeric(f"{a}-{b}", _unordered("+", a, b), a + b, a, b)
         for a in range(10, 50)
         for b in range(10, a)
-        if a % 10 + b % 10 < 10  # noqa: PLR2004
+        if a % 10 + b % 10 < 10
     )
     return _some(items, 60)
 
 
 def _difference() -> list[_Item]:
-    items = (
+    return [
         _numeric(f"{a}-{b}", _unordered("+", b, a - b), a - b, a, b)
-        for a in range(4, 20)
-        for b in range(2, min(a - 1, 10))
-    )
-    return _some(items, 60)
+        for a in range(4, 11)
+        for b in range(2, a - 1)
+    ]
 
 
 def _product() -> list[_Item]:
     return [
         _numeric(f"{a}-{b}", _unordered("x", a, b), a * b, a, b)
         for a in range(2, 13)
-        for b in range(2, min(a, 9) + 1)
+        for b in range(2, 10)
     ]
 
 
@@ -162,7 +158,7 @@ def _quotient() -> list[_Item]:
 
 def _next() -> list[_Item]:
     items = (_numeric(str(a), _unordered("+", a, 1), a + 1, a) for a in range(5, 100))
-    return _some(items, 70)
+    return _some(items, 80)
 
 
 def _larger() -> list[_Item]:
@@ -172,7 +168,7 @@ def _larger() -> list[_Item]:
         for b in range(3, 100)
         if abs(a - b) > 1 and _hash(_unordered("<", a, b)) % 2 == (a < b)  # one of the two orders
     )
-    return _some(items, 80)
+    return _some(items, 60)
 
 
 def _apples() -> list[_Item]:
@@ -184,15 +180,10 @@ def _apples() -> list[_Item]:
 
 
 def _first_letter() -> list[_Item]:
-    return [_letter(word, word[0]) for word in tables.WORDS]
-
-
-def _last_letter() -> list[_Item]:
-    return [_letter(word, word[-1]) for word in tables.WORDS]
-
-
-def _letter(word: str, letter: str) -> _Item:
-    return _Item(word, f"letters of {word}", {"word": word}, (letter, letter.upper()))
+    return [
+        _Item(word, f"letters of {word}", {"word": word}, (word[0], word[0].upper()))
+        for word in tables.WORDS
+    ]
 
 
 def _from_table(about: str, field: str, table: dict[str, tuple[str, ...]]) -> list[_Item]:
@@ -219,10 +210,8 @@ FAMILIES: dict[str, Callable[[], list[_Item]]] = {
     "larger": _larger,
     "apples": _apples,
     "first_letter": _first_letter,
-    "last_letter": _last_letter,
     "capital": lambda: _from_table("capital", "country", tables.CAPITALS),
     "symbol": lambda: _from_table("symbol", "element", tables.SYMBOLS),
     "plural": lambda: _from_table("plural", "word", tables.PLURALS),
-    "past": lambda: _from_table("past", "word", tables.PASTS),
     "opposite": _opposite,
 }

@@ -51,17 +51,13 @@ gadolinium: Gd; terbium: Tb; dysprosium: Dy; holmium: Ho; erbium: Er; thulium: T
 lutetium: Lu; hafnium: Hf; tantalum: Ta; tungsten: W; rhenium: Re; osmium: Os; iridium: Ir;
 platinum: Pt; gold: Au; mercury: Hg; thallium: Tl; lead: Pb; bismuth: Bi; polonium: Po;
 astatine: At; radon: Rn; francium: Fr; radium: Ra; actinium: Ac; thorium: Th; protactinium: Pa;
-uranium: U; neptunium: Np; plutonium: Pu; americium: Am; curium: Cm; berkelium: Bk;
-californium: Cf; einsteinium: Es; fermium: Fm; mendelevium: Md; nobelium: No; lawrencium: Lr;
-rutherfordium: Rf; dubnium: Db; seaborgium: Sg; bohrium: Bh; hassium: Hs; meitnerium: Mt;
-darmstadtium: Ds; roentgenium: Rg; copernicium: Cn; nihonium: Nh; flerovium: Fl; moscovium: Mc;
-livermorium: Lv; tennessine: Ts; oganesson: Og
+uranium: U
 """)
 
 PLURALS = _table("""
 mouse: mice; child: children; leaf: leaves; city: cities; foot: feet; tooth: teeth; goose: geese;
-man: men; woman: women; ox: oxen; louse: lice; knife: knives; wife: wives; life: lives; wolf: wolves;
-half: halves; shelf: shelves; thief: thieves; loaf: loaves; calf: calves; elf: elves; self: selves;
+man: men; woman: women; ox: oxen; louse: lice; knife: knives; wife: wives; life: lives;
+wolf: wolves; half: halves; shelf: shelves; thief: thieves; loaf: loaves; calf: calves; elf: elves;
 baby: babies; lady: ladies; story: stories; party: parties; country: countries; cherry: cherries;
 berry: berries; fly: flies; spy: spies; sky: skies; army: armies; puppy: puppies; pony: ponies;
 box: boxes; fox: foxes; bus: buses|busses; kiss: kisses; glass: glasses; class: classes;
@@ -75,43 +71,34 @@ chef: chefs; key: keys; monkey: monkeys; toy: toys; quiz: quizzes; matrix: matri
 index: indices|indexes; appendix: appendices|appendixes; mouth: mouths; house: houses; eye: eyes
 """)
 
-PASTS = _table("""
-go: went; sing: sang; think: thought; buy: bought; eat: ate; drink: drank; run: ran; swim: swam;
-write: wrote; speak: spoke; break: broke; take: took; give: gave; see: saw; come: came;
-become: became; begin: began; bring: brought; build: built; catch: caught; choose: chose; do: did;
-draw: drew; drive: drove; fall: fell; feel: felt; fight: fought; find: found; fly: flew;
-forget: forgot; freeze: froze; get: got; grow: grew; have: had; hear: heard; hide: hid; hold: held;
-keep: kept; know: knew; leave: left; lend: lent; lose: lost; make: made; meet: met; pay: paid;
-ride: rode; ring: rang; rise: rose; say: said; sell: sold; send: sent; shake: shook; shoot: shot;
-sit: sat; sleep: slept; slide: slid; spend: spent; stand: stood; steal: stole; stick: stuck;
-strike: struck; swear: swore; sweep: swept; teach: taught; tear: tore; tell: told; throw: threw;
-understand: understood; wear: wore; win: won; bite: bit; blow: blew; feed: fed; lead: led;
-swing: swung; dig: dug; hang: hung|hanged; weave: wove|weaved; sink: sank|sunk; shrink: shrank|shrunk
-""")
-
 OPPOSITES = _table("""
-hot: cold|cool; big: small|little; early: late; rich: poor; open: closed|close|shut; hard: soft|easy;
-high: low; fast: slow; happy: sad|unhappy; light: dark|heavy|darkness; black: white; young: old;
-empty: full; strong: weak; wet: dry; true: false; right: left|wrong; left: right; up: down; day: night;
-good: bad|evil; long: short; thick: thin; wide: narrow; loud: quiet|silent|soft; clean: dirty;
-deep: shallow; near: far; love: hate|hatred; war: peace; win: lose|loss; buy: sell; push: pull;
-begin: end|finish; first: last; inside: outside; above: below|under|beneath; before: after;
-always: never; everything: nothing; cheap: expensive; simple: complex|complicated|difficult;
-sweet: sour|bitter; smooth: rough; sharp: dull|blunt; safe: dangerous|unsafe; brave: cowardly|afraid|timid;
-north: south; east: west; male: female; arrive: leave|depart; forget: remember; accept: reject|refuse;
-success: failure; victory: defeat; increase: decrease; maximum: minimum; positive: negative;
-internal: external; ancient: modern; question: answer; friend: enemy|foe; heaven: hell;
-winter: summer; birth: death; polite: rude|impolite; tight: loose; noisy: quiet|silent;
-generous: selfish|stingy|greedy; guilty: innocent; alive: dead; asleep: awake; optimist: pessimist;
-wild: tame|domesticated|calm; raw: cooked; temporary: permanent; public: private; entrance: exit
+hot: cold|cool; big: small|little; early: late; rich: poor; open: closed|close|shut;
+hard: soft|easy; high: low; fast: slow; happy: sad|unhappy; light: dark|heavy|darkness;
+black: white; young: old; empty: full; strong: weak; wet: dry; true: false; right: left|wrong;
+left: right; up: down; day: night; good: bad|evil; long: short; thick: thin; wide: narrow;
+loud: quiet|silent|soft; clean: dirty; deep: shallow; near: far; love: hate|hatred; war: peace;
+win: lose|loss; buy: sell; push: pull; begin: end|finish; first: last; inside: outside;
+above: below|under|beneath; before: after; always: never; everything: nothing; cheap: expensive;
+simple: complex|complicated|difficult; sweet: sour|bitter; smooth: rough; sharp: dull|blunt;
+safe: dangerous|unsafe; brave: cowardly|afraid|timid; north: south; east: west; male: female;
+arrive: leave|depart; forget: remember; accept: reject|refuse; success: failure; victory: defeat;
+increase: decrease; maximum: minimum; positive: negative; internal: external; ancient: modern;
+question: answer; friend: enemy|foe; heaven: hell; winter: summer; birth: death;
+polite: rude|impolite; tight: loose; noisy: quiet|silent; generous: selfish|stingy|greedy;
+guilty: innocent; alive: dead; asleep: awake; optimist: pessimist; wild: tame|domesticated;
+raw: cooked; temporary: permanent; public: private; entrance: exit
 """)
 
-WORDS = tuple(
-    """
-    table cat house garden apple banana window river mountain flower pencil orange doctor school
-    summer winter music paper bridge castle dragon eagle forest guitar hammer island jacket kitchen
-    ladder market needle ocean pocket queen rabbit silver tiger umbrella village wagon yellow zebra
-    bread chair dance earth field grass heart juice knife lemon money north onion piano quiet robot
-    sugar train uncle voice water bottle camera dinner engine family glove honey insect jungle
-    """.split()
-)
+_WORDS = """
+table cat house garden apple banana window river mountain flower pencil orange doctor school summer
+winter music paper bridge castle dragon eagle forest guitar hammer island jacket kitchen ladder
+market needle ocean pocket queen rabbit silver tiger umbrella village wagon yellow zebra bread
+chair dance earth field grass heart juice knife lemon money north onion piano quiet robot sugar
+train uncle voice water bottle camera dinner engine family glove honey insect jungle kettle letter
+mirror number office planet quarter rocket shadow tunnel valley whistle anchor basket candle desert
+elbow feather goat helmet ice jewel king lamp magnet nest oven parrot quilt ribbon snake teacher
+uniform violin wheel yarn arrow button carrot diamond elephant fountain giant harbor ink judge kite
+leather meadow napkin oyster pepper rainbow saddle ticket vacation wallet yogurt autumn blanket
+cousin drum
+"""
+WORDS = tuple(_WORDS.split())

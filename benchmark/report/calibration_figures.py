@@ -16,6 +16,7 @@ from benchmark.report.canvas import (
     errors,
     legend_below,
     marker,
+    opacity,
     small_multiples,
 )
 from benchmark.report.style import estimator_look
@@ -61,7 +62,8 @@ def draw_divergence(result: CellResult, paired: dict[str, PairedEstimate]) -> Dr
 def _draw_targets(axes: Axes, targets: points.TwoTargets) -> None:
     spread = np.random.default_rng(0).uniform(-0.12, 0.12, len(targets.response))
     colours = [style.OUTCOMES["correct" if r else "incorrect"].colour for r in targets.response]
-    axes.scatter(targets.accuracy, targets.response + spread, s=9, c=colours, alpha=0.45, lw=0)
+    alpha = opacity(len(spread))
+    axes.scatter(targets.accuracy, targets.response + spread, s=9, c=colours, alpha=alpha, lw=0)
     axes.plot([0, 1], [0, 1], **REFERENCE)
     axes.set(xlabel="Expected accuracy c/n", ylabel="First response correct")
     axes.set(xlim=UNIT, ylim=(-0.2, 1.2), xticks=TICKS, yticks=(0, 1), yticklabels=("no", "yes"))
@@ -73,7 +75,8 @@ def _draw_losses(axes: Axes, losses: points.Losses, estimator: str) -> None:
     x = np.array([0, top])
     axes.fill_between(x, x, x + 0.25, color=style.LIGHT_GREY, alpha=0.5, lw=0)
     axes.plot(x, x, **REFERENCE)
-    axes.scatter(losses.capability, losses.response, s=9, c=look.colour, alpha=0.45, lw=0)
+    alpha = opacity(len(losses.response))
+    axes.scatter(losses.capability, losses.response, s=9, c=look.colour, alpha=alpha, lw=0)
     axes.set(xlabel="Squared loss against c/n", ylabel="Squared loss against responses")
     axes.set(xlim=(-0.03 * top, top), ylim=(-0.02 * top, top + 0.25))
     axes.text(0.97, 0.03, look.name, ha="right", va="bottom", transform=axes.transAxes)
@@ -116,7 +119,7 @@ def draw_confidences(result: CellResult, paired: dict[str, PairedEstimate]) -> D
         confidence, accuracy = points.first_draw(estimate)
         shift = jitter.uniform(-0.012, 0.012, (2, len(confidence)))
         axes.plot([0, 1], [0, 1], **REFERENCE)
-        alpha = float(np.clip(60 / max(1, len(confidence)), 0.05, 0.5))
+        alpha = opacity(len(confidence))
         axes.scatter(
             confidence + shift[0], accuracy + shift[1], s=9, c=look.colour, alpha=alpha, lw=0
         )

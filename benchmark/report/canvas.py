@@ -79,6 +79,11 @@ def marker(estimator: str) -> dict[str, Any]:
     }
 
 
+def opacity(points: int) -> float:
+    """Return the opacity of markers that overlap more the more there are, in [0.05, 0.5]."""
+    return float(np.clip(120 / max(1, points), 0.05, 0.5))
+
+
 def errors(value: float, low: float, high: float) -> FloatArray:
     """Return the lengths [2, 1] of an error bar, 0 where the interval doesn't hold the value."""
     return np.clip([[value - low], [high - value]], 0, None)

@@ -15,6 +15,7 @@ from benchmark.report.canvas import (
     errors,
     legend_below,
     marker,
+    opacity,
     small_multiples,
 )
 from benchmark.report.style import estimator_look
@@ -154,9 +155,8 @@ def _draw_families(axes: Axes, families: pl.DataFrame, names: list[str]) -> None
     spread = np.random.default_rng(0)
     for row, name in enumerate(names):
         p = families.filter(pl.col("family") == name)["p"].to_numpy()
-        alpha = float(np.clip(20 / len(p), 0.05, 0.5))
         y = row + spread.uniform(-0.25, 0.25, len(p))
-        axes.scatter(p, y, s=9, c=style.BLUE, alpha=alpha, lw=0)
+        axes.scatter(p, y, s=9, c=style.BLUE, alpha=opacity(3 * len(p)), lw=0)
         axes.vlines(p.mean(), row - 0.36, row + 0.36, color=style.BLACK, lw=1.6)
     axes.set_yticks(range(len(names)), [style.clipped(name) for name in names])
     axes.set(xlim=UNIT, xticks=TICKS, xlabel="Expected accuracy c/n")

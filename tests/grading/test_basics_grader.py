@@ -12,14 +12,18 @@ def verdict(text, *references, finished=True):
 @pytest.mark.parametrize(
     "text",
     [
-        "8", "8.", " 8 \n", "**8**", "eight", "Eight.", "8 apples", "The answer is 8.", 'The answer is "8".',
-        "3 + 5 = 8", "3 + 5 = 8.", "3 + 5 equals 8.", "Three + five equals eight.", "8.0", "It's 8.",
-        "The answer to 3 + 5 is 8.", "The sum of 3 and 5 is 8, which is 5 + 3.", "1. 8", "Answer: 8",
+        "8", "8.", " 8 \n", "**8**", "eight", "Eight.", "8 apples", "The answer is 8.",
+        'The answer is "8".',
+        "3 + 5 = 8", "3 + 5 = 8.", "3 + 5 equals 8.", "Three + five equals eight.", "8.0",
+        "It's 8.",
+        "The answer to 3 + 5 is 8.", "The sum of 3 and 5 is 8, which is 5 + 3.", "1. 8",
+        "Answer: 8",
         "To add 3 and 5, you simply add them together: 3 + 5 = 8.", "3 + 5 = 8. It takes 2 steps.",
         "Tom has 3 + 5 = 8 apples.", "Tom has 8 apples.", "There are 8 apples in total.",
         "8 is the answer.", "8 is larger than 5.", "The number 8 is larger than the number 5.",
         "The larger number is 8.", "8 is larger.", "To add them, add 3 and 5.\n3 + 5 = 8",
-        "The answer is 8, because 5 + 3 is 8 and not 7.", "8\u200f", "The answer is: 8",
+        "5 is smaller than 8.", "The answer is 8, because 5 + 3 is 8 and not 7.", "8\u200f",
+        "The answer is: 8",
     ],
 )  # fmt: skip
 def test_a_stated_number_is_read(text):
@@ -30,6 +34,7 @@ def test_a_stated_number_is_read(text):
     ("text", "answer"),
     [
         ("5 is larger than 8.", "5"),
+        ("8 is less than 5.", "5"),
         ("3 + 8 = 12", "12"),
         ("The answer is 11. In binary it is 8.", "11"),
         ("8 is 9.", "9"),
@@ -71,10 +76,13 @@ def test_no_number_is_unparsed(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "Oslo", "oslo.", "OSLO!", '"Oslo"', "**Oslo**", "The capital of Norway is Oslo.", "Oslo, Norway",
+        "Oslo", "oslo.", "OSLO!", '"Oslo"', "**Oslo**", "The capital of Norway is Oslo.",
+        "Oslo, Norway",
         "The capital of Norway is Oslo, which lies in the south.", "Oslo is the capital of Norway.",
-        "The capital of Norway is the city of Oslo.", "It's Oslo.", "Norway's capital is Oslo (formerly Christiania).",
-        "The capital city of Norway is indeed called Oslo.", "Answer: Oslo", "Norway -> Oslo", "The answer is Oslo.",
+        "The capital of Norway is the city of Oslo.", 'Its capital is "Oslo" in Norwegian.',
+        "It's Oslo.", "Norway's capital is Oslo (formerly Christiania).",
+        "The capital city of Norway is indeed called Oslo.", "Answer: Oslo", "Norway -> Oslo",
+        "The answer is Oslo.",
     ],
 )  # fmt: skip
 def test_a_stated_name_is_read(text):
@@ -84,7 +92,8 @@ def test_a_stated_name_is_read(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "Bergen", "The capital of Norway is Bergen, not Oslo.", "Oslofjord", "Oslo Bergen",
+        "Bergen", '"Bergen" is better known than "Oslo".',
+        "The capital of Norway is Bergen, not Oslo.", "Oslofjord", "Oslo Bergen",
         "The capital of Norway is Bergen. Oslo is larger.", "os", "o", "The capital is not Oslo.",
     ],
 )  # fmt: skip
@@ -118,6 +127,7 @@ def test_a_panama_city_is_no_panama():
         "The chemical symbol for potassium is K.",
         'It is "K".',
         "K is the symbol for potassium.",
+        "Potassium is an element with the symbol K.",
     ],
 )
 def test_a_symbol_is_read(text):
@@ -163,14 +173,17 @@ def test_an_answer_that_the_cut_may_have_changed_is_truncated(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "x" * 10**6, "1" * 10**6, "1," * 500_000, " " * 10**6, "\x00" * 10**6, "\u202e\u200f" * 500_000,
-        "(" * 10**6, "is " * 300_000, '"' * 10**6, "." * 10**6, "=" * 10**6, "- " * 500_000, "answer " * 150_000,
-        "the " * 250_000, "a an the is: 'x\" " * 60_000, "9 x " * 250_000, "e\u0301" * 500_000, "\ud800" * 1000,
+        "x" * 10**6, "1" * 10**6, "1," * 500_000, " " * 10**6, "\x00" * 10**6,
+        "\u202e\u200f" * 500_000,
+        "(" * 10**6, "is " * 300_000, '"' * 10**6, "." * 10**6, "=" * 10**6, "- " * 500_000,
+        "answer " * 150_000,
+        "the " * 250_000, "a an the is: 'x\" " * 60_000, "9 x " * 250_000, "e\u0301" * 500_000,
+        "\ud800" * 1000,
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("references", [("8",), ("Oslo",), ("K",)])
 def test_hostile_texts_are_graded_fast(text, references):
-    start = time.perf_counter()
+    start = time.process_time()
     for finished in (True, False):
         assert grade_response(text, references, finished=finished).outcome != "correct"
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
