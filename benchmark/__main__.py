@@ -70,8 +70,9 @@ def _explained(error: Exception) -> str:
         texts.append(str(cause))
         cause = cause.__cause__
     lines = list(dict.fromkeys(line for text in texts for line in text.splitlines() if line))
-    message = "\n".join(line for line in lines if not line.lstrip().startswith("object_type"))
-    match = re.search(r"Key '([^']+)'|override '([^']+)'|find '([^']+)'", message)
+    noise = ("object_type", "Config search path", "provider=")
+    message = "\n".join(line for line in lines if not line.lstrip().startswith(noise))
+    match = re.search(r"Key '([^']+)'|override '([^']+)'|(?:find|load) '([^']+)'", message)
     if match is None:
         return message
     wrong = next(group for group in match.groups() if group).rsplit("/", maxsplit=1)[-1]

@@ -208,6 +208,9 @@ def checked(composed: DictConfig) -> Config:
         config.statistics.resamples >= 1,
         "statistics.resamples", config.statistics.resamples, "at least 1",
     )  # fmt: skip
+    kinds, modes = ("none", "wandb"), ("offline", "online")
+    _require(config.tracker.kind in kinds, "tracker.kind", config.tracker.kind, f"one of {kinds}")
+    _require(config.tracker.mode in modes, "tracker.mode", config.tracker.mode, f"one of {modes}")
     _require(bool(config.estimator), "estimator", [], "a list of at least one estimator")
     return config
 

@@ -104,5 +104,5 @@ def _finish(result: CellResult, cell: Cell, folder: Path) -> None:
     }
     report = write_report(result, folder, provenance)
     console.print(metric_table(result))
-    track(result, config, folder)
     console.print(f"Report: {report}")
+    track(result, config, folder)

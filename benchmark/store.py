@@ -121,10 +121,10 @@ class Artifact:
         """Make ``table`` the artifact's only part; parents are fingerprints by stage."""
         with self.lock():
             kept = self.append_table(table)
-            self.write_manifest({"rows": table.height}, parents)
             for other in self.folder.glob("part-*"):
                 if other != kept:
                     other.unlink()
+            self.write_manifest({"rows": table.height}, parents)
 
     def write_manifest(self, counts: Mapping[str, int], parents: Mapping[str, str]) -> None:
         """Write what the artifact holds and what it was made from and by."""

@@ -14,7 +14,7 @@ import polars as pl
 from rich import get_console
 
 from benchmark.config import Config, TrackerConfig
-from benchmark.errors import ConfigError, StoreError
+from benchmark.errors import StoreError
 from benchmark.records import CellResult
 
 LOGGED_GROUPS = (
@@ -35,6 +35,7 @@ _SETTINGS: dict[str, Any] = {
     "console": "off",
     "save_code": False,
     "disable_git": True,
+    "x_save_requirements": False,
     "x_disable_machine_info": True,
     "x_disable_stats": True,
 }
@@ -51,22 +52,11 @@ def track(result: CellResult, config: Config, folder: Path) -> None:
             ``folder/figures``.
 
     Raises:
-        ConfigError: for an unknown kind or mode of tracker.
         StoreError: where W&B can't log.
     """
-    _check(config.tracker)
     if config.tracker.kind == "wandb":
         with _files_below(folder / "wandb"):
             _log_to_wandb(result, config, folder)
-
-
-def _check(tracker: TrackerConfig) -> None:
-    for key, value, choices in (
-        ("kind", tracker.kind, ("none", "wandb")),
-        ("mode", tracker.mode, ("offline", "online")),
-    ):
-        if value not in choices:
-            raise ConfigError(f"tracker.{key}={value} is unknown; choose {' or '.join(choices)}.")
 
 
 def _log_to_wandb(result: CellResult, config: Config, folder: Path) -> None:

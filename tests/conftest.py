@@ -45,7 +45,7 @@ def save_tiny_model(folder: Path, *, scale: float = 4.0) -> Path:
     config = LlamaConfig(
         vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=3,
         num_attention_heads=4, num_key_value_heads=2, eos_token_id=0, bos_token_id=None,
-        max_position_embeddings=512,
+        max_position_embeddings=2048,
     )  # fmt: skip
     model = LlamaForCausalLM(config)
     with torch.no_grad():

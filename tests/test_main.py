@@ -43,6 +43,8 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["estimator=[]"], ["estimator"]),
         (["estimator.consistency_5.m=40"], ["m=40", "sampling.k=32"]),
         (["model.decoding.top_p=1.5"], ["top_p=1.5"]),
+        (["tracker.kind=tensorboard"], ["tensorboard", "wandb"]),
+        (["tracker.mode=cloud"], ["cloud", "offline"]),
         (["engine.dtype=float8"], ["float8"]),
         (["application.pass_at_k.k_values=[0]"], ["k_values"]),
     ],

@@ -14,7 +14,6 @@ from cells import only, simulate_cell
 
 from benchmark import tracking
 from benchmark.config import Config, DatasetConfig, ModelConfig, SamplingConfig, TrackerConfig
-from benchmark.errors import ConfigError
 from benchmark.report.figures import write_figures
 from benchmark.tracking import logged_config, question_table, run_id, track
 
@@ -169,12 +168,6 @@ def test_online_needs_both_the_wish_and_the_login():
     assert tracking._may_go_online(online, lambda **_: True)
     assert not tracking._may_go_online(offline, lambda **_: True)
     assert not tracking._may_go_online(online, lambda **_: False)
-
-
-@pytest.mark.parametrize("key", ["kind", "mode"])
-def test_an_unknown_tracker_is_refused_with_the_choices(cell, tmp_path, key):
-    with pytest.raises(ConfigError, match=rf"tracker\.{key}=tensorboard is unknown; choose"):
-        track(cell, config_of(**{key: "tensorboard"}), tmp_path)
 
 
 @pytest.mark.parametrize(

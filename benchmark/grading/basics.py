@@ -109,7 +109,7 @@ def _statements(text: str, *, finished: bool) -> list[str]:
     spelled = text[:_READ].translate(_SPELLING).replace("**", "")
     visible = "".join(c for c in spelled if c in "\n\t" or unicodedata.category(c)[0] != "C")
     parts = _STATEMENT_END.split(_LIST_MARK.sub("", visible))
-    return parts if finished and len(text) <= _READ else parts
+    return parts if finished and len(text) <= _READ else parts[:-1]
 
 
 def _number(statement: str) -> str | None:

@@ -79,19 +79,19 @@ def test_sampled_frequencies_are_those_of_generate(
     )  # fmt: skip
     torch.manual_seed(0)
     output = model.generate(
-        **tokens, do_sample=True, temperature=1.0, top_p=0.9, top_k=0, max_new_tokens=2,
+        **tokens, do_sample=True, temperature=1.0, top_p=0.9, top_k=0, max_new_tokens=1,
         num_return_sequences=1500,
     )  # fmt: skip
     reference = tokenizer.batch_decode(
         output[:, tokens["input_ids"].shape[1] :], skip_special_tokens=True
     )
     ours = [
-        r.text for r in tiny_engine.sample([request("one", range(1500))], Decoding(1.0, 0.9, 2))
+        r.text for r in tiny_engine.sample([request("one", range(1500))], Decoding(1.0, 0.9, 1))
     ]
     common = [
         text for text in set(ours) | set(reference) if ours.count(text) + reference.count(text) > 20
     ]
-    assert len(common) > 5
+    assert len(common) > 20
     table = [[texts.count(text) for text in common] for texts in (ours, reference)]
     assert chi2_contingency(table).pvalue > 1e-3
 
@@ -152,8 +152,8 @@ def test_a_tokenizer_without_chat_template_is_refused(tiny_model: Path, tmp_path
 
 
 def test_a_prompt_longer_than_the_model_reads_is_refused(tiny_engine: TransformersEngine) -> None:
-    with pytest.raises(ModelError, match=r"'one'.*512"):
-        list(tiny_engine.sample([request("one", range(1), "x" * 600)], Decoding(1, 1, 2)))
+    with pytest.raises(ModelError, match=r"'one'.*2048"):
+        list(tiny_engine.sample([request("one", range(1), "x" * 2100)], Decoding(1, 1, 2)))
 
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
