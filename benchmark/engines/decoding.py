@@ -22,7 +22,7 @@ _SPLIT_ALLOWANCE = 4  # live samples per row that the batch aims at; bounds rows
 
 
 class Job(NamedTuple):
-    """One prompt and the seeds of the samples wanted of it."""
+    """One prompt, without the common prefix, and the seeds of the samples wanted of it."""
 
     key: int
     prompt: list[int]
@@ -63,6 +63,7 @@ def sample_tokens(
     max_rows: int,
     token_budget: int,
     device: torch.device,
+    prefix: KVCache | None = None,
 ) -> Iterator[Finished]:
     """Yield every sample of every job once, as it is finished.
 
@@ -75,8 +76,9 @@ def sample_tokens(
             exceed that, and a job with more samples than that is taken in parts.
         token_budget: prompt tokens prefilled in one step, at least one prompt.
         device: of the model.
+        prefix: keys and values of what every prompt begins with.
     """
-    batch = _Batch(decoding, end_tokens, device)
+    batch = _Batch(decoding, end_tokens, device, prefix)
     for_admission = deque(
         part
         for job in sorted(jobs, key=lambda job: -len(job.prompt))
@@ -109,12 +111,17 @@ class _Batch:
     """The running rows; row i of ``rows`` is row i of the cache."""
 
     def __init__(
-        self, decoding: Decoding, end_tokens: frozenset[int], device: torch.device
+        self,
+        decoding: Decoding,
+        end_tokens: frozenset[int],
+        device: torch.device,
+        prefix: KVCache | None,
     ) -> None:
         self.rows: list[_Row] = []
         self._decoding = decoding
         self._end_tokens = end_tokens
         self._device = device
+        self._prefix = prefix
         self._cache = KVCache()
         self._streams: dict[tuple[int, int], np.random.Generator] = {}
 
@@ -134,12 +141,14 @@ class _Batch:
             for sample in samples:
                 stream = np.random.Generator(np.random.Philox(key=job.seeds[sample]))
                 self._streams[job.key, sample] = stream
+        lengths = [len(prompt) for prompt in prompts]
+        pack = Pack(running, lengths, self._cache, self._device, self._prefix)
         longest = max(len(row.job.prompt) + len(row.tokens) for row in self.rows)
-        self._cache.reserve(len(self.rows), longest)
-        pack = Pack(running, [len(prompt) for prompt in prompts], self._cache, self._device)
+        self._cache.reserve(len(self.rows), pack.prefix_length + longest)
         logits = next_logits(torch.tensor([tokens], device=self._device), pack)
         self._cache.lengths[:running] += 1
-        self._cache.lengths[running : len(self.rows)] = torch.tensor(pack.prompts, dtype=torch.long)
+        new = pack.prefix_length + torch.tensor(lengths, dtype=torch.long)
+        self._cache.lengths[running : len(self.rows)] = new
         drawn = draw_tokens(logits, self._uniform(), self._decoding).tolist()
         yield from self._split(drawn)
 

@@ -4,7 +4,8 @@ A pass takes one row of tokens [1, N]: first one token of each of R running rows
 the whole prompts that are new (prefill). Every matrix product of the model then sees all N tokens
 at once, and attention alone is told where sequences begin and end. ``KVCache`` keeps keys and
 values of the running rows; rows 0 .. R - 1 are always the ones that run, so that a step reads views
-of the cache and gathers nothing.
+of the cache and gathers nothing. What all prompts begin with (a chat template's head) is computed
+once, kept as a cache of one row, and seen by every prompt.
 """
 
 from collections.abc import Sequence
@@ -76,18 +77,27 @@ class Pack:
 
     Args:
         running: number R of tokens, one per running row, that stand first.
-        prompts: lengths of the whole prompts that follow; they become the rows R, R + 1, ..
+        prompts: lengths of the new prompts that follow, without their common prefix; they become
+            the rows R, R + 1, ..
         cache: keys and values; None where nothing is decoded afterwards.
         device: of the model.
+        prefix: keys and values of what every new prompt begins with, in row 0.
     """
 
     def __init__(
-        self, running: int, prompts: Sequence[int], cache: KVCache | None, device: torch.device
+        self,
+        running: int,
+        prompts: Sequence[int],
+        cache: KVCache | None,
+        device: torch.device,
+        prefix: KVCache | None = None,
     ) -> None:
         self.running = running
         self.prompts = tuple(prompts)
         self.cache = cache
         self.device = device
+        self.prefix = prefix
+        self.prefix_length = 0 if prefix is None else int(prefix.lengths[0])
         self.rows = torch.arange(running, device=device)
         lengths = cache.lengths[:running] if cache else torch.zeros(0, dtype=torch.long)
         self.lengths = lengths.to(device)
@@ -97,8 +107,9 @@ class Pack:
     @property
     def positions(self) -> torch.Tensor:
         """Position of every token in its own sequence, [1, N]."""
-        parts = [self.lengths, *(torch.arange(n, device=self.device) for n in self.prompts)]
-        return torch.cat(parts)[None]
+        shift = self.prefix_length
+        new = [torch.arange(shift, shift + n, device=self.device) for n in self.prompts]
+        return torch.cat([self.lengths, *new])[None]
 
     @property
     def ends(self) -> torch.Tensor:
@@ -160,28 +171,38 @@ def packed_attention(
             pack.seen_by_running(sliding_window),
             s_aux,
         )[:, 0]
+    shared = pack.prefix_length
+    if pack.prefix is not None:
+        prefix_keys, prefix_values = (
+            kept[:1, :, :shared]
+            for kept in pack.prefix.layer(int(module.layer_idx), key)  # type: ignore[arg-type]
+        )
     start = running
     for row, length in enumerate(pack.prompts, start=running):
         part = slice(start, start + length)
         start += length
-        seen = _causal_window(length, sliding_window, query.device, explicit=s_aux is not None)
-        output[:, part] = _attend(
-            query[:, :, part], key[:, :, part], value[:, :, part], scaling, seen, s_aux
-        )
+        whole_key, whole_value = key[:, :, part], value[:, :, part]
+        if pack.prefix is not None:
+            whole_key = torch.cat([prefix_keys, whole_key], dim=2)
+            whole_value = torch.cat([prefix_values, whole_value], dim=2)
+        seen = _seen_by_prompt(length, shared, sliding_window, query.device, s_aux is not None)
+        output[:, part] = _attend(query[:, :, part], whole_key, whole_value, scaling, seen, s_aux)
         if cache is not None:
-            keys[row, :, :length] = key[0, :, part]
-            values[row, :, :length] = value[0, :, part]
+            keys[row, :, : shared + length] = whole_key[0]
+            values[row, :, : shared + length] = whole_value[0]
     return output, None
 
 
-def _causal_window(
-    length: int, sliding_window: int | None, device: torch.device, *, explicit: bool
+def _seen_by_prompt(
+    length: int, shared: int, sliding_window: int | None, device: torch.device, explicit: bool
 ) -> torch.Tensor | None:
-    """Return the causal mask [T, T] of a whole prompt, or None where plain causality says it."""
-    if not explicit and (sliding_window is None or length <= sliding_window):
+    """Return the mask [T, P + T] of a prompt behind P shared tokens; None is plain causality."""
+    whole = shared + length
+    if not explicit and not shared and (sliding_window is None or whole <= sliding_window):
         return None
-    age = torch.arange(length, device=device)[:, None] - torch.arange(length, device=device)
-    return (age >= 0) & (age < (sliding_window or length))
+    positions = torch.arange(whole, device=device)
+    age = positions[shared:, None] - positions
+    return (age >= 0) & (age < (sliding_window or whole))
 
 
 def _attend(

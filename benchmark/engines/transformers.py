@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
-from typing import Any
+from itertools import chain
+from typing import Any, NamedTuple
 
 import torch
 import transformers
@@ -11,11 +12,21 @@ import transformers
 from benchmark.config import EngineConfig, ModelConfig
 from benchmark.engines import ChoiceProbabilities, Decoding, Response, SampleRequest
 from benchmark.engines.decoding import Job, sample_tokens
-from benchmark.engines.packed import Pack, use_packed_attention
+from benchmark.engines.packed import KVCache, Pack, use_packed_attention
 from benchmark.engines.weights import Weights
 from benchmark.errors import ModelError
 
+_LEAST_SHARED = 8  # tokens; a shorter common prefix isn't worth a pass of its own
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class _Prefilled(NamedTuple):
+    """One pack of prompts: keys, whole lengths in tokens, final hidden states [N, D], the pack."""
+
+    keys: list[str]
+    lengths: list[int]
+    hidden: torch.Tensor
+    pack: Pack
 
 
 class TransformersEngine:
@@ -60,9 +71,11 @@ class TransformersEngine:
 
     def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
         """Yield every requested response once, as it is finished."""
+        prompts = [self._tokens(request.question_id, request.prompt) for request in requests]
+        prefix, rest = self._share_prefix(prompts)
         jobs = [
-            Job(key, self._tokens(request.question_id, request.prompt), request.seeds)
-            for key, request in enumerate(requests)
+            Job(key, tokens, request.seeds)
+            for key, (tokens, request) in enumerate(zip(rest, requests, strict=True))
         ]
         finished = sample_tokens(
             self._next_logits,
@@ -72,6 +85,7 @@ class TransformersEngine:
             max_rows=self._config.max_rows,
             token_budget=self._config.token_budget,
             device=self._device,
+            prefix=prefix,
         )
         for key, sample, tokens, stopped in finished:
             request = requests[key]
@@ -81,7 +95,7 @@ class TransformersEngine:
                 text=self._tokenizer.decode(tokens, skip_special_tokens=True),
                 reasoning=None,
                 finish_reason="stop" if stopped else "length",
-                prompt_tokens=len(jobs[key].prompt),
+                prompt_tokens=len(prompts[key]),
                 completion_tokens=len(tokens),
                 seed=request.seeds[sample],
             )
@@ -94,12 +108,11 @@ class TransformersEngine:
         A choice's probability is the sum over all tokens that spell it, case and white space aside.
         """
         variants = self._variants(tuple(choices))
-        for batch in self._packs(prompts):
-            hidden, pack = self._prefill(batch)
+        for keys, lengths, hidden, pack in self._prefill(prompts):
             probabilities = self._logits(hidden[pack.ends]).float().softmax(-1)
-            for (key, tokens), row in zip(batch, probabilities, strict=True):
+            for key, length, row in zip(keys, lengths, probabilities, strict=True):
                 summed = {choice: float(row[ids].sum()) for choice, ids in variants.items()}
-                yield key, ChoiceProbabilities(summed, len(tokens))
+                yield key, ChoiceProbabilities(summed, length)
 
     def hidden_states(self, prompts: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield, per key, the last prompt token's states [L + 1, D]: embedding, then each layer.
@@ -107,33 +120,25 @@ class TransformersEngine:
         The last is behind the final norm, as in transformers' ``output_hidden_states``. Hooks keep
         these tokens only; the other tokens' states and the logits never exist at once, or at all.
         """
-        layers = self._model.base_model.layers
-        for batch in self._packs(prompts):
-            kept: list[torch.Tensor] = []
-            ends = Pack(0, [len(tokens) for _, tokens in batch], None, self._device).ends
+        kept: list[torch.Tensor] = []
 
-            def keep(
-                states: torch.Tensor, kept: list[torch.Tensor] = kept, ends: Any = ends
-            ) -> None:
-                kept.append(states[0, ends].float().cpu())
+        def keep(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            states = args[0] if args else kwargs["hidden_states"]
+            kept.append(states[0, kwargs["pack"].ends].float().cpu())
 
-            hooks = [
-                layer.register_forward_pre_hook(
-                    lambda _, args, kwargs, keep=keep: keep(
-                        args[0] if args else kwargs["hidden_states"]
-                    ),
-                    with_kwargs=True,
-                )
-                for layer in layers
-            ]
-            try:
-                hidden, _ = self._prefill(batch)
-            finally:
-                for hook in hooks:
-                    hook.remove()
-            kept.append(hidden[ends].float().cpu())
-            for index, (key, _) in enumerate(batch):
-                yield key, torch.stack([states[index] for states in kept])
+        hooks = [
+            layer.register_forward_pre_hook(keep, with_kwargs=True)
+            for layer in self._model.base_model.layers
+        ]
+        try:
+            for keys, _, hidden, pack in self._prefill(prompts):
+                # A pass over the common prefix may have come first.
+                states = [*kept[-len(hooks) :], hidden[pack.ends].float().cpu()]
+                kept.clear()
+                yield from zip(keys, torch.stack(states, dim=1), strict=True)
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     @cached_property
     def _device(self) -> torch.device:
@@ -185,25 +190,38 @@ class TransformersEngine:
             )
         return tokens
 
-    def _packs(self, prompts: Mapping[str, str]) -> Iterator[list[tuple[str, list[int]]]]:
-        """Yield prompts' tokens in batches of at most ``token_budget`` tokens, at least one."""
-        batch: list[tuple[str, list[int]]] = []
-        size = 0
-        for key, prompt in prompts.items():
-            tokens = self._tokens(key, prompt)
-            if batch and size + len(tokens) > self._config.token_budget:
-                yield batch
-                batch, size = [], 0
-            batch.append((key, tokens))
-            size += len(tokens)
-        if batch:
-            yield batch
+    def _share_prefix(self, prompts: list[list[int]]) -> tuple[KVCache | None, list[list[int]]]:
+        """Compute what all prompts begin with; return its keys and values, and the rest of each."""
+        shortest = min(map(len, prompts), default=1) - 1  # a prompt keeps a token of its own
+        columns = zip(*prompts, strict=False)
+        shared = next((i for i, tokens in enumerate(columns) if len(set(tokens)) > 1), shortest)
+        shared = min(shared, shortest)
+        if len(prompts) < 2 or shared < _LEAST_SHARED:
+            return None, prompts
+        prefix = KVCache()
+        prefix.reserve(1, shared)
+        pack = Pack(0, [shared], prefix, self._device)
+        self._hidden(torch.tensor([prompts[0][:shared]], device=self._device), pack)
+        prefix.lengths[0] = shared
+        return prefix, [prompt[shared:] for prompt in prompts]
 
-    def _prefill(self, batch: list[tuple[str, list[int]]]) -> tuple[torch.Tensor, Pack]:
-        """Run whole prompts without a cache: the final hidden states [N, D] and their pack."""
-        pack = Pack(0, [len(tokens) for _, tokens in batch], None, self._device)
-        flat = [token for _, tokens in batch for token in tokens]
-        return self._hidden(torch.tensor([flat], device=self._device), pack), pack
+    def _prefill(self, prompts: Mapping[str, str]) -> Iterator[_Prefilled]:
+        """Run whole prompts in packs of at most ``token_budget`` tokens, at least one prompt."""
+        tokens = [self._tokens(key, prompt) for key, prompt in prompts.items()]
+        prefix, rest = self._share_prefix(tokens)
+        keys = list(prompts)
+        start = 0
+        while start < len(rest):
+            stop, size = start + 1, len(rest[start])
+            while stop < len(rest) and size + len(rest[stop]) <= self._config.token_budget:
+                size += len(rest[stop])
+                stop += 1
+            batch = rest[start:stop]
+            pack = Pack(0, [len(part) for part in batch], None, self._device, prefix)
+            flat = torch.tensor([list(chain.from_iterable(batch))], device=self._device)
+            lengths = [len(whole) for whole in tokens[start:stop]]
+            yield _Prefilled(keys[start:stop], lengths, self._hidden(flat, pack), pack)
+            start = stop
 
     @torch.inference_mode()
     def _hidden(self, tokens: torch.Tensor, pack: Pack) -> torch.Tensor:

@@ -90,6 +90,30 @@ def test_running_rows_continue_beside_new_prompts(name: str) -> None:
         torch.testing.assert_close(actual, torch.stack(expected), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ARCHITECTURES)
+@torch.inference_mode()
+def test_prompts_behind_a_shared_prefix_start_and_continue_like_whole_ones(name: str) -> None:
+    model = build(name)
+    head, rests = [40, 41, 42, 43, 44, 45], [[3, 4, 5], [6]]
+    device = torch.device("cpu")
+    prefix = KVCache()
+    prefix.reserve(1, len(head))
+    packed_logits(model, head, Pack(0, [len(head)], prefix, device))
+    prefix.lengths[0] = len(head)
+    cache = KVCache()
+    cache.reserve(2, 10)
+    actual = packed_logits(model, [3, 4, 5, 6], Pack(0, [3, 1], cache, device, prefix))
+    expected = [reference_logits(model, head + rest) for rest in rests]
+    torch.testing.assert_close(actual, torch.stack(expected), rtol=1e-4, atol=1e-4)
+    cache.lengths[:2] = torch.tensor([9, 7])
+    actual = packed_logits(model, [30, 31], Pack(2, [], cache, device, prefix))
+    expected = [
+        reference_logits(model, [*head, *rest, token])
+        for rest, token in zip(rests, (30, 31), strict=True)
+    ]
+    torch.testing.assert_close(actual, torch.stack(expected), rtol=1e-4, atol=1e-4)
+
+
 @torch.inference_mode()
 def test_a_copied_row_continues_like_its_source() -> None:
     model = build("llama")
