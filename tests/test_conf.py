@@ -44,3 +44,8 @@ def test_no_config_names_a_folder_of_one_machine() -> None:
 
 def test_the_default_config_has_no_missing_value() -> None:
     assert not OmegaConf.missing_keys(OmegaConf.structured(composed()))
+
+
+def test_an_experiment_changes_the_values_of_the_primary_config() -> None:
+    assert composed("experiment=demo").sampling.k != composed().sampling.k
+    assert composed("experiment=demo", "sampling.k=77").sampling.k == 77
