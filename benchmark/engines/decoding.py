@@ -19,6 +19,7 @@ from benchmark.engines.packed import KVCache, Pack
 from benchmark.engines.tokens import draw_tokens
 
 _SPLIT_ALLOWANCE = 4  # live samples per row that the batch aims at; bounds rows after all splits
+_LOGIT_ROWS = 128  # fresh memory for the logits of all rows would cost more than to compute them
 
 
 class Job(NamedTuple):
@@ -38,11 +39,14 @@ class Finished(NamedTuple):
     stopped: bool
 
 
-class NextLogits(Protocol):
-    """A model's forward pass over a pack: tokens [1, N] to logits of every row's end [rows, V]."""
+class PackedModel(Protocol):
+    """A causal model, in two steps so that logits of many rows need not exist at once."""
 
-    def __call__(self, tokens: torch.Tensor, pack: Pack) -> torch.Tensor:
-        """Return the logits."""
+    def hidden(self, tokens: torch.Tensor, pack: Pack) -> torch.Tensor:
+        """Return the final hidden states [N, D] of a pack's tokens [1, N]."""
+
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the next-token logits [R, V] behind hidden states [R, D]."""
 
 
 @dataclass
@@ -55,7 +59,7 @@ class _Row:
 
 
 def sample_tokens(
-    next_logits: NextLogits,
+    model: PackedModel,
     jobs: Sequence[Job],
     decoding: Decoding,
     end_tokens: frozenset[int],
@@ -68,7 +72,7 @@ def sample_tokens(
     """Yield every sample of every job once, as it is finished.
 
     Args:
-        next_logits: the model.
+        model: computes distributions.
         jobs: what to sample; long prompts are taken first.
         decoding: how tokens are drawn.
         end_tokens: ids that end a response.
@@ -99,7 +103,7 @@ def sample_tokens(
             ):
                 break
             admitted.append(for_admission.popleft())
-        yield from batch.step(next_logits, admitted)
+        yield from batch.step(model, admitted)
 
 
 def _parts(job: Job, size: int) -> Iterator[tuple[Job, list[int]]]:
@@ -129,9 +133,7 @@ class _Batch:
     def live_samples(self) -> int:
         return sum(len(row.samples) for row in self.rows)
 
-    def step(
-        self, next_logits: NextLogits, admitted: list[tuple[Job, list[int]]]
-    ) -> Iterator[Finished]:
+    def step(self, model: PackedModel, admitted: list[tuple[Job, list[int]]]) -> Iterator[Finished]:
         """Run one pass over all rows and the admitted prompts, and draw one token per sample."""
         running = len(self.rows)
         prompts = [job.prompt for job, _ in admitted]
@@ -145,11 +147,18 @@ class _Batch:
         pack = Pack(running, lengths, self._cache, self._device, self._prefix)
         longest = max(len(row.job.prompt) + len(row.tokens) for row in self.rows)
         self._cache.reserve(len(self.rows), pack.prefix_length + longest)
-        logits = next_logits(torch.tensor([tokens], device=self._device), pack)
+        hidden = model.hidden(torch.tensor([tokens], device=self._device), pack)[pack.ends]
         self._cache.lengths[:running] += 1
         new = pack.prefix_length + torch.tensor(lengths, dtype=torch.long)
         self._cache.lengths[running : len(self.rows)] = new
-        drawn = draw_tokens(logits, self._uniform(), self._decoding).tolist()
+        parts = zip(
+            torch.split(hidden, _LOGIT_ROWS), torch.split(self._uniform(), _LOGIT_ROWS), strict=True
+        )
+        drawn = [
+            tokens
+            for states, uniform in parts
+            for tokens in draw_tokens(model.logits(states), uniform, self._decoding).tolist()
+        ]
         yield from self._split(drawn)
 
     def _uniform(self) -> torch.Tensor:

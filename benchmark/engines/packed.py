@@ -37,7 +37,7 @@ class KVCache:
         had_rows, had_positions = len(self.lengths), self._positions
         if rows <= had_rows and positions <= had_positions:
             return
-        rows = had_rows if rows <= had_rows else max(rows, int(1.5 * had_rows))
+        rows = had_rows if rows <= had_rows else max(rows, 2 * had_rows)
         if positions > had_positions:
             self._positions = max(positions + 64, int(1.25 * had_positions))
         self.lengths = functional.pad(self.lengths, (0, rows - had_rows))
@@ -67,8 +67,12 @@ class KVCache:
 
 
 def _grown(tensor: torch.Tensor, rows: int, positions: int) -> torch.Tensor:
-    grown = tensor.new_zeros((rows, tensor.shape[1], positions, tensor.shape[3]))
-    grown[: tensor.shape[0], :, : tensor.shape[2]] = tensor
+    had_rows, heads, had_positions, width = tensor.shape
+    grown = tensor.new_empty((rows, heads, positions, width))
+    grown[:had_rows, :, :had_positions] = tensor
+    # What is masked must still be a number.
+    grown[:had_rows, :, had_positions:] = 0
+    grown[had_rows:] = 0
     return grown
 
 

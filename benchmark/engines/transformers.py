@@ -78,7 +78,7 @@ class TransformersEngine:
             for key, (tokens, request) in enumerate(zip(rest, requests, strict=True))
         ]
         finished = sample_tokens(
-            self._next_logits,
+            self,
             jobs,
             decoding,
             self._end_tokens,
@@ -109,7 +109,7 @@ class TransformersEngine:
         """
         variants = self._variants(tuple(choices))
         for keys, lengths, hidden, pack in self._prefill(prompts):
-            probabilities = self._logits(hidden[pack.ends]).float().softmax(-1)
+            probabilities = self.logits(hidden[pack.ends]).float().softmax(-1)
             for key, length, row in zip(keys, lengths, probabilities, strict=True):
                 summed = {choice: float(row[ids].sum()) for choice, ids in variants.items()}
                 yield key, ChoiceProbabilities(summed, length)
@@ -201,7 +201,7 @@ class TransformersEngine:
         prefix = KVCache()
         prefix.reserve(1, shared)
         pack = Pack(0, [shared], prefix, self._device)
-        self._hidden(torch.tensor([prompts[0][:shared]], device=self._device), pack)
+        self.hidden(torch.tensor([prompts[0][:shared]], device=self._device), pack)
         prefix.lengths[0] = shared
         return prefix, [prompt[shared:] for prompt in prompts]
 
@@ -220,11 +220,12 @@ class TransformersEngine:
             pack = Pack(0, [len(part) for part in batch], None, self._device, prefix)
             flat = torch.tensor([list(chain.from_iterable(batch))], device=self._device)
             lengths = [len(whole) for whole in tokens[start:stop]]
-            yield _Prefilled(keys[start:stop], lengths, self._hidden(flat, pack), pack)
+            yield _Prefilled(keys[start:stop], lengths, self.hidden(flat, pack), pack)
             start = stop
 
     @torch.inference_mode()
-    def _hidden(self, tokens: torch.Tensor, pack: Pack) -> torch.Tensor:
+    def hidden(self, tokens: torch.Tensor, pack: Pack) -> torch.Tensor:
+        """Return the final hidden states [N, D] of a pack's tokens [1, N]."""
         output = self._model.base_model(
             input_ids=tokens, position_ids=pack.positions, use_cache=False, pack=pack
         )
@@ -232,12 +233,10 @@ class TransformersEngine:
         return hidden
 
     @torch.inference_mode()
-    def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
+    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Return the next-token logits [R, V] behind hidden states [R, D]."""
         logits: torch.Tensor = self._model.get_output_embeddings()(hidden)
         return logits
-
-    def _next_logits(self, tokens: torch.Tensor, pack: Pack) -> torch.Tensor:
-        return self._logits(self._hidden(tokens, pack)[pack.ends])
 
     def _variants(self, choices: tuple[str, ...]) -> dict[str, list[int]]:
         """Return the ids of all tokens that spell a choice, case and white space aside."""

@@ -60,11 +60,10 @@ def _draw_oracle(axes: Axes, row: dict[str, float | str]) -> None:
     axes.axhline(score, color=look.colour, lw=0.8, ls=(0, (4, 3)), zorder=0)
     axes.annotate(
         look.name,
-        (1, score),
-        (0, 1.5),
+        (0, score),
+        (3, 1.5),
         xycoords=("axes fraction", "data"),
         textcoords="offset points",
-        ha="right",
         color=look.colour,
         fontsize=7,
     )
@@ -181,7 +180,7 @@ def draw_selection(name: str, selection: pl.DataFrame) -> Drawing:
     axes.plot(*at, marker="o", ms=8, mfc="none", mec=style.BLACK, mew=1, ls="none", label="chosen")
     axes.set_xticks(*_feature_ticks(features))
     axes.set(xlabel="Layer", ylabel="Brier score")
-    axes.legend(loc="best")
+    figure.legend(loc="outside lower center", ncols=3)
     return Drawing(
         f"selection_{name}",
         f"Choice of the {look.name.lower()}'s features",
@@ -198,6 +197,7 @@ def _feature_ticks(features: list[str]) -> tuple[list[int], list[str]]:
     layers = [i for i, feature in enumerate(features) if feature.startswith("layer ")]
     step = max(1, len(layers) // 6)
     special = {"embedding": "E", MEAN: "M"}
-    ticks = {i: features[i].removeprefix("layer ") for i in layers[step - 1 :: step]}
+    apart = layers[step - 1 : len(layers) - step // 2 : step]  # from the mean's tick
+    ticks = {i: features[i].removeprefix("layer ") for i in apart}
     ticks |= {i: special.get(f, f) for i, f in enumerate(features) if i not in layers}
     return list(ticks), list(ticks.values())
