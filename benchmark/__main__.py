@@ -4,6 +4,7 @@ Whatever a user can mend ends in one message and exit status 1, without a traceb
 """
 
 import difflib
+import logging
 import os
 import re
 import sys
@@ -45,6 +46,8 @@ def main() -> None:
     """Run the command line; exit status 1 after a fault that its user can mend."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let faults reach us instead of a traceback
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours are rich's
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
     register_schema()
     try:
         _run()

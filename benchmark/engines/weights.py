@@ -72,8 +72,9 @@ def _converted(path: Path, config: ModelConfig, cache: Path, console: Console) -
 
 def _convert(path: Path, target: Path) -> None:
     """Write ``path`` as safetensors and tokenizer files; ``target`` appears only when complete."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
+    logging.disable_progress_bar()
     for stale in target.parent.glob(f"{target.name}.partial-*"):
         shutil.rmtree(stale)
     partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
