@@ -35,6 +35,10 @@ def parts(tmp_path: Path, stage: str = "responses") -> list[Path]:
     return sorted(tmp_path.glob(f"out/store/tiny/basics/test/{stage}-*/part-*"))
 
 
+def grades(tmp_path: Path) -> list[Path]:
+    return list(tmp_path.glob("out/store/tiny/basics/test/grades-*"))
+
+
 def responses(tmp_path: Path) -> pl.DataFrame:
     return pl.concat([pl.read_parquet(path) for path in parts(tmp_path)])
 
@@ -72,7 +76,7 @@ def test_a_killed_run_goes_on_where_it_was(
     assert (table["text"] == undisturbed["text"]).mean() > 0.999
 
 
-def test_more_samples_and_more_estimators_draw_only_what_is_missing(
+def test_more_samples_more_estimators_and_another_grader_draw_only_what_is_missing(
     tmp_path: Path, tiny_model: Path
 ) -> None:
     finish(start(tmp_path, tiny_model, "sampling.k=4"))
@@ -86,6 +90,11 @@ def test_more_samples_and_more_estimators_draw_only_what_is_missing(
     assert "Responses" not in output
     assert "P(True): 12 of 12" in output
     assert parts(tmp_path) == after
+    assert len(grades(tmp_path)) == 1
+    output = finish(start(tmp_path, tiny_model, "sampling.k=6", "dataset.grader=exact"))
+    assert "Responses" not in output
+    assert parts(tmp_path) == after
+    assert len(grades(tmp_path)) == 2
 
 
 def test_two_runs_of_one_cell_at_once_share_the_work(tmp_path: Path, tiny_model: Path) -> None:

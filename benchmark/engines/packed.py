@@ -106,7 +106,8 @@ class Pack:
         lengths = cache.lengths[:running] if cache else torch.zeros(0, dtype=torch.long)
         self.lengths = lengths.to(device)
         self.longest = int(lengths.max()) + 1 if running else 0
-        self._seen: dict[int | None, torch.Tensor] = {}
+        self._running_sees: dict[int | None, torch.Tensor] = {}
+        self._prompt_sees: dict[tuple[int, int | None], torch.Tensor] = {}
 
     @property
     def positions(self) -> torch.Tensor:
@@ -123,11 +124,30 @@ class Pack:
 
     def seen_by_running(self, sliding_window: int | None) -> torch.Tensor:
         """Return the mask [R, 1, 1, longest] of cached positions that each running row sees."""
-        if sliding_window not in self._seen:
+        if sliding_window not in self._running_sees:
             age = self.lengths[:, None] - torch.arange(self.longest, device=self.device)
             seen = age >= 0 if sliding_window is None else (age >= 0) & (age < sliding_window)
-            self._seen[sliding_window] = seen[:, None, None]
-        return self._seen[sliding_window]
+            self._running_sees[sliding_window] = seen[:, None, None]
+        return self._running_sees[sliding_window]
+
+    def seen_by_prompt(
+        self, length: int, sliding_window: int | None, *, explicit: bool
+    ) -> torch.Tensor | None:
+        """Return the mask [T, P + T] of a new prompt behind P shared tokens.
+
+        It is None where plain causality says the same, unless it must be ``explicit``.
+        """
+        whole = self.prefix_length + length
+        if sliding_window is not None and whole <= sliding_window:
+            sliding_window = None
+        if not (explicit or self.prefix_length or sliding_window):
+            return None
+        if (length, sliding_window) not in self._prompt_sees:
+            positions = torch.arange(whole, device=self.device)
+            age = positions[self.prefix_length :, None] - positions
+            seen = (age >= 0) & (age < (sliding_window or whole))
+            self._prompt_sees[length, sliding_window] = seen
+        return self._prompt_sees[length, sliding_window]
 
 
 def packed_attention(
@@ -189,24 +209,12 @@ def packed_attention(
         if pack.prefix is not None:
             whole_key = torch.cat([prefix_keys, whole_key], dim=2)
             whole_value = torch.cat([prefix_values, whole_value], dim=2)
-        seen = _seen_by_prompt(length, shared, sliding_window, query.device, s_aux is not None)
+        seen = pack.seen_by_prompt(length, sliding_window, explicit=s_aux is not None)
         output[:, part] = _attend(query[:, :, part], whole_key, whole_value, scaling, seen, s_aux)
         if cache is not None:
             keys[row, :, : shared + length] = whole_key[0]
             values[row, :, : shared + length] = whole_value[0]
     return output, None
-
-
-def _seen_by_prompt(
-    length: int, shared: int, sliding_window: int | None, device: torch.device, explicit: bool
-) -> torch.Tensor | None:
-    """Return the mask [T, P + T] of a prompt behind P shared tokens; None is plain causality."""
-    whole = shared + length
-    if not explicit and not shared and (sliding_window is None or whole <= sliding_window):
-        return None
-    positions = torch.arange(whole, device=device)
-    age = positions[shared:, None] - positions
-    return (age >= 0) & (age < (sliding_window or whole))
 
 
 def _attend(

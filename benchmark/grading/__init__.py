@@ -10,7 +10,7 @@ from typing import Protocol
 import polars as pl
 
 from benchmark.errors import ConfigError, DataError
-from benchmark.grading import basics
+from benchmark.grading import basics, exact
 from benchmark.grading.verdict import Verdict
 from benchmark.records import GRADE, QUESTION, RESPONSE, check_table
 
@@ -24,7 +24,10 @@ class Grader(Protocol):
         """Return the verdict on a response; ``finished`` is False where the cap cut it off."""
 
 
-GRADERS: dict[str, Grader] = {"basics": basics.grade_response}
+GRADERS: dict[str, Grader] = {
+    "basics": basics.grade_response,
+    "exact": exact.grade_response,
+}
 
 
 def grade(responses: pl.DataFrame, questions: pl.DataFrame, grader: str) -> pl.DataFrame:

@@ -1,0 +1,16 @@
+import pytest
+
+from benchmark.grading.exact import grade_response
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [("Oslo", "correct"), (" oslo.\n", "correct"), ("OSLO", "correct"),
+     ("It is Oslo", "incorrect"), ("", "unparsed"), (" . ", "unparsed")],
+)  # fmt: skip
+def test_only_the_whole_response_matches(text: str, outcome: str) -> None:
+    assert grade_response(text, ("Oslo", "Christiania"), finished=True).outcome == outcome
+
+
+def test_a_response_that_was_cut_off_is_truncated() -> None:
+    assert grade_response("Oslo", ("Oslo",), finished=False) == (None, "truncated")
