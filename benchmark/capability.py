@@ -4,17 +4,40 @@ The counts estimate the target of capability calibration, the expected accuracy
 ``p(x) = E_y[correct(x, y)]``, by ``c / n``.
 """
 
+from collections.abc import Mapping
+
 import polars as pl
 
 from benchmark.errors import DataError
 from benchmark.records import CAPABILITY, GRADE, OUTCOMES, check_table
 
 
+def counted_grades(grades: pl.DataFrame, treatment: Mapping[str, str]) -> pl.DataFrame:
+    """Return the grades that count in the expected accuracy.
+
+    Args:
+        grades: table of schema ``GRADE``.
+        treatment: of the outcomes unparsed and truncated: ``incorrect`` (as in the paper,
+            arXiv 2602.13540) or ``left_out``.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    left_out = [outcome for outcome, how in treatment.items() if how == "left_out"]
+    counted = grades.filter(~pl.col("outcome").is_in(left_out))
+    if counted.is_empty() and not grades.is_empty():
+        raise DataError(
+            f"All {len(grades)} responses are {' or '.join(left_out)}: nothing is left to count; "
+            f"set capability.{left_out[0]}=incorrect, or raise model.decoding.max_new_tokens."
+        )
+    return counted
+
+
 def count_outcomes(grades: pl.DataFrame, skip_samples: int = 0) -> pl.DataFrame:
     """Count the graded responses of each question and the correct ones among them.
 
-    Only the outcome ``correct`` counts as correct; truncated and unparsed responses stay in ``n``,
-    as in the paper (arXiv 2602.13540), and are counted on their own as well.
+    Only the outcome ``correct`` counts as correct; truncated and unparsed responses that are among
+    the grades stay in ``n`` (``counted_grades`` can leave them out), and are counted as well.
 
     Args:
         grades: table of schema ``GRADE``.

@@ -5,16 +5,17 @@ estimator asks for is sampled at all.
 """
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Literal, NamedTuple
 
 import polars as pl
 import torch
 from rich.console import Console
 
-from benchmark.capability import count_outcomes
+from benchmark.capability import count_outcomes, counted_grades
 from benchmark.config import Config
 from benchmark.engines import Decoding, Engine
-from benchmark.grading import grade
+from benchmark.grading import build_graders, disagreements, grade
 from benchmark.probes.features import FeatureSet
 from benchmark.progress import meter
 from benchmark.questions import load_questions
@@ -26,11 +27,16 @@ _FEATURE_PART = 64  # questions
 
 
 class Split(NamedTuple):
-    """The records of one split, all sorted by question id."""
+    """The records of one split, all sorted by question id.
+
+    ``grades`` are those that count, by the first grader; ``left_out`` are its other ones.
+    """
 
     questions: pl.DataFrame
     responses: pl.DataFrame
     grades: pl.DataFrame
+    left_out: pl.DataFrame
+    disagreements: pl.DataFrame
     capability: pl.DataFrame
 
 
@@ -49,6 +55,7 @@ class Cell:
         self.engine = engine
         self.console = console
         self._store = store
+        self._graders = build_graders(config.grading)
         self._questions: dict[Role, pl.DataFrame] = {}
         self._splits: dict[Role, Split] = {}
 
@@ -109,15 +116,37 @@ class Cell:
             responses, source = self.sample(
                 role, "responses", self.prompts(role), k, self.decoding()
             )
-            grades = grade(responses, questions, self.config.dataset.grader)
-            grades = grades.sort("question_id", "sample_index")
-            capability = count_outcomes(grades)
+            by_grader = self._grades(role, questions, responses, source)
+            grades = next(iter(by_grader.values()))
+            treatment = asdict(self.config.capability)
+            counted = counted_grades(grades, treatment)
+            capability = count_outcomes(counted)
+            inputs = {"responses": source.fingerprint, "treatment": treatment}
+            inputs["grader"] = next(iter(self._graders.values())).identity
             parents = {"responses": source.fingerprint}
-            inputs = {"responses": source.fingerprint, "grader": self.config.dataset.grader}
-            self.artifact(role, "grades", inputs).replace_table(grades, parents)
             self.artifact(role, "capability", inputs).replace_table(capability, parents)
-            self._splits[role] = Split(questions, responses, grades, capability)
+            self._splits[role] = Split(
+                questions, responses, counted,
+                grades.join(counted, on=["question_id", "sample_index"], how="anti"),
+                disagreements(by_grader, questions), capability,
+            )  # fmt: skip
         return self._splits[role]
+
+    def _grades(
+        self, role: Role, questions: pl.DataFrame, responses: pl.DataFrame, source: Artifact
+    ) -> dict[str, pl.DataFrame]:
+        """Return the grades of each grader (stage 3); only evaluation needs more than the first."""
+        names = list(self._graders) if role == "evaluation" else list(self._graders)[:1]
+        tables = {}
+        for name in names:
+            grader = self._graders[name]
+            verdicts = self.artifact(role, "verdicts", {"grader": grader.identity})
+            table = grade(responses, questions, name, grader, verdicts, self.console)
+            tables[name] = table.sort("question_id", "sample_index")
+            inputs = {"responses": source.fingerprint, "grader": grader.identity}
+            parents = {"responses": source.fingerprint}
+            self.artifact(role, "grades", inputs).replace_table(tables[name], parents)
+        return tables
 
     def features(self, role: Role) -> FeatureSet:
         """Return the hidden states of a split's prompts with its counts, for probes.
@@ -135,9 +164,10 @@ class Cell:
                 artifact.write_manifest({"questions": len(stored) + len(missing)}, {})
                 stored = read_features(artifact)
         capability = self.split(role).capability
+        counted = capability["question_id"].to_list()
         return FeatureSet(
-            question_ids=list(keys),
-            features=torch.stack([stored[key] for key in keys.values()]),
+            question_ids=counted,
+            features=torch.stack([stored[keys[key]] for key in counted]),
             n=torch.tensor(capability["n"].to_list()),
             c=torch.tensor(capability["c"].to_list()),
         )

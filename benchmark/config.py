@@ -15,26 +15,56 @@ from benchmark.errors import ConfigError
 
 
 @dataclass
+class SourceConfig:
+    """Where the rows of one split come from; see ``questions.hub``.
+
+    Attributes:
+        hub_id: of the dataset on the Hugging Face Hub, or its folder in ``paths.hub_root``.
+        configs: the dataset's configurations, one after another; empty takes its default.
+        split: as the hub names it.
+        revision: pinned commit of the hub id.
+        reader: which one of ``questions.READERS`` reads a row.
+        without: splits of this dataset whose questions are left out.
+        held_out: this many questions, chosen by their content, form a split of their own.
+        part: which side of that cut this is: rest or held_out.
+        unanswered: what a row without a reference answer gets: refuse or drop.
+    """
+
+    hub_id: str = MISSING
+    configs: list[str] = field(default_factory=list)
+    split: str = MISSING
+    revision: str | None = None
+    reader: str = MISSING
+    without: list[str] = field(default_factory=list)
+    held_out: int = 0
+    part: str = "rest"
+    unanswered: str = "refuse"
+
+
+@dataclass
 class DatasetConfig:
-    """Where questions come from, how they are worded and graded; see ``questions``.
+    """Where questions come from and how they are worded; see ``questions``.
 
     Attributes:
         name: names the dataset's folder in the store.
         loader: which loader of ``questions`` reads it.
         licence: of the rows.
+        sources: where the rows of each split come from, for the loader ``hub``.
+        hub_root: folder that mirrors the Hub's datasets; None takes the Hub.
         splits: split of each role: evaluation, train, validation.
         limit: number of evaluation questions; None for all.
         train_limit: number of questions that probes are trained on.
         validation_limit: number of questions that probes are chosen on.
         seed: of the order whose first ``limit`` questions are taken.
         instruction: the answer format that every prompt asks for.
-        prompts: wording of the questions, per family.
-        grader: which grader of ``grading`` reads the answers.
+        prompts: wording of the questions: per family, or ``question`` and ``choice``.
     """
 
     name: str = MISSING
     loader: str = MISSING
     licence: str = MISSING
+    sources: dict[str, SourceConfig] = field(default_factory=dict)
+    hub_root: str | None = None
     splits: dict[str, str] = MISSING
     limit: int | None = None
     train_limit: int | None = None
@@ -42,7 +72,6 @@ class DatasetConfig:
     seed: int = 0
     instruction: str = ""
     prompts: dict[str, str] = field(default_factory=dict)
-    grader: str = MISSING
 
 
 @dataclass
@@ -119,6 +148,14 @@ class SamplingConfig:
 
 
 @dataclass
+class CapabilityConfig:
+    """How responses without an answer count in the expected accuracy: incorrect or left_out."""
+
+    unparsed: str = "incorrect"
+    truncated: str = "incorrect"
+
+
+@dataclass
 class PassAtKConfig:
     """The k of pass@k; those above the number of responses are left out."""
 
@@ -145,9 +182,10 @@ class TrackerConfig:
 
 @dataclass
 class PathsConfig:
-    """Where results and converted models are kept."""
+    """Where results and converted models are kept, and where a mirror of the Hub lies, if any."""
 
     outputs: str = MISSING
+    hub_root: str | None = None
     cache: str = MISSING
 
 
@@ -158,7 +196,9 @@ class Config:
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     engine: EngineConfig = field(default_factory=EngineConfig)
+    grading: dict[str, Any] = field(default_factory=dict)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    capability: CapabilityConfig = field(default_factory=CapabilityConfig)
     estimator: dict[str, Any] = field(default_factory=dict)
     application: dict[str, Any] = field(default_factory=dict)
     statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
@@ -211,6 +251,16 @@ def checked(composed: DictConfig) -> Config:
     kinds, modes = ("none", "wandb"), ("offline", "online")
     _require(config.tracker.kind in kinds, "tracker.kind", config.tracker.kind, f"one of {kinds}")
     _require(config.tracker.mode in modes, "tracker.mode", config.tracker.mode, f"one of {modes}")
+    for name in ("unparsed", "truncated"):
+        value, hows = getattr(config.capability, name), ("incorrect", "left_out")
+        _require(value in hows, f"capability.{name}", value, f"one of {hows}")
+    for name, source in config.dataset.sources.items():
+        where, parts, hows = f"dataset.sources.{name}", ("rest", "held_out"), ("refuse", "drop")
+        _require(source.part in parts, f"{where}.part", source.part, f"one of {parts}")
+        _require(
+            source.unanswered in hows, f"{where}.unanswered", source.unanswered, f"one of {hows}"
+        )
+        _require(source.held_out >= 0, f"{where}.held_out", source.held_out, "at least 0")
     _require(bool(config.estimator), "estimator", [], "a list of at least one estimator")
     return config
 

@@ -20,7 +20,7 @@ from benchmark.estimators import build_estimators
 from benchmark.metrics.evaluate import evaluate
 from benchmark.records import PASS_AT_K, CellResult
 from benchmark.report.html import write_report
-from benchmark.report.tables import metric_table
+from benchmark.report.tables import metric_table, outcome_line
 from benchmark.store import Store, git_commit
 from benchmark.tracking import track
 
@@ -57,6 +57,8 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
         questions=evaluation.questions,
         responses=evaluation.responses,
         grades=evaluation.grades,
+        left_out=evaluation.left_out,
+        disagreements=evaluation.disagreements,
         capability=evaluation.capability,
         estimates=estimates,
         metrics=metrics,
@@ -104,5 +106,6 @@ def _finish(result: CellResult, cell: Cell, folder: Path) -> None:
     }
     report = write_report(result, folder, provenance)
     console.print(metric_table(result))
+    console.print(outcome_line(result))
     console.print(f"Report: {report}")
     track(result, config, folder)

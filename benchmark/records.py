@@ -63,7 +63,17 @@ GRADE = pl.Schema(
         "sample_index": pl.Int64(),
         "answer": pl.String(),  # extracted; null where none was found
         "outcome": pl.String(),  # Outcome
+        "reason": pl.String(),  # the rule that decided, or why there is no answer; may be null
         "grader": pl.String(),
+    }
+)
+
+DISAGREEMENT = pl.Schema(
+    {
+        "question_id": pl.String(),
+        "references": pl.String(),
+        "verdicts": pl.String(),  # each grader's answer and outcome
+        "responses": pl.Int64(),  # to this question, with these verdicts
     }
 )
 
@@ -193,7 +203,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class CellResult:
-    """All tables of one grid cell (model, dataset): what the report and the tracker show."""
+    """All tables of one grid cell (model, dataset): what the report and the tracker show.
+
+    ``grades`` are those that count; ``left_out`` those that the capability's settings leave out.
+    ``disagreements``, of schema ``DISAGREEMENT``, says where further graders judge otherwise.
+    """
 
     model: str
     dataset: str
@@ -201,6 +215,8 @@ class CellResult:
     questions: pl.DataFrame
     responses: pl.DataFrame
     grades: pl.DataFrame
+    left_out: pl.DataFrame
+    disagreements: pl.DataFrame
     capability: pl.DataFrame
     estimates: dict[str, Estimate]
     metrics: pl.DataFrame

@@ -11,6 +11,7 @@ from benchmark.capability import count_outcomes
 from benchmark.metrics.evaluate import evaluate
 from benchmark.records import (
     CONFIDENCE,
+    DISAGREEMENT,
     GRADE,
     PROBE_SELECTION,
     RESPONSE,
@@ -52,6 +53,8 @@ def simulate_cell(n_questions: int = 200, k: int = 16, seed: int = 0) -> CellRes
         questions=question_table(questions),
         responses=_responses(ids, outcomes, rng),
         grades=grades,
+        left_out=GRADE.to_frame(),
+        disagreements=DISAGREEMENT.to_frame(),
         capability=count_outcomes(grades),
         estimates=estimates,
         metrics=evaluate(estimates, grades, rng, resamples=200),
@@ -96,6 +99,7 @@ def _grades(ids, outcomes, rng):
             "sample_index": np.tile(np.arange(k), n).tolist(),
             "answer": [str(a) if f else None for a, f in zip(answers, found, strict=True)],
             "outcome": flat.tolist(),
+            "reason": [None] * (n * k),
             "grader": ["exact"] * (n * k),
         },
         schema=GRADE,
@@ -177,7 +181,7 @@ def with_texts(cell: CellResult, text: str) -> CellResult:
             metadata=pl.Series(metadata, dtype=cell.questions.schema["metadata"]),
         ),
         responses=cell.responses.with_columns(text=lit, reasoning=lit),
-        grades=cell.grades.with_columns(answer=lit, grader=lit),
+        grades=cell.grades.with_columns(answer=lit, reason=lit, grader=lit),
     )
 
 

@@ -9,7 +9,7 @@ from benchmark.records import CAPABILITY, GRADE
 def grade_table(*rows):
     """Rows of (question_id, sample_index, outcome)."""
     return pl.DataFrame(
-        [(question, sample, None, outcome, "exact") for question, sample, outcome in rows],
+        [(question, sample, None, outcome, None, "exact") for question, sample, outcome in rows],
         schema=GRADE,
         orient="row",
     )

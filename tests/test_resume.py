@@ -91,7 +91,7 @@ def test_more_samples_more_estimators_and_another_grader_draw_only_what_is_missi
     assert "P(True): 12 of 12" in output
     assert parts(tmp_path) == after
     assert len(grades(tmp_path)) == 1
-    output = finish(start(tmp_path, tiny_model, "sampling.k=6", "dataset.grader=exact"))
+    output = finish(start(tmp_path, tiny_model, "sampling.k=6", "grading=[exact]"))
     assert "Responses" not in output
     assert parts(tmp_path) == after
     assert len(grades(tmp_path)) == 2

@@ -1,71 +1,158 @@
 """Stage 3, grading: responses and questions become a table of schema ``GRADE``.
 
-Every grader is one small file with a function of the ``Grader`` kind, entered in ``GRADERS``. It
-sees a response's text and the references, never the question's other responses.
+A grader is a dataclass whose fields are its settings, the schema of its file in ``conf/grading``;
+``KINDS`` maps the ``kind`` of such a file to the class. It sees a response's text, the prompt and
+the references, never the question's other responses. Regrading never samples.
 """
 
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
+from rich.console import Console
 
+from benchmark.config import typed
 from benchmark.errors import ConfigError, DataError
-from benchmark.grading import basics, exact
-from benchmark.grading.verdict import Verdict
-from benchmark.records import GRADE, QUESTION, RESPONSE, check_table
+from benchmark.grading.basics import Basics
+from benchmark.grading.exact import Exact
+from benchmark.grading.letter import Letter
+from benchmark.grading.llm_judge import LLMJudge
+from benchmark.grading.math_verify import MathVerify
+from benchmark.grading.number import Number
+from benchmark.grading.short_fact import ShortFact
+from benchmark.grading.verdict import Answer, Verdict
+from benchmark.records import DISAGREEMENT, GRADE, QUESTION, RESPONSE, check_table
 
-__all__ = ["GRADERS", "Grader", "Verdict", "grade"]
+if TYPE_CHECKING:
+    from benchmark.store import Artifact  # imports torch, which workers don't need
 
+__all__ = ["KINDS", "Answer", "Grader", "Verdict", "build_graders", "disagreements", "grade"]
 
-class Grader(Protocol):
-    """Reads and compares one answer."""
-
-    def __call__(self, text: str, references: tuple[str, ...], *, finished: bool) -> Verdict:
-        """Return the verdict on a response; ``finished`` is False where the cap cut it off."""
-
-
-GRADERS: dict[str, Grader] = {
-    "basics": basics.grade_response,
-    "exact": exact.grade_response,
+KINDS: dict[str, type] = {
+    "basics": Basics,
+    "exact": Exact,
+    "number": Number,
+    "letter": Letter,
+    "short_fact": ShortFact,
+    "math_verify": MathVerify,
+    "llm_judge": LLMJudge,
 }
 
 
-def grade(responses: pl.DataFrame, questions: pl.DataFrame, grader: str) -> pl.DataFrame:
+class Grader(Protocol):
+    """Reads and compares answers."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the verdicts depend on, for their fingerprint."""
+
+    def grade(
+        self, answers: Sequence[Answer], artifact: "Artifact", console: Console
+    ) -> list[Verdict]:
+        """Return the verdict on each of N distinct answers; costly ones are kept in artifact."""
+
+
+def build_graders(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Grader]:
+    """Return the graders of ``conf/grading`` entries by name; the first decides.
+
+    Raises:
+        ConfigError: no grader, an unknown kind or key, or a setting out of range.
+    """
+    if not entries:
+        raise ConfigError("grading=[] is not allowed: it must name at least one grader.")
+    graders: dict[str, Grader] = {}
+    for name, entry in entries.items():
+        kind = str(entry.get("kind"))
+        if kind not in KINDS:
+            near = get_close_matches(kind, KINDS) or sorted(KINDS)
+            raise ConfigError(f"grading.{name}.kind={kind} is unknown; choose one of {near}.")
+        graders[name] = typed(dict(entry), KINDS[kind], f"grading.{name}")
+    return graders
+
+
+def grade(
+    responses: pl.DataFrame,
+    questions: pl.DataFrame,
+    name: str,
+    grader: Grader,
+    artifact: "Artifact",
+    console: Console,
+) -> pl.DataFrame:
     """Return the grade of every response, in the order of ``responses``.
 
-    Equal texts with equal references are graded once.
+    Equal texts to equal questions are graded once.
 
     Args:
         responses: of schema ``RESPONSE``.
         questions: of schema ``QUESTION``, in any order.
-        grader: a name of ``GRADERS``.
+        name: of the grader, as the grades say it.
+        grader: decides.
+        artifact: keeps judgements that cost something.
+        console: shows progress.
 
     Returns:
         A table of schema ``GRADE``.
 
     Raises:
-        ConfigError: an unknown grader.
         DataError: a response to a question that is not in ``questions``, one without a text, or one
             whose request failed.
     """
-    if grader not in GRADERS:
-        near = get_close_matches(grader, GRADERS) or sorted(GRADERS)
-        raise ConfigError(f"dataset.grader: there is no '{grader}'; choose one of {near}.")
     check_table(questions, QUESTION, "questions")
-    references = {
-        key: tuple(accepted) for key, accepted in questions["question_id", "references"].iter_rows()
+    asked = {
+        key: (prompt, tuple(references))
+        for key, prompt, references in questions["question_id", "prompt", "references"].iter_rows()
     }
-    verdicts: dict[tuple[str, bool, tuple[str, ...]], Verdict] = {}
-    rows = []
+    keys = []
     for row in check_table(responses, RESPONSE, "responses").iter_rows(named=True):
-        _check(
-            row["question_id"], row["sample_index"], row["text"], row["finish_reason"], references
-        )
-        key = row["text"], row["finish_reason"] == "stop", references[row["question_id"]]
-        if key not in verdicts:
-            verdicts[key] = GRADERS[grader](key[0], key[2], finished=key[1])
-        rows.append((row["question_id"], row["sample_index"], *verdicts[key], grader))
-    return pl.DataFrame(rows, schema=GRADE, orient="row")
+        _check(row["question_id"], row["sample_index"], row["text"], row["finish_reason"], asked)
+        prompt, references = asked[row["question_id"]]
+        keys.append(Answer(prompt, row["text"], row["finish_reason"] == "stop", references))
+    distinct = list(dict.fromkeys(keys))
+    verdicts = dict(zip(distinct, grader.grade(distinct, artifact, console), strict=True))
+    found = pl.DataFrame(
+        [verdicts[key] for key in keys],
+        schema={column: GRADE[column] for column in ("answer", "outcome", "reason")},
+        orient="row",
+    )
+    identified = responses.select("question_id", "sample_index")
+    graded = pl.concat([identified, found], how="horizontal")
+    return graded.with_columns(grader=pl.lit(name, pl.String)).select(list(GRADE))
+
+
+def disagreements(grades: Mapping[str, pl.DataFrame], questions: pl.DataFrame) -> pl.DataFrame:
+    """Return where graders differ on whether a response is correct, most frequent first.
+
+    Args:
+        grades: of schema ``GRADE``, by grader, for the same responses.
+        questions: of schema ``QUESTION``.
+
+    Returns:
+        A table of schema ``DISAGREEMENT``; empty with a single grader.
+    """
+    if len(grades) < 2:
+        return DISAGREEMENT.to_frame()
+    verdict = pl.format(
+        "{}: {} ({}{})",
+        "grader",
+        "outcome",
+        pl.col("answer").fill_null("no answer"),
+        pl.when(pl.col("reason").is_null()).then(pl.lit("")).otherwise(
+            pl.format("; {}", "reason")
+        ),
+    )  # fmt: skip
+    every = pl.concat([t.with_columns(pl.lit(name).alias("grader")) for name, t in grades.items()])
+    by_response = every.group_by("question_id", "sample_index", maintain_order=True).agg(
+        verdicts=verdict.str.join("; "), differ=(pl.col("outcome") == "correct").n_unique() > 1
+    )
+    counted = by_response.filter("differ").group_by("question_id", "verdicts").agg(
+        responses=pl.len().cast(pl.Int64)
+    )  # fmt: skip
+    references = questions.select("question_id", pl.col("references").list.join("; "))
+    joined = counted.join(references, on="question_id")
+    return joined.sort(["responses", "question_id", "verdicts"], descending=[True, False, False])[
+        list(DISAGREEMENT)
+    ]
 
 
 def _check(
@@ -73,10 +160,10 @@ def _check(
     sample_index: int,
     text: str | None,
     finish_reason: str,
-    references: dict[str, tuple[str, ...]],
+    asked: Mapping[str, tuple[str, tuple[str, ...]]],
 ) -> None:
     name = f"response {sample_index} to '{question_id}'"
-    if question_id not in references:
+    if question_id not in asked:
         raise DataError(f"{name}: there is no such question; grade with the questions sampled.")
     if finish_reason not in {"stop", "length"} or text is None:
         raise DataError(

@@ -13,9 +13,10 @@ since nothing behind it could change the verdict; else it is truncated.
 import re
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 
-from benchmark.grading.verdict import Verdict
+from benchmark.grading.verdict import Answer, TextGrader, Verdict
 
 _READ = 2000  # characters; the answer stands at the beginning, and hostile texts stay cheap
 _MOST_WORDS = 4  # of a name; longer phrases are no answers
@@ -66,6 +67,17 @@ _PHRASE_END = re.compile(
     re.IGNORECASE,
 )
 _DEFINES = re.compile(r"[\s\"']*(?:the|a|an)\b.*\b(?:of|for)\b", re.IGNORECASE)
+
+
+@dataclass
+class Basics(TextGrader):
+    """Reads short answers."""
+
+    kind: str = "basics"
+
+    def verdict(self, answer: Answer) -> Verdict:
+        """Return the answer that a response gives and whether it is a reference."""
+        return grade_response(answer.text, answer.references, finished=answer.finished)
 
 
 def grade_response(text: str, references: tuple[str, ...], *, finished: bool) -> Verdict:

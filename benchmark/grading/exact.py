@@ -1,6 +1,19 @@
 """The grader ``exact``: the whole response is the answer, compared without case and white space."""
 
-from benchmark.grading.verdict import Verdict
+from dataclasses import dataclass
+
+from benchmark.grading.verdict import Answer, TextGrader, Verdict
+
+
+@dataclass
+class Exact(TextGrader):
+    """Compares whole responses."""
+
+    kind: str = "exact"
+
+    def verdict(self, answer: Answer) -> Verdict:
+        """Return the response as the answer and whether it is a reference."""
+        return grade_response(answer.text, answer.references, finished=answer.finished)
 
 
 def grade_response(text: str, references: tuple[str, ...], *, finished: bool) -> Verdict:

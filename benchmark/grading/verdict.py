@@ -1,8 +1,33 @@
-"""What a grader returns."""
+"""What a grader is handed and what it returns."""
 
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from omegaconf import MISSING
+from rich.console import Console
 
 from benchmark.records import Outcome
+
+if TYPE_CHECKING:
+    from benchmark.store import Artifact
+
+
+class Answer(NamedTuple):
+    """One response as a grader sees it.
+
+    Attributes:
+        prompt: the user turn that was answered.
+        text: of the response, without reasoning.
+        finished: False where the response was cut off.
+        references: accepted answers.
+    """
+
+    prompt: str
+    text: str
+    finished: bool
+    references: tuple[str, ...]
 
 
 class Verdict(NamedTuple):
@@ -11,7 +36,37 @@ class Verdict(NamedTuple):
     Attributes:
         answer: as extracted from the text; None where none was found.
         outcome: correct or incorrect where there is an answer, else unparsed or truncated.
+        reason: the rule that decided, or why there is no answer; None where the outcome says all.
     """
 
     answer: str | None
     outcome: Outcome
+    reason: str | None = None
+
+
+TRUNCATED = Verdict(None, "truncated")
+
+
+@dataclass
+class TextGrader(ABC):
+    """A grader that needs nothing but one answer at a time."""
+
+    kind: str = MISSING
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the verdicts depend on."""
+        return asdict(self)
+
+    def grade(
+        self,
+        answers: Sequence[Answer],
+        artifact: "Artifact",  # noqa: ARG002 - for graders whose verdicts cost something
+        console: Console,  # noqa: ARG002
+    ) -> list[Verdict]:
+        """Return the verdict on each answer."""
+        return [self.verdict(answer) for answer in answers]
+
+    @abstractmethod
+    def verdict(self, answer: Answer) -> Verdict:
+        """Return the verdict on one answer."""

@@ -1,11 +1,13 @@
 """Stage 1, questions: a dataset's rows become a table of schema ``QUESTION``.
 
-Every dataset is one small file with a loader ``load(config, split) -> list[Question]``, entered in
+Every dataset is one small file. Those of the Hugging Face Hub say how one row is read and are
+entered in ``READERS``; others have a loader ``load(config, split) -> list[Question]``, entered in
 ``LOADERS``. The order and the limit are the same for all of them and live here.
 """
 
 from collections.abc import Callable
 from difflib import get_close_matches
+from functools import partial
 from hashlib import sha256
 
 import polars as pl
@@ -13,14 +15,34 @@ import polars as pl
 from benchmark.config import DatasetConfig
 from benchmark.errors import ConfigError
 from benchmark.questions import basics
+from benchmark.questions.aime import AIME, AIME_EARLIER
+from benchmark.questions.gpqa import GPQA
+from benchmark.questions.gsm8k import GSM8K
+from benchmark.questions.hub import HubDataset, load_hub
+from benchmark.questions.math import MATH
+from benchmark.questions.mmlu import MMLU
 from benchmark.questions.overlap import refuse_overlap
+from benchmark.questions.simpleqa import SIMPLEQA, SIMPLEQA_VERIFIED
+from benchmark.questions.triviaqa import TRIVIAQA
 from benchmark.records import Question, question_table
 
-__all__ = ["LOADERS", "load_questions", "refuse_overlap"]
+__all__ = ["LOADERS", "READERS", "load_questions", "refuse_overlap"]
 
 Loader = Callable[[DatasetConfig, str], list[Question]]
 
-LOADERS: dict[str, Loader] = {"basics": basics.load}
+READERS: dict[str, HubDataset] = {
+    "triviaqa": TRIVIAQA,
+    "simpleqa_verified": SIMPLEQA_VERIFIED,
+    "simpleqa": SIMPLEQA,
+    "gsm8k": GSM8K,
+    "math": MATH,
+    "aime": AIME,
+    "aime_earlier": AIME_EARLIER,
+    "mmlu": MMLU,
+    "gpqa": GPQA,
+}
+
+LOADERS: dict[str, Loader] = {"basics": basics.load, "hub": partial(load_hub, READERS)}
 
 
 def load_questions(config: DatasetConfig, split: str, limit: int | None = None) -> pl.DataFrame:

@@ -20,6 +20,7 @@ from benchmark.report.style import dataset_name, estimator_look, model_name
 
 SHOWN_QUESTIONS = 40
 SHOWN_RESPONSES = 8
+SHOWN_DISAGREEMENTS = 100
 MOST_CHARACTERS = 2000
 
 
@@ -62,6 +63,10 @@ def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -
     plates = write_figures(result, folder / "figures")
     tables.write_metrics(result, folder / "metrics.csv")
     tables.write_pass_at_k(result, folder / "pass_at_k.csv")
+    disagreements = folder / "disagreements.csv"
+    disagreements.unlink(missing_ok=True)
+    if len(result.disagreements):
+        result.disagreements.write_csv(disagreements)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -81,6 +86,8 @@ def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -
         outcome_looks=style.OUTCOMES,
         outcomes=outcome_rows(result),
         statuses=status_rows(result),
+        disagreements=result.disagreements.head(SHOWN_DISAGREEMENTS).rows(named=True),
+        disagreeing=len(result.disagreements),
         samples=question_samples(result),
         shown_responses=SHOWN_RESPONSES,
     )
@@ -90,8 +97,9 @@ def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -
 
 def outcome_rows(result: CellResult) -> list[OutcomeRow]:
     """Return the outcome rates of all responses, and of each family where questions have one."""
-    rows = [_outcome_row("All", result.grades)]
-    by_family = result.grades.join(family_of(result.questions), on=ID).sort("family")
+    every = pl.concat([result.grades, result.left_out])
+    rows = [_outcome_row("All", every)]
+    by_family = every.join(family_of(result.questions), on=ID).sort("family")
     for (family,), grades in by_family.group_by("family", maintain_order=True):
         rows.append(_outcome_row(str(family), grades))
     return rows
@@ -157,7 +165,7 @@ def _shown_responses(result: CellResult, ids: pl.Series) -> dict[str, list[dict[
     """Return the first responses of the questions, with their grades, by question."""
     rows = (
         result.responses.filter(pl.col(ID).is_in(ids.implode()))
-        .join(result.grades, on=[ID, "sample_index"])
+        .join(pl.concat([result.grades, result.left_out]), on=[ID, "sample_index"])
         .sort(ID, "sample_index")
         .group_by(ID, maintain_order=True)
         .head(SHOWN_RESPONSES)
@@ -166,7 +174,12 @@ def _shown_responses(result: CellResult, ids: pl.Series) -> dict[str, list[dict[
     for row in rows.iter_rows(named=True):
         texts = {key: row[key] and _clip(row[key]) for key in ("text", "reasoning", "answer")}
         shown.setdefault(row[ID], []).append(
-            {**texts, "outcome": row["outcome"], "tokens": row["completion_tokens"]}
+            {
+                **texts,
+                "outcome": row["outcome"],
+                "reason": row["reason"],
+                "tokens": row["completion_tokens"],
+            }
         )
     return shown
 
@@ -201,6 +214,7 @@ def _facts(result: CellResult) -> dict[str, str]:
         "Model": model_name(result.model),
         "Dataset": f"{dataset_name(result.dataset)}, {result.split}",
         "Questions": f"{len(result.questions):,}",
-        "Responses": f"{len(result.grades):,} graded, {per_question} per question",
+        "Responses": f"{len(result.grades):,} count, {per_question} per question",
+        **({"Left out": f"{len(result.left_out):,} responses"} if len(result.left_out) else {}),
         "Estimators": names,
     }

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.records import METRIC, CellResult, check_table
+from benchmark.records import METRIC, OUTCOMES, CellResult, check_table
 from benchmark.report.style import (
     METRICS,
     MISSING,
@@ -164,3 +164,17 @@ def _terminal_value(value: Value | None) -> Text:
         return Text(f"{MISSING}\n")
     text = Text(f"*{value.value}", style="bold") if value.best else Text(value.value)
     return text.append(f"\n{value.interval}", style="dim not bold")
+
+
+def outcome_line(result: CellResult) -> str:
+    """Return the shares of the outcomes, and how often further graders disagree, as text."""
+    every = pl.concat([result.grades, result.left_out])["outcome"]
+    counts = {outcome: int((every == outcome).sum()) for outcome in OUTCOMES}
+    shares = [f"{name} {100 * count / len(every):.1f} %" for name, count in counts.items()]
+    line = f"Outcomes of {len(every):,} responses: {', '.join(shares)}."
+    if len(result.left_out):
+        line += f" {len(result.left_out):,} without an answer are left out."
+    if len(result.disagreements):
+        differing = int(result.disagreements["responses"].sum())
+        line += f" Graders disagree on {differing:,} of them, listed in disagreements.csv."
+    return line

@@ -28,6 +28,7 @@ def grades_of(ids, correct):
             "sample_index": np.tile(np.arange(correct.shape[1]), len(ids)),
             "answer": [None] * correct.size,
             "outcome": np.where(correct.ravel(), "correct", "incorrect"),
+            "reason": [None] * correct.size,
             "grader": ["exact"] * correct.size,
         },
         schema=GRADE,

@@ -3,6 +3,7 @@ import time
 import pytest
 
 from benchmark.grading.basics import grade_response
+from benchmark.grading.verdict import Verdict
 
 
 def verdict(text, *references, finished=True):
@@ -46,7 +47,7 @@ def test_a_stated_number_is_read(text):
     ],
 )
 def test_another_number_is_incorrect_although_the_right_one_may_occur(text, answer):
-    assert verdict(text, "8") == (answer, "incorrect")
+    assert verdict(text, "8") == Verdict(answer, "incorrect")
 
 
 def test_numbers_are_compared_by_value():
@@ -70,7 +71,7 @@ def test_numbers_are_compared_by_value():
     ],
 )
 def test_no_number_is_unparsed(text):
-    assert verdict(text, "8") == (None, "unparsed")
+    assert verdict(text, "8") == Verdict(None, "unparsed")
 
 
 @pytest.mark.parametrize(
@@ -131,7 +132,7 @@ def test_a_panama_city_is_no_panama():
     ],
 )
 def test_a_symbol_is_read(text):
-    assert verdict(text, "K") == ("K", "correct")
+    assert verdict(text, "K") == Verdict("K", "correct")
 
 
 @pytest.mark.parametrize(
@@ -155,8 +156,8 @@ def test_a_pronoun_is_no_symbol():
 
 def test_an_answer_that_was_complete_before_the_cut_counts():
     rambling = "3 + 5 = 8. This is a simple operation that"
-    assert verdict(rambling, "8", finished=False) == ("8", "correct")
-    assert verdict(rambling, "9", finished=False) == ("8", "incorrect")
+    assert verdict(rambling, "8", finished=False) == Verdict("8", "correct")
+    assert verdict(rambling, "9", finished=False) == Verdict("8", "incorrect")
     assert verdict("Oslo\nNorway is", "Oslo", finished=False).outcome == "correct"
     assert (
         verdict("The capital is Oslo, which is in the", "Oslo", finished=False).outcome == "correct"
@@ -167,7 +168,7 @@ def test_an_answer_that_was_complete_before_the_cut_counts():
     "text", ["3 + 5 = 8", "The answer is 8.", "To add them, we", "", "3 + 5 = 8, so 8 + "]
 )
 def test_an_answer_that_the_cut_may_have_changed_is_truncated(text):
-    assert verdict(text, "8", finished=False) == (None, "truncated")
+    assert verdict(text, "8", finished=False) == Verdict(None, "truncated")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 import pytest
 
 from benchmark.grading.exact import grade_response
+from benchmark.grading.verdict import Verdict
 
 
 @pytest.mark.parametrize(
@@ -13,4 +14,4 @@ def test_only_the_whole_response_matches(text: str, outcome: str) -> None:
 
 
 def test_a_response_that_was_cut_off_is_truncated() -> None:
-    assert grade_response("Oslo", ("Oslo",), finished=False) == (None, "truncated")
+    assert grade_response("Oslo", ("Oslo",), finished=False) == Verdict(None, "truncated")

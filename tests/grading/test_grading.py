@@ -1,16 +1,29 @@
+from pathlib import Path
+
 import polars as pl
 import pytest
+from rich.console import Console
 
 from benchmark.errors import ConfigError, DataError
-from benchmark.grading import GRADERS, Verdict, grade
-from benchmark.records import GRADE, RESPONSE, Question, question_table
+from benchmark.grading import Verdict, build_graders, disagreements
+from benchmark.grading import grade as grade_with
+from benchmark.grading.basics import Basics
+from benchmark.grading.verdict import TextGrader
+from benchmark.records import DISAGREEMENT, GRADE, RESPONSE, Question, question_table
+from benchmark.store import Store
 
+QUIET = Console(quiet=True)
 QUESTIONS = question_table(
     [
         Question("sum", "What is 3 + 4?", ("7",)),
         Question("capital", "What is the capital of Peru?", ("Lima",)),
     ]
 )
+
+
+def grade(table, questions, grader=None, name="basics"):
+    artifact = Store(Path("unused"), QUIET).artifact("m", "d", "s", "verdicts", {})
+    return grade_with(table, questions, name, grader or Basics(), artifact, QUIET)
 
 
 def responses(*rows):
@@ -28,45 +41,69 @@ def test_each_response_is_graded_against_its_own_question_whatever_the_order():
             ("capital", 1, "7", "stop"), ("sum", 0, "7", "stop"), ("capital", 0, "Lima.", "stop")
         ),
         QUESTIONS.reverse(),
-        "basics",
     )
     assert table.schema == GRADE
     assert table.rows() == [
-        ("capital", 1, "7", "incorrect", "basics"),
-        ("sum", 0, "7", "correct", "basics"),
-        ("capital", 0, "Lima", "correct", "basics"),
+        ("capital", 1, "7", "incorrect", None, "basics"),
+        ("sum", 0, "7", "correct", None, "basics"),
+        ("capital", 0, "Lima", "correct", None, "basics"),
     ]
 
 
 def test_no_responses_give_no_grades():
-    assert grade(responses(), QUESTIONS, "basics").schema == GRADE
+    assert grade(responses(), QUESTIONS).schema == GRADE
 
 
-def test_equal_responses_are_graded_once(monkeypatch):
+def test_equal_responses_are_graded_once():
     seen = []
 
-    def count(text, references, *, finished):
-        seen.append((text, references, finished))
-        return Verdict(text, "correct")
+    class Count(TextGrader):
+        def verdict(self, answer):
+            seen.append((answer.text, answer.references, answer.finished))
+            return Verdict(answer.text, "correct")
 
-    monkeypatch.setitem(GRADERS, "count", count)
     rows = [("sum", i, "7", "stop") for i in range(4)]
     rows += [("sum", 4, "7", "length"), ("capital", 0, "7", "stop")]
-    assert len(grade(responses(*rows), QUESTIONS, "count")) == 6
+    assert len(grade(responses(*rows), QUESTIONS, Count())) == 6
     assert seen == [("7", ("7",), True), ("7", ("7",), False), ("7", ("Lima",), True)]
 
 
 def test_a_response_to_an_unknown_question_is_refused():
     with pytest.raises(DataError, match="response 2 to 'other': there is no such question"):
-        grade(responses(("other", 2, "7", "stop")), QUESTIONS, "basics")
+        grade(responses(("other", 2, "7", "stop")), QUESTIONS)
 
 
 @pytest.mark.parametrize(("text", "reason"), [("", "error"), (None, "stop"), ("7", "cancelled")])
 def test_a_failed_response_is_refused_instead_of_counted_as_wrong(text, reason):
     with pytest.raises(DataError, match=f"response 0 to 'sum' has finish_reason '{reason}'"):
-        grade(responses(("sum", 0, text, reason)), QUESTIONS, "basics")
+        grade(responses(("sum", 0, text, reason)), QUESTIONS)
 
 
-def test_an_unknown_grader_is_refused_with_the_near_names():
-    with pytest.raises(ConfigError, match=r"no 'basic'; choose one of \['basics'\]"):
-        grade(responses(), QUESTIONS, "basic")
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        ({}, "at least one grader"),
+        ({"basic": {"kind": "basic"}}, r"kind=basic is unknown; choose one of \['basics'\]"),
+        ({"number": {"kind": "number", "tolerence": 1}}, "grading.number.*tolerence"),
+        ({"math": {"kind": "math_verify", "seconds": 0}}, "seconds=0.* must be above 0"),
+        ({"fact": {"kind": "short_fact", "rules": ["fuzzy"]}}, "fuzzy"),
+    ],
+)
+def test_wrong_graders_are_refused_by_name(entries, message):
+    with pytest.raises(ConfigError, match=message):
+        build_graders(entries)
+
+
+def test_graders_that_disagree_are_listed_with_their_answers():
+    given = responses(
+        ("capital", 0, "Lima", "stop"), ("capital", 1, "It is Lima", "stop"),
+        ("capital", 2, "It is Lima", "stop"), ("sum", 0, "8", "stop"),
+    )  # fmt: skip
+    graders = build_graders({"basics": {"kind": "basics"}, "exact": {"kind": "exact"}})
+    tables = {name: grade(given, QUESTIONS, grader, name) for name, grader in graders.items()}
+    listed = disagreements(tables, QUESTIONS)
+    assert listed.schema == DISAGREEMENT
+    assert listed.rows() == [
+        ("capital", "Lima", "basics: correct (Lima); exact: incorrect (it is lima)", 2)
+    ]
+    assert disagreements({"basics": tables["basics"]}, QUESTIONS).is_empty()

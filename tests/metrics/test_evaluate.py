@@ -42,6 +42,7 @@ def grades_of(correct):
             "sample_index": np.tile(np.arange(k), size),
             "answer": [None] * correct.size,
             "outcome": np.where(correct.ravel(), "correct", "incorrect"),
+            "reason": [None] * correct.size,
             "grader": ["exact"] * correct.size,
         },
         schema=GRADE,

@@ -8,7 +8,7 @@ from benchmark.questions import load_questions
 from benchmark.records import QUESTION, check_table
 
 CONFIG = DatasetConfig(
-    name="basics", loader="basics", instruction="Be brief.", grader="basics",
+    name="basics", loader="basics", instruction="Be brief.",
     splits={"evaluation": "test"},
     prompts={"capital": "What is the capital of {country}?", "sum": "What is {a} + {b}?"},
 )  # fmt: skip

@@ -1,0 +1,234 @@
+"""The grader ``llm_judge``: a language model behind an OpenAI-compatible endpoint decides.
+
+Each distinct (question, references, answer) is judged once and stored with the judge's words and
+tokens. The reply must be one of the allowed words and nothing else; any other is ``unparsed``. A
+request that fails is no verdict: it is stored nowhere, the run stops with the reason, and the next
+run asks for what is missing.
+"""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+import polars as pl
+from omegaconf import MISSING
+from rich.console import Console
+
+from benchmark.errors import ConfigError, DataError
+from benchmark.grading.extract import final_answer
+from benchmark.grading.verdict import TRUNCATED, Answer, Verdict
+from benchmark.progress import Meter, meter
+from benchmark.records import Outcome
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI
+
+    from benchmark.store import Artifact
+
+_PLACES = ("{question}", "{references}", "{answer}")
+_MOST_CHARACTERS = 4000  # of an answer that the judge is shown
+_STORED = 50  # judgements of one part
+
+JUDGED = pl.Schema(
+    {
+        "key": pl.String(),  # checksum of question, references and answer
+        "answer": pl.String(),
+        "reply": pl.String(),  # the judge's, word for word
+        "prompt_tokens": pl.Int64(),
+        "completion_tokens": pl.Int64(),
+        "judge": pl.String(),  # model as the server names it
+    }
+)
+
+
+class _Case(NamedTuple):
+    """What is judged once."""
+
+    question: str
+    references: tuple[str, ...]
+    answer: str
+
+    @property
+    def key(self) -> str:
+        parts = "\x1f".join((self.question, *self.references, "\x1e", self.answer))
+        return hashlib.sha256(parts.encode()).hexdigest()[:24]
+
+
+@dataclass
+class LLMJudge:
+    """Asks a judge.
+
+    Attributes:
+        model: the judge's name at the endpoint.
+        base_url: of the endpoint; None takes OpenAI's or ``OPENAI_BASE_URL``.
+        api_key_env: environment variable with the key; without it no key is sent.
+        prompt: wording, with ``{question}``, ``{references}`` and ``{answer}``.
+        verdicts: outcome of each allowed reply; the reply's reason is the reply.
+        max_tokens: of the reply.
+        concurrency: requests at once.
+        attempts: for one request, with growing waits, before it counts as failed.
+        timeout: seconds for one request.
+    """
+
+    kind: str = "llm_judge"
+    model: str = MISSING
+    base_url: str | None = None
+    api_key_env: str = "OPENAI_API_KEY"
+    prompt: str = MISSING
+    verdicts: dict[str, str] = field(default_factory=dict)
+    max_tokens: int = 16
+    concurrency: int = 16
+    attempts: int = 5
+    timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        """Refuse a wording without its places, and verdicts that are no outcomes."""
+        if self.prompt != MISSING and not all(place in self.prompt for place in _PLACES):
+            raise ConfigError(f"llm_judge: prompt needs {', '.join(_PLACES)}: {self.prompt!r}.")
+        wrong = {o for o in self.verdicts.values() if o not in {"correct", "incorrect"}}
+        if wrong or not self.verdicts:
+            raise ConfigError(
+                f"llm_judge: verdicts={self.verdicts} must map to correct, incorrect."
+            )
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """What the judgements depend on; where the judge is served doesn't change them."""
+        return {
+            "kind": self.kind, "model": self.model, "verdicts": dict(self.verdicts),
+            "prompt": hashlib.sha256(self.prompt.encode()).hexdigest()[:16],
+            "max_tokens": self.max_tokens,
+        }  # fmt: skip
+
+    def grade(
+        self, answers: Sequence[Answer], artifact: "Artifact", console: Console
+    ) -> list[Verdict]:
+        """Return the verdicts; judgements come from ``artifact`` or are added to it.
+
+        Raises:
+            DataError: requests kept failing; those that succeeded are stored.
+        """
+        cases = [self._case(answer) for answer in answers]
+        wanted = {case.key: case for case in cases if isinstance(case, _Case)}
+        with artifact.lock():
+            replies = _stored(artifact)
+            missing = {key: case for key, case in wanted.items() if key not in replies}
+            if missing:
+                with meter(console, "Judging answers", len(missing)) as progress:
+                    asyncio.run(self._ask_all(missing, artifact, progress))
+                replies = _stored(artifact)
+                artifact.write_manifest({"judgements": len(replies)}, {})
+        return [
+            case if isinstance(case, Verdict) else self._verdict(case, replies) for case in cases
+        ]
+
+    def _case(self, answer: Answer) -> _Case | Verdict:
+        if not answer.finished:
+            return TRUNCATED
+        found = final_answer(answer.text, answer.prompt)
+        if not found:
+            return Verdict(None, "unparsed", "no answer")
+        return _Case(answer.prompt, answer.references, found[:_MOST_CHARACTERS])
+
+    def _verdict(self, case: _Case, replies: Mapping[str, str]) -> Verdict:
+        outcome, reason = parse_reply(replies[case.key], self.verdicts)
+        return Verdict(case.answer, outcome, reason)
+
+    async def _ask_all(
+        self, cases: Mapping[str, _Case], artifact: "Artifact", progress: Meter
+    ) -> None:
+        """Ask for all cases; store each part of replies as it is complete, whatever fails."""
+        client = self._client()
+        gate = asyncio.Semaphore(self.concurrency)
+        rows: list[tuple[object, ...]] = []
+        failures: list[str] = []
+
+        def store(least: int) -> None:
+            if len(rows) >= least:
+                artifact.append_table(pl.DataFrame(rows, JUDGED, orient="row"))
+                rows.clear()
+
+        async def ask(key: str, case: _Case) -> None:
+            from openai import OpenAIError
+
+            async with gate:
+                try:
+                    rows.append((key, case.answer, *await self._ask(client, case)))
+                except OpenAIError as error:
+                    failures.append(f"{type(error).__name__}: {error}")
+                    return
+            progress.advance()
+            store(_STORED)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                for key, case in cases.items():
+                    group.create_task(ask(key, case))
+        finally:
+            store(1)
+            await client.close()
+        if failures:
+            raise DataError(
+                f"The judge {self.model} failed on {len(failures)} of {len(cases)} answers: "
+                f"{failures[0][:300]} The other judgements are kept; run again to ask for the rest."
+            )
+
+    async def _ask(self, client: "AsyncOpenAI", case: _Case) -> tuple[str, int, int, str]:
+        """Return the judge's reply, its tokens and its name."""
+        content = (
+            self.prompt.replace("{question}", "\x00q")
+            .replace("{references}", "\x00r")
+            .replace("{answer}", "\x00a")
+            .replace("\x00q", case.question)
+            .replace("\x00r", "; ".join(case.references[:20]))
+            .replace("\x00a", case.answer)
+        )
+        completion = await client.chat.completions.create(
+            model=self.model,
+            messages=[{"role": "user", "content": content}],
+            temperature=0,
+            max_completion_tokens=self.max_tokens,
+        )
+        usage = completion.usage
+        return (
+            completion.choices[0].message.content or "",
+            usage.prompt_tokens if usage else 0,
+            usage.completion_tokens if usage else 0,
+            completion.model,
+        )
+
+    def _client(self) -> "AsyncOpenAI":
+        from openai import AsyncOpenAI  # a second to import
+
+        return AsyncOpenAI(
+            base_url=self.base_url,
+            api_key=os.environ.get(self.api_key_env) or "none",
+            max_retries=self.attempts - 1,
+            timeout=self.timeout,
+        )
+
+
+def parse_reply(reply: str, verdicts: Mapping[str, str]) -> tuple[Outcome, str]:
+    """Return outcome and reason of a judge's reply, which must be one allowed word.
+
+    Case, white space, Markdown's asterisks, quotes and one final full stop don't count.
+
+    Examples:
+        >>> parse_reply("**Correct.**", {"CORRECT": "correct", "INCORRECT": "incorrect"})
+        ('correct', 'judge: CORRECT')
+        >>> parse_reply("It is not correct", {"CORRECT": "correct"})[0]
+        'unparsed'
+    """
+    word = reply.strip().strip("*_`\"' ").removesuffix(".").strip("*_`\"' ")
+    folded = " ".join(word.upper().replace("_", " ").split())
+    for allowed, outcome in verdicts.items():
+        if folded == " ".join(allowed.upper().replace("_", " ").split()):
+            return outcome, f"judge: {allowed}"  # type: ignore[return-value]
+    return "unparsed", "judge's reply not understood"
+
+
+def _stored(artifact: "Artifact") -> dict[str, str]:
+    return dict(artifact.read_table(JUDGED).select("key", "reply").iter_rows())

@@ -1,0 +1,40 @@
+r"""AIME: competition problems whose answer is an integer from 0 to 999.
+
+One row of AIME 2025; the years before 2024 have ``Question``, ``Answer``, ``ID`` and ``Year``::
+
+    {"problem": "Find the sum of all integer bases $b>9$ for which $17_b$ is a divisor of $97_b.$",
+     "answer": "70", "id": "0"}
+"""
+
+from benchmark.questions.hub import HubDataset, Item, Row
+
+_HIGHEST = 999
+_CONTAMINATED = 2024  # this year's problems belong to evaluation sets
+
+
+def read(row: Row) -> Item:
+    """Return the problem and its integer.
+
+    Raises:
+        ValueError: the answer is no integer from 0 to 999.
+    """
+    return _item(row["problem"], row["answer"], str(row["id"]), {})
+
+
+def read_earlier(row: Row) -> Item | None:
+    """Return a problem of the years before 2024, or None for a later one."""
+    year = int(row["Year"])
+    if year >= _CONTAMINATED:
+        return None
+    return _item(row["Question"], row["Answer"], str(row["ID"]), {"year": str(year)})
+
+
+def _item(problem: str, answer: object, row_id: str, metadata: dict[str, str]) -> Item:
+    text = str(answer).strip()
+    if not text.isdecimal() or int(text) > _HIGHEST:
+        raise ValueError(f"the answer is {text!r}, not an integer from 0 to {_HIGHEST}.")
+    return Item(problem, (str(int(text)),), row_id=row_id, metadata=metadata)
+
+
+AIME = HubDataset(("problem", "answer", "id"), read)
+AIME_EARLIER = HubDataset(("Question", "Answer", "ID", "Year"), read_earlier)

@@ -1,0 +1,24 @@
+"""TriviaQA without its documents: trivia questions with aliases of the answer (Joshi et al., 2017).
+
+One row, shortened::
+
+    {"question": "Of which African country is Niamey the capital?", "question_id": "tc_241",
+     "answer": {"value": "Niger", "aliases": ["Republic of Niger", "Niger", "NG-NI", ...]}}
+"""
+
+from benchmark.questions.hub import HubDataset, Item, Row
+
+
+def read(row: Row) -> Item:
+    """Return the question; its references are the value, then the other aliases.
+
+    Raises:
+        ValueError: the answer is empty.
+    """
+    answer = row["answer"]
+    references = dict.fromkeys([answer["value"], *answer["aliases"]])
+    kept = tuple(reference for reference in references if reference and reference.strip())
+    return Item(row["question"], kept, row_id=row["question_id"], identity=row["question_id"])
+
+
+TRIVIAQA = HubDataset(("question", "question_id", "answer"), read)

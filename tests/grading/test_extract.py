@@ -1,0 +1,56 @@
+import time
+
+import pytest
+
+from benchmark.grading.extract import final_answer, last_box, stated_answer, without_echo
+
+PROMPT = "What is the capital?\n\nPut the answer in a box.\nFor example: \\boxed{Mount Everest}"
+
+
+@pytest.mark.parametrize(
+    ("text", "box"),
+    [
+        (r"\boxed{4}", "4"), (r"\boxed {4}", "4"), (r"\fbox{4}", "4"), (r"\boxed{ 4 }", "4"),
+        (r"\boxed{1} then \boxed{2}", "2"),
+        (r"\boxed{\frac{1}{\sqrt{2}}}", r"\frac{1}{\sqrt{2}}"),
+        (r"\boxed{\{1, 2\}}", r"\{1, 2\}"), (r"\boxed{\boxed{7}}", "7"),
+        (r"\boxed{7} \boxed{}", "7"), (r"\frac{1 \boxed{7}", "7"),
+        (r"\boxed{7} and \boxed{8", "7"), ("no box", None), (r"\boxed", None),
+        (r"\boxed{  }", None), (r"\boxed 4", None), ("", None),
+    ],
+)  # fmt: skip
+def test_the_last_balanced_box_counts(text, box):
+    assert last_box(text) == box
+
+
+def test_the_prompts_own_box_is_no_answer():
+    assert last_box(without_echo(PROMPT + "\nI don't know", PROMPT)) is None
+    assert last_box(without_echo(r"It is \boxed{Mount Everest}", PROMPT)) == "Mount Everest"
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The answer is Paris.", "Paris"), ("Answer: **Paris**", "Paris"),
+        ("Final answer is: Paris\nmore", "Paris"), ("no statement", None),
+        ("the answer is 4. The answer is 5", "5"),
+    ],
+)  # fmt: skip
+def test_a_stated_answer_is_found(text, answer):
+    assert stated_answer(text) == answer
+
+
+def test_the_final_answer_falls_back_to_the_last_line():
+    assert final_answer("I think\nParis\n\n", PROMPT) == "Paris"
+    assert final_answer("The answer is Rome.\nBye", PROMPT) == "Rome"
+    assert final_answer(r"The answer is Rome. \boxed{Oslo}", PROMPT) == "Oslo"
+    assert final_answer(" \n\x00\u200f", PROMPT) is None
+
+
+@pytest.mark.parametrize(
+    "text", [r"\boxed{" * 50_000, "{" * 10**6, r"\boxed{1}" * 50_000, "answer is " * 80_000]
+)
+def test_hostile_texts_are_read_fast(text):
+    start = time.process_time()
+    final_answer(text, PROMPT)
+    assert time.process_time() - start < 2

@@ -1,0 +1,172 @@
+"""The judge against a real HTTP server that plays an OpenAI-compatible endpoint."""
+
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from rich.console import Console
+
+from benchmark.errors import ConfigError, DataError
+from benchmark.grading.llm_judge import JUDGED, LLMJudge, parse_reply
+from benchmark.grading.verdict import Answer, Verdict
+from benchmark.store import Store
+
+QUIET = Console(quiet=True)
+VERDICTS = {"CORRECT": "correct", "INCORRECT": "incorrect", "NOT_ATTEMPTED": "incorrect"}
+WORDING = "Q: {question}\nR: {references}\nA: {answer}"
+
+
+class Endpoint(ThreadingHTTPServer):
+    """Judges by equality of the A and R lines; ``failing`` answers get status 500."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.requests, self.keys, self.failing = [], set(), set()
+        self.reply = None
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        content = body["messages"][0]["content"]
+        self.server.requests.append(content)
+        self.server.keys.add(self.headers["Authorization"])
+        fields = dict(line.split(": ", 1) for line in content.splitlines() if ": " in line)
+        if fields["A"] in self.server.failing:
+            self._send(500, {"error": {"message": "overloaded"}})
+            return
+        reply = self.server.reply or ("CORRECT" if fields["A"] == fields["R"] else "INCORRECT")
+        self._send(
+            200,
+            {
+                "id": "x", "object": "chat.completion", "created": 0, "model": "judge-1",
+                "choices": [{"index": 0, "finish_reason": "stop",
+                             "message": {"role": "assistant", "content": reply}}],
+                "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11},
+            },
+        )  # fmt: skip
+
+    def _send(self, status, body):
+        data = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def endpoint():
+    server = Endpoint()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    return Store(tmp_path, QUIET).artifact("m", "d", "s", "verdicts", {"grader": "judge"})
+
+
+def judge(endpoint, **settings):
+    return LLMJudge(
+        model="judge", base_url=endpoint.url, prompt=WORDING, verdicts=VERDICTS, attempts=1,
+        **settings,
+    )  # fmt: skip
+
+
+def answers(*texts):
+    return [Answer("Capital?", f"\\boxed{{{text}}}", True, ("Lima",)) for text in texts]
+
+
+def test_each_distinct_answer_is_judged_once_and_stored(endpoint, artifact):
+    verdicts = judge(endpoint).grade(answers("Lima", "Quito", "Lima"), artifact, QUIET)
+    assert verdicts == [
+        Verdict("Lima", "correct", "judge: CORRECT"),
+        Verdict("Quito", "incorrect", "judge: INCORRECT"),
+        Verdict("Lima", "correct", "judge: CORRECT"),
+    ]
+    assert len(endpoint.requests) == 2
+    stored = artifact.read_table(JUDGED)
+    assert sorted(stored["answer"]) == ["Lima", "Quito"]
+    assert set(stored["judge"]) == {"judge-1"}
+    assert stored["prompt_tokens"].sum() == 18
+    judge(endpoint).grade(answers("Lima", "Quito"), artifact, QUIET)
+    assert len(endpoint.requests) == 2
+
+
+def test_failed_requests_are_no_verdicts_and_asked_again(endpoint, artifact):
+    endpoint.failing = {"Quito"}
+    with pytest.raises(DataError, match=r"failed on 1 of 2 answers.*InternalServerError"):
+        judge(endpoint).grade(answers("Lima", "Quito"), artifact, QUIET)
+    endpoint.failing = set()
+    verdicts = judge(endpoint).grade(answers("Lima", "Quito"), artifact, QUIET)
+    assert [v.outcome for v in verdicts] == ["correct", "incorrect"]
+    assert sum("A: Lima" in request for request in endpoint.requests) == 1
+
+
+def test_a_reply_that_is_no_allowed_word_is_unparsed(endpoint, artifact):
+    endpoint.reply = "It is CORRECT, I think"
+    (verdict,) = judge(endpoint).grade(answers("Lima"), artifact, QUIET)
+    assert verdict == Verdict("Lima", "unparsed", "judge's reply not understood")
+
+
+def test_responses_without_an_answer_are_not_sent(endpoint, artifact):
+    given = [Answer("Capital?", "", True, ("Lima",)), Answer("Capital?", "L", False, ("Lima",))]
+    verdicts = judge(endpoint).grade(given, artifact, QUIET)
+    assert [v.outcome for v in verdicts] == ["unparsed", "truncated"]
+    assert not endpoint.requests
+
+
+def test_the_key_is_sent_and_kept_nowhere(endpoint, artifact, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-value")
+    judge(endpoint).grade(answers("Lima"), artifact, QUIET)
+    assert endpoint.keys == {"Bearer secret-value"}
+    kept = [path.read_bytes() for path in artifact.folder.rglob("*") if path.is_file()]
+    assert kept
+    assert not any(b"secret-value" in data for data in kept)
+
+
+def test_places_in_untrusted_text_are_not_filled_in(endpoint, artifact):
+    given = [Answer("{answer} {references}?", r"\boxed{{question}}", True, ("Lima",))]
+    judge(endpoint).grade(given, artifact, QUIET)
+    assert endpoint.requests == ["Q: {answer} {references}?\nR: Lima\nA: {question}"]
+
+
+@pytest.mark.parametrize(
+    "reply", ["CORRECT", "correct", " **Correct** ", "`CORRECT`.", '"correct"']
+)
+def test_spellings_of_an_allowed_word_are_read(reply):
+    assert parse_reply(reply, VERDICTS) == ("correct", "judge: CORRECT")
+
+
+@pytest.mark.parametrize("reply", ["", "A", "N/A", "not correct", "CORRECT INCORRECT", "yes"])
+def test_other_replies_are_unparsed(reply):
+    assert parse_reply(reply, VERDICTS)[0] == "unparsed"
+
+
+def test_not_attempted_keeps_its_reason():
+    assert parse_reply("not attempted", VERDICTS) == ("incorrect", "judge: NOT_ATTEMPTED")
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"prompt": "{question} {answer}"}, "references"),
+        ({"verdicts": {}}, "verdicts"),
+        ({"verdicts": {"YES": "right"}}, "right"),
+    ],
+)
+def test_wrong_settings_are_refused(settings, named):
+    with pytest.raises(ConfigError, match=named):
+        LLMJudge(**{"model": "j", "prompt": WORDING, "verdicts": VERDICTS, **settings})

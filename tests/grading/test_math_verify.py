@@ -1,0 +1,114 @@
+import os
+import signal
+import threading
+import time
+
+import psutil
+import pytest
+from rich.console import Console
+
+from benchmark.errors import ConfigError
+from benchmark.grading import math_verify as grader_module
+from benchmark.grading.math_verify import JUDGEMENT, MathVerify, compare
+from benchmark.grading.verdict import Answer, Verdict
+from benchmark.store import Store
+
+PROMPT = "What is x?\nPut the final answer inside \\boxed{}."
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def artifact(tmp_path):
+    return Store(tmp_path, QUIET).artifact("m", "d", "s", "verdicts", {"grader": "x"})
+
+
+def answers(*boxes, reference="4", finished=True):
+    return [Answer(PROMPT, f"So \\boxed{{{box}}}.", finished, (reference,)) for box in boxes]
+
+
+def test_each_answer_is_compared_with_its_reference(artifact):
+    verdicts = MathVerify().grade(answers("4", "2^2", "5"), artifact, QUIET)
+    assert [v.outcome for v in verdicts] == ["correct", "correct", "incorrect"]
+    assert [v.answer for v in verdicts] == ["4", "2^2", "5"]
+
+
+def test_outcomes_without_an_answer_stay_apart(artifact):
+    texts = [("no box", True), ("\\boxed{4}", False), (PROMPT, True), ("\\boxed{  }", True)]
+    given = [Answer(PROMPT, text, finished, ("4",)) for text, finished in texts]
+    verdicts = MathVerify().grade(given, artifact, QUIET)
+    unboxed = Verdict(None, "unparsed", "no box")
+    assert verdicts == [unboxed, Verdict(None, "truncated"), unboxed, unboxed]
+
+
+def test_judgements_are_stored_and_not_made_again(artifact, monkeypatch):
+    first = MathVerify().grade(answers("2+2", "5"), artifact, QUIET)
+    assert len(artifact.read_table(JUDGEMENT)) == 2
+
+    def refuse(pairs, _):
+        raise AssertionError(pairs)
+
+    monkeypatch.setattr(grader_module, "compare", refuse)
+    assert MathVerify().grade(answers("2+2", "5", "5"), artifact, QUIET) == [*first, first[1]]
+
+
+def test_the_number_of_workers_changes_no_verdict():
+    pairs = [(str(n), f"{n - 1}+1") for n in range(6)] + [("x", "x^2"), ("1", r"\frac{2}{2}")]
+    one, four = (dict(compare(pairs, MathVerify(workers=w))) for w in (1, 4))
+    assert one == four
+    assert [one[pair][0] for pair in pairs] == ["correct"] * 6 + ["incorrect", "correct"]
+
+
+HOSTILE = [
+    "9^{9^{9^9}}", "1000000!", "(10^{10})!", r"\frac{1}{2}" * 4000, "1" * 10**6, "{" * 900,
+    "(" * 900 + "1" + ")" * 900, r"\sqrt{" * 300 + "2" + "}" * 300, "\x00", "\u202e4\u200f", "",
+    r"\int_0^{\infty} e^{-x^{x^x}} dx", r"\sum_{n=1}^{10^{12}} n!", "x^{" * 200 + "2" + "}" * 200,
+    r"\text{" * 100 + "}" * 100, "\\" * 999, "$" * 1500, r"\begin{pmatrix}" * 100,
+]  # fmt: skip
+
+
+def test_hostile_answers_end_in_bounded_time(artifact):
+    limits = MathVerify(seconds=1, memory_mb=512)
+    start = time.monotonic()
+    verdicts = limits.grade(answers(*HOSTILE, "4"), artifact, QUIET)
+    # Each costs at most three seconds by the clock on one of two workers, and a new worker.
+    assert time.monotonic() - start < 60
+    assert verdicts[-1].outcome == "correct"
+    by_text = dict(zip(HOSTILE, verdicts, strict=False))
+    assert by_text["\u202e4\u200f"].outcome == "correct"
+    assert by_text[""].reason == "no box"
+    assert all(v.outcome != "correct" for text, v in by_text.items() if "4" not in text)
+    assert by_text["1" * 10**6].outcome == "unparsed"
+    assert by_text[HOSTILE[3]].reason == "longer than 2,000 characters"
+
+
+def test_a_worker_that_dies_is_replaced_and_its_pair_unparsed():
+    pairs = [(f"x^{{{i}}} + {i} + y^{{12}}", f"y^{{12}} + {i} + x^{{{i}}}") for i in range(2, 302)]
+    killed = []
+
+    def kill_a_worker():
+        deadline = time.monotonic() + 30
+        while not killed and time.monotonic() < deadline:
+            for child in psutil.Process().children():
+                for worker in child.children():  # children of the fork server
+                    os.kill(worker.pid, signal.SIGKILL)
+                    killed.append(worker.pid)
+                    return
+            time.sleep(0.01)
+
+    judgements = compare(pairs, MathVerify(workers=1))
+    first = next(iter(judgements))
+    killer = threading.Thread(target=kill_a_worker)
+    killer.start()
+    rest = dict(judgements)
+    killer.join()
+    assert killed
+    assert len(rest) == len(pairs) - 1
+    died = [judgement for judgement in rest.values() if judgement[0] != "correct"]
+    assert died == [("unparsed", "worker died")]
+    assert first[1][0] == "correct"
+
+
+@pytest.mark.parametrize("setting", ["seconds", "memory_mb", "most_characters", "workers"])
+def test_limits_of_nothing_are_refused(setting):
+    with pytest.raises(ConfigError, match=f"{setting}=0 must be above 0"):
+        MathVerify(**{setting: 0})
