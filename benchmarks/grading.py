@@ -38,9 +38,8 @@ def main() -> None:
     options = parser.parse_args()
     answers = simulate(options.questions, options.samples, options.repeats)
     distinct = len(set(answers))
-    print(
-        f"{len(answers):,} responses, {distinct:,} distinct ({1 - distinct / len(answers):.1%} repeat)"
-    )
+    repeated = 1 - distinct / len(answers)
+    print(f"{len(answers):,} responses, {distinct:,} distinct ({repeated:.1%} repeat)")
 
     step = max(1, len(answers) // options.one_by_one)
     part = answers[::step]

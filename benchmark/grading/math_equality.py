@@ -9,6 +9,7 @@ import logging
 import re
 import resource
 import signal
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from types import FrameType
@@ -31,7 +32,7 @@ _SIGNS = str.maketrans(
     }
 )  # fmt: skip
 _SPACING = re.compile(
-    r"(?<!\\)\\(?:,|;|:|!|>| |quad\b|qquad\b|displaystyle\b|left\b|right\b|[bB]igg?[lr]?\b|limits\b)\.?|~"
+    r"(?<!\\)\\(?:,|;|:|!|>| |(?:quad|qquad|displaystyle|left|right|[bB]igg?[lr]?|limits)\b)\.?|~"
 )
 _FONT = re.compile(
     r"\\(?:text|textbf|textit|textrm|textnormal|mathrm|mathbf|mathit|mbox|hbox|operatorname|emph)"
@@ -137,6 +138,11 @@ def judge_pair(reference: str, answer: str, seconds: float) -> Judgement:
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
     return ("unparsed", "time limit") if _expired else judgement
+
+
+def judge_pairs(pairs: Sequence[tuple[str, str]], seconds: float) -> list[Judgement]:
+    """Return the judgement of each (reference, answer), each with its own time limit."""
+    return [judge_pair(reference, answer, seconds) for reference, answer in pairs]
 
 
 def _judged(reference: str, answer: str) -> Judgement:

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from benchmark.errors import ConfigError
 from benchmark.grading.extract import last_box, visible, without_echo
-from benchmark.grading.math_equality import Judgement, judge_pair, limit_worker
+from benchmark.grading.math_equality import Judgement, judge_pairs, limit_worker
 from benchmark.grading.verdict import TRUNCATED, Answer, Verdict
 from benchmark.progress import meter
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _VERSION = 1  # of the normalisation in math_equality; raise it when verdicts change
 _WAITED = 500  # judgements of one stored part
+_GROUP = 16  # pairs that travel to a worker together
+_LOST = (FutureTimeoutError, ProcessExpired, MemoryError)
 
 JUDGEMENT = pl.Schema(
     {
@@ -142,24 +144,38 @@ class MathVerify:
 
 
 def compare(pairs: Sequence[Pair], limits: MathVerify) -> Iterable[tuple[Pair, Judgement]]:
-    """Yield each pair's judgement in the order given, from a pool of killable workers."""
+    """Yield each pair's judgement in the order given, from a pool of killable workers.
+
+    Pairs travel in small groups; a group that doesn't come back is compared pair by pair.
+    """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmark.grading.math_equality"])
-    workers = min(limits.workers, len(pairs))
+    groups = [pairs[at : at + _GROUP] for at in range(0, len(pairs), _GROUP)]
     with ProcessPool(
-        max_workers=workers, initializer=limit_worker, initargs=(limits.memory_mb,), context=context
+        max_workers=min(limits.workers, len(groups)),
+        initializer=limit_worker,
+        initargs=(limits.memory_mb,),
+        context=context,
     ) as pool:
-        futures = [
-            pool.schedule(judge_pair, args=[*pair, limits.seconds], timeout=3 * limits.seconds)
-            for pair in pairs
-        ]
-        for pair, future in zip(pairs, futures, strict=True):
-            yield pair, _result(future)
+
+        def schedule(group: Sequence[Pair]) -> "ProcessFuture[list[Judgement]]":
+            return pool.schedule(
+                judge_pairs, args=[group, limits.seconds], timeout=3 * limits.seconds
+            )
+
+        futures = [schedule(group) for group in groups]
+        for group, future in zip(groups, futures, strict=True):
+            try:
+                judgements = future.result()
+            except _LOST:
+                alone = [schedule([pair]) for pair in group]
+                judgements = [_result(single) for single in alone]
+            yield from zip(group, judgements, strict=True)
 
 
-def _result(future: "ProcessFuture[Judgement]") -> Judgement:
+def _result(future: "ProcessFuture[list[Judgement]]") -> Judgement:
     try:
-        return future.result()
+        return future.result()[0]
     except FutureTimeoutError:
         return "unparsed", "time limit"
     except ProcessExpired:

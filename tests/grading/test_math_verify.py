@@ -9,6 +9,7 @@ from rich.console import Console
 
 from benchmark.errors import ConfigError
 from benchmark.grading import math_verify as grader_module
+from benchmark.grading.math_equality import judge_pairs
 from benchmark.grading.math_verify import JUDGEMENT, MathVerify, compare
 from benchmark.grading.verdict import Answer, Verdict
 from benchmark.store import Store
@@ -81,7 +82,7 @@ def test_hostile_answers_end_in_bounded_time(artifact):
     assert by_text[HOSTILE[3]].reason == "longer than 2,000 characters"
 
 
-def test_a_worker_that_dies_is_replaced_and_its_pair_unparsed():
+def test_a_worker_that_dies_is_replaced_and_its_pairs_compared_again():
     pairs = [(f"x^{{{i}}} + {i} + y^{{12}}", f"y^{{12}} + {i} + x^{{{i}}}") for i in range(2, 302)]
     killed = []
 
@@ -103,9 +104,21 @@ def test_a_worker_that_dies_is_replaced_and_its_pair_unparsed():
     killer.join()
     assert killed
     assert len(rest) == len(pairs) - 1
-    died = [judgement for judgement in rest.values() if judgement[0] != "correct"]
-    assert died == [("unparsed", "worker died")]
-    assert first[1][0] == "correct"
+    assert {judgement[0] for judgement in [first[1], *rest.values()]} == {"correct"}
+
+
+def test_a_pair_that_kills_every_worker_is_unparsed(monkeypatch):
+    monkeypatch.setattr(grader_module, "judge_pairs", die_on_poison)
+    pairs = [("1", "1"), ("1", "poison"), ("2", "2")]
+    judgements = dict(compare(pairs, MathVerify(workers=1)))
+    assert judgements["1", "poison"] == ("unparsed", "worker died")
+    assert judgements["1", "1"] == judgements["2", "2"] == ("correct", "same text")
+
+
+def die_on_poison(pairs, seconds):
+    if any(answer == "poison" for _, answer in pairs):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return judge_pairs(pairs, seconds)
 
 
 @pytest.mark.parametrize("setting", ["seconds", "memory_mb", "most_characters", "workers"])

@@ -241,7 +241,8 @@ def test_rows_come_from_the_hub_by_its_own_protocol(tmp_path):
         "['question_id'].sort().to_list()[:3]))"
     )
     environment = {
-        **os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"),
+        **os.environ, "PYTHONPATH": os.pathsep.join(sys.path),
+        "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"),
         "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0",
     }  # fmt: skip
     try:
