@@ -157,7 +157,7 @@ class CapabilityConfig:
 
 @dataclass
 class PassAtKConfig:
-    """The k of pass@k; those above the number of responses are left out."""
+    """The k of pass@k; those above the fewest responses that count for a question are left out."""
 
     k_values: list[int] = MISSING
 

@@ -8,9 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from rich.console import Console
 
 from benchmark.applications.pass_at_k import pass_at_k_table
+from benchmark.capability import count_outcomes
 from benchmark.cell import Cell
 from benchmark.config import Config, PassAtKConfig, typed
 from benchmark.engines import Engine
@@ -18,7 +20,7 @@ from benchmark.engines.weights import find_weights
 from benchmark.errors import ConfigError
 from benchmark.estimators import build_estimators
 from benchmark.metrics.evaluate import evaluate
-from benchmark.records import PASS_AT_K, CellResult
+from benchmark.records import PASS_AT_K, CellResult, Estimate
 from benchmark.report.html import write_report
 from benchmark.report.tables import metric_table, outcome_line
 from benchmark.store import Store, git_commit
@@ -48,6 +50,7 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
         confidences = estimates[name].confidences
         artifact = cell.artifact("evaluation", "confidences", {"estimator": asdict(estimator)})  # type: ignore[call-overload]
         artifact.replace_table(confidences, {})
+    k_values = _answerable(k_values, estimates, evaluation.grades)
     rng = np.random.default_rng(config.statistics.seed)
     metrics = evaluate(estimates, evaluation.grades, rng, config.statistics.resamples)
     result = CellResult(
@@ -82,14 +85,26 @@ def build_engine(config: Config, console: Console) -> Engine:
 
 
 def _k_values(config: Config) -> list[int]:
-    """Return the k of pass@k that every estimator's target has responses for."""
+    """Return the k of pass@k that were asked for.
+
+    Raises:
+        ConfigError: there is none, or one is below 1.
+    """
     if "pass_at_k" not in config.application:
         return []
     entry = typed(config.application["pass_at_k"], PassAtKConfig, "application.pass_at_k")
     if not entry.k_values or min(entry.k_values) < 1:
         raise ConfigError(f"application.pass_at_k.k_values={entry.k_values} must be at least 1.")
-    used = max((e.get("m", 0) for e in config.estimator.values()), default=0)
-    return sorted(k for k in set(entry.k_values) if k <= config.sampling.k - used)
+    return sorted(set(entry.k_values))
+
+
+def _answerable(
+    k_values: list[int], estimates: dict[str, Estimate], grades: pl.DataFrame
+) -> list[int]:
+    """Return the k for which every question of every estimator's target has responses enough."""
+    used = max((estimate.samples_used for estimate in estimates.values()), default=0)
+    fewest = count_outcomes(grades, used)["n"].to_list()
+    return [k for k in k_values if k <= min(fewest, default=0)]
 
 
 def _finish(result: CellResult, cell: Cell, folder: Path) -> None:

@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from benchmark.capability import count_outcomes
+from benchmark.capability import count_outcomes, counted_grades
 from benchmark.errors import DataError
 from benchmark.records import CAPABILITY, GRADE
 
@@ -51,3 +51,21 @@ def test_response_graded_twice_is_refused():
     table = grade_table(("a", 0, "correct"), ("a", 0, "incorrect"))
     with pytest.raises(DataError, match="question 'a' has 2 grades for 1 samples"):
         count_outcomes(table)
+
+
+@pytest.mark.parametrize(
+    ("treatment", "counts"),
+    [
+        ({"unparsed": "incorrect", "truncated": "incorrect"}, ("b", 4, 2, 1, 1)),
+        ({"unparsed": "left_out", "truncated": "incorrect"}, ("b", 3, 2, 1, 0)),
+        ({"unparsed": "left_out", "truncated": "left_out"}, ("b", 2, 2, 0, 0)),
+    ],
+)
+def test_the_treatment_says_which_responses_count(treatment, counts):
+    assert count_outcomes(counted_grades(MIXED, treatment)).rows() == [("a", 2, 1, 0, 0), counts]
+
+
+def test_leaving_everything_out_is_refused():
+    cut = grade_table(("a", 0, "truncated"), ("a", 1, "truncated"))
+    with pytest.raises(DataError, match=r"All 2 responses are truncated.*max_new_tokens"):
+        counted_grades(cut, {"truncated": "left_out"})

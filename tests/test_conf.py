@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 from benchmark.__main__ import CONF
 from benchmark.config import checked, register_schema
 from benchmark.estimators import build_estimators
+from benchmark.grading import build_graders
 
 CHOICES = [
     (path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))
@@ -22,8 +23,10 @@ def composed(*overrides: str):
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
     listed = group in {"estimator", "application"}
-    config = composed(f"{group}=[{choice}]" if listed else f"{group}={choice}")
+    needed = ["grading.llm_judge.model=judge"] if choice == "llm_judge" else []
+    config = composed(f"{group}=[{choice}]" if listed else f"{group}={choice}", *needed)
     assert build_estimators(config.estimator, config.sampling.k)
+    assert build_graders(config.grading)
 
 
 def test_a_list_chooses_the_estimators() -> None:

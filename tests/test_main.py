@@ -47,6 +47,12 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["tracker.mode=cloud"], ["cloud", "offline"]),
         (["engine.dtype=float8"], ["float8"]),
         (["application.pass_at_k.k_values=[0]"], ["k_values"]),
+        (["grading=[math_verfy]"], ["math_verfy", "math_verify"]),
+        (["grading=[]"], ["grading", "at least one grader"]),
+        (["grading=[llm_judge]"], ["grading.llm_judge", "model"]),
+        (["capability.unparsed=wrong"], ["capability.unparsed=wrong", "left_out"]),
+        (["dataset=gsm8k", "paths.hub_root=/nowhere"], ["openai/gsm8k", "/nowhere"]),
+        (["dataset=gsm9k"], ["gsm9k", "gsm8k"]),
     ],
 )
 def test_bad_configuration_is_one_message(
@@ -84,6 +90,21 @@ def test_a_cell_runs_from_questions_to_report(
     assert list(report.parent.glob("figures/*.png"))
     manifests = [json.loads(p.read_text()) for p in tmp_path.glob("out/store/**/manifest.json")]
     assert len({json.dumps(m["inputs"], sort_keys=True) for m in manifests}) > 5
+
+
+def test_graders_that_disagree_and_responses_left_out_reach_the_report(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tiny_model: Path,
+) -> None:
+    settings = tiny(tiny_model, "estimator=[random,probe]", "grading=[exact,basics]")
+    settings += ["capability.truncated=left_out", "model.decoding.max_new_tokens=16"]
+    assert run(monkeypatch, tmp_path, *settings) == 0
+    assert "without an answer are left out" in capsys.readouterr().out
+    manifests = tmp_path.glob("out/store/tiny/basics/test/grades-*/manifest.json")
+    graders = [json.loads(path.read_text())["inputs"]["grader"]["kind"] for path in manifests]
+    assert sorted(graders) == ["basics", "exact"]
 
 
 def test_overlapping_splits_are_refused_by_id(

@@ -151,13 +151,14 @@ def _source(config: DatasetConfig, split: str) -> SourceConfig:
 def _items(
     readers: Readers, config: DatasetConfig, source: SourceConfig
 ) -> Iterator[tuple[str, Item]]:
-    """Yield the key and the item of every row."""
+    """Yield the key and the item of every row, once where a source repeats a row with its id."""
     if source.reader not in readers:
         raise ConfigError(
             f"dataset.sources: there is no reader '{source.reader}'; choose one of {[*readers]}."
         )
     dataset = readers[source.reader]
     where = f"dataset {source.hub_id}, split {source.split}"
+    seen: dict[str, str] = {}
     for prefix, index, row in _rows(dataset, config, source, where):
         try:
             item = dataset.read(row)
@@ -173,7 +174,12 @@ def _items(
                 f"({item.question[:_SHOWN]!r}); leave such rows out with "
                 f"dataset.sources.<split>.unanswered=drop."
             )
-        yield f"{prefix}{item.row_id or index}", item
+        key = f"{prefix}{item.row_id or index}"
+        if key not in seen:
+            seen[key] = item.question
+            yield key, item
+        elif seen[key] != item.question:
+            raise DataError(f"{where}, row {index}: its id '{key}' is another question's, too.")
 
 
 def _rows(

@@ -208,13 +208,14 @@ def _facts(result: CellResult) -> dict[str, str]:
     """Return what was run, by name."""
     n = result.capability["n"].unique().sort().to_list()
     fewest, most = n[0], n[-1]
+    responses = len(result.grades) + len(result.left_out)
     per_question = f"{fewest}" if fewest == most else f"{fewest} to {most}"
     names = ", ".join(estimator_look(name).name for name in result.estimates)
     return {
         "Model": model_name(result.model),
         "Dataset": f"{dataset_name(result.dataset)}, {result.split}",
         "Questions": f"{len(result.questions):,}",
-        "Responses": f"{len(result.grades):,} count, {per_question} per question",
+        "Responses": f"{responses:,} graded, {per_question} per question",
         **({"Left out": f"{len(result.left_out):,} responses"} if len(result.left_out) else {}),
         "Estimators": names,
     }

@@ -96,7 +96,7 @@ def invented_mirror(root: Path) -> Path:
         }
         for i in range(12)
     ]
-    write(root, "mandarjoshi/trivia_qa", "validation", trivia[:4], "rc.nocontext")
+    write(root, "mandarjoshi/trivia_qa", "validation", [*trivia[:4], trivia[0]], "rc.nocontext")
     write(root, "mandarjoshi/trivia_qa", "train", trivia[3:], "rc.nocontext")
     simple = [{"problem": f"S{i}?", "answer": f"A{i}"} for i in range(9)]
     write(root, "basicv8vc/SimpleQA", "test", simple)

@@ -154,10 +154,10 @@ def test_a_row_that_breaks_the_contract_is_refused(
         load_questions(dataset_config(name, tmp_path), "test")
 
 
-def test_repeated_ids_are_refused(tmp_path):
+def test_an_id_of_two_questions_is_refused(tmp_path):
     row = {"problem": "P", "answer": "1", "id": "7"}
     write(tmp_path, "math-ai/aime25", "test", [row, {**row, "problem": "Q"}])
-    with pytest.raises(DataError, match="'aime25/test/7' occurs twice"):
+    with pytest.raises(DataError, match="row 1: its id '7' is another question's, too"):
         load_questions(dataset_config("aime25", tmp_path), "test")
 
 

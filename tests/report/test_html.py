@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 from cells import only, with_texts
 
+from benchmark.records import DISAGREEMENT
 from benchmark.report.html import (
     SHOWN_QUESTIONS,
     SHOWN_RESPONSES,
@@ -13,6 +14,7 @@ from benchmark.report.html import (
     status_rows,
     write_report,
 )
+from benchmark.report.tables import outcome_line
 
 HOSTILE = "<script>alert(1)</script></pre>\"><img src=x onerror=alert(2)>{{ 7 * 7 }}&lt;'"
 
@@ -121,3 +123,26 @@ def test_a_report_that_failed_leaves_no_page(cell, tmp_path):
     with pytest.raises(FileExistsError):
         write_report(cell, tmp_path, {})
     assert not (tmp_path / "report.html").exists()
+
+
+def test_responses_that_are_left_out_still_show_in_the_outcomes(cell):
+    cut = cell.grades["outcome"] == "truncated"
+    counted = replace(cell, grades=cell.grades.filter(~cut), left_out=cell.grades.filter(cut))
+    assert outcome_rows(counted) == outcome_rows(cell)
+    assert f"{cut.sum()} without an answer are left out" in outcome_line(counted)
+
+
+def test_disagreements_are_listed_as_text_and_as_a_file(cell, tmp_path):
+    listed = pl.DataFrame(
+        [("basics/test/0001", HOSTILE, f"a: correct ({HOSTILE}); b: incorrect (9)", 3)],
+        schema=DISAGREEMENT,
+        orient="row",
+    )
+    page = write_report(replace(cell, disagreements=listed), tmp_path, {})
+    parsed = Page(page.read_text())
+    assert "script" not in parsed.tags
+    assert any(f"a: correct ({HOSTILE})" in text for text in parsed.text)
+    assert pl.read_csv(tmp_path / "disagreements.csv").rows() == listed.rows()
+    assert "Graders disagree on 3 of them" in outcome_line(replace(cell, disagreements=listed))
+    write_report(cell, tmp_path, {})
+    assert not (tmp_path / "disagreements.csv").exists()
