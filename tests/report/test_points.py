@@ -12,7 +12,7 @@ from benchmark.report import points
 def grades_of(**correct):
     """One question per name, one character per response: 1 is correct."""
     rows = [
-        (question, i, "a", "correct" if char == "1" else "incorrect", "g")
+        (question, i, "a", "correct" if char == "1" else "incorrect", None, "g")
         for question, chars in correct.items()
         for i, char in enumerate(chars)
     ]
