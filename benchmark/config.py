@@ -102,6 +102,7 @@ class ModelConfig:
         gguf: taken instead of the hub where the package is installed.
         system_prompt: None leaves it to the chat template.
         chat_template_kwargs: handed to the chat template.
+        reasoning: how reasoning is told from the answer: none, think or harmony.
         decoding: of the sampled responses.
     """
 
@@ -111,6 +112,7 @@ class ModelConfig:
     gguf: GGUFConfig | None = None
     system_prompt: str | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    reasoning: str = "none"
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
 
@@ -233,6 +235,9 @@ def checked(composed: DictConfig) -> Config:
         decoding.max_new_tokens >= 1,
         "model.decoding.max_new_tokens", decoding.max_new_tokens, "at least 1",
     )  # fmt: skip
+    forms = ("none", "think", "harmony")
+    reasoning = config.model.reasoning
+    _require(reasoning in forms, "model.reasoning", reasoning, f"one of {forms}")
     for name in ("limit", "train_limit", "validation_limit"):
         value = getattr(config.dataset, name)
         _require(value is None or value >= 1, f"dataset.{name}", value, "at least 1, or null")

@@ -13,9 +13,11 @@ from benchmark.config import EngineConfig, ModelConfig
 from benchmark.engines import ChoiceProbabilities, Decoding, Response, SampleRequest
 from benchmark.engines.decoding import Job, sample_tokens
 from benchmark.engines.packed import KVCache, Pack, use_packed_attention
+from benchmark.engines.reasoning import THINK_TAGS, Split, split_reasoning
 from benchmark.engines.weights import Weights
 from benchmark.errors import ModelError
 
+_TAIL = 8  # tokens of a prompt that may open the reasoning
 _LEAST_SHARED = 8  # tokens; a shorter common prefix isn't worth a pass of its own
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -67,6 +69,7 @@ class TransformersEngine:
             "chat_template": sha256(str(self._tokenizer.chat_template).encode()).hexdigest(),
             "chat_template_kwargs": dict(self._model_config.chat_template_kwargs),
             "system_prompt": self._model_config.system_prompt,
+            "reasoning": self._model_config.reasoning,
         }
 
     def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
@@ -89,16 +92,28 @@ class TransformersEngine:
         )
         for key, sample, tokens, stopped in finished:
             request = requests[key]
+            reasoning, text, ended = self._split(tokens, prompts[key])
             yield Response(
                 question_id=request.question_id,
                 sample_index=request.sample_indices[sample],
-                text=self._tokenizer.decode(tokens, skip_special_tokens=True),
-                reasoning=None,
-                finish_reason="stop" if stopped else "length",
+                text=text,
+                reasoning=reasoning,
+                finish_reason="stop" if stopped and ended else "length",
                 prompt_tokens=len(prompts[key]),
                 completion_tokens=len(tokens),
                 seed=request.seeds[sample],
             )
+
+    def _split(self, tokens: Sequence[int], prompt: Sequence[int]) -> Split:
+        """Return reasoning and answer of a response's tokens."""
+        form = self._model_config.reasoning
+        # Channels are marked by special tokens; whether think tags are depends on the model.
+        text = self._tokenizer.decode(tokens, skip_special_tokens=form == "none")
+        if form == "think":
+            for special in self._tokenizer.all_special_tokens:
+                text = text.replace(special, "") if special not in THINK_TAGS else text
+        tail = self._tokenizer.decode(prompt[-_TAIL:], skip_special_tokens=False).rstrip()
+        return split_reasoning(text, form, opened=tail.endswith(THINK_TAGS[0]))
 
     def choice_probabilities(
         self, prompts: Mapping[str, str], choices: Sequence[str]

@@ -172,3 +172,21 @@ def test_real_model_answers_and_knows_its_layers(smollm2: TransformersEngine) ->
     ((_, states),) = smollm2.hidden_states({"paris": prompt})
     assert states.shape == (31, 576)
     assert states.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("form", "prompt", "text", "expected"),
+    [
+        ("none", "4?", "<think>a</think>4<|end|>", (None, "<think>a</think>4", True)),
+        ("think", "4?", "<think>a</think>4<|end|>", ("a", "4", True)),
+        ("think", "4? <think>\n", "a</think>4", ("a", "4", True)),
+        ("think", "4? <think>\n", "a", ("a", "", False)),
+        ("harmony", "4?", "<|channel|>analysis<|message|>a", ("a", "", False)),
+    ],
+)
+def test_reasoning_is_split_off_as_the_model_marks_it(tiny_model, form, prompt, text, expected):
+    config = ModelConfig(name="tiny", hub_id=str(tiny_model), reasoning=form)
+    engine = TransformersEngine(config, EngineConfig(), Weights(str(tiny_model), None, "tiny"))
+    encode = engine._tokenizer.encode
+    assert engine._split(encode(text), encode(prompt)) == expected
+    assert engine.identity["reasoning"] == form

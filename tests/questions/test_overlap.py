@@ -17,9 +17,8 @@ def test_case_white_space_and_encoding_do_not_make_another_question():
 
 
 def test_disjoint_tables_are_accepted():
-    refuse_overlap(
-        table("What is 1 + 1?", split="train"), table("What is 1 + 2?", split="test"), ("a", "b")
-    )
+    train, test = table("What is 1 + 1?", split="train"), table("What is 1 + 2?", split="test")
+    assert refuse_overlap(train, test, ("a", "b")) is None
 
 
 def test_overlap_is_refused_with_both_tables_and_both_ids_named():

@@ -1,0 +1,63 @@
+import time
+
+import pytest
+
+from benchmark.engines.reasoning import Split, split_reasoning
+
+ANALYSIS = "<|channel|>analysis<|message|>User asks 2+2. \\boxed{5}?<|end|>"
+FINAL = "<|start|>assistant<|channel|>final<|message|>It is \\boxed{4}.<|return|>"
+
+
+@pytest.mark.parametrize(
+    ("text", "opened", "expected"),
+    [
+        ("<think>\na\n</think>\n\n4", False, Split("a", "4", True)),
+        ("\n<think>a</think>4", False, Split("a", "4", True)),
+        ("<think>\n\n</think>\n\n4", False, Split(None, "4", True)),
+        ("a</think>4", True, Split("a", "4", True)),
+        ("a</think>4", False, Split("a", "4", True)),
+        ("4", False, Split(None, "4", True)),
+        ("<think>a \\boxed{5}", False, Split("a \\boxed{5}", "", False)),
+        ("a \\boxed{5}", True, Split("a \\boxed{5}", "", False)),
+        ("<think>a</think>4 </think> 5", False, Split("a", "4 </think> 5", True)),
+        ("", True, Split(None, "", False)),
+        ("", False, Split(None, "", True)),
+    ],
+)
+def test_think_tags_split_reasoning_from_the_answer(text, opened, expected):
+    assert split_reasoning(text, "think", opened=opened) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (ANALYSIS + FINAL, Split("User asks 2+2. \\boxed{5}?", "It is \\boxed{4}.", True)),
+        (ANALYSIS, Split("User asks 2+2. \\boxed{5}?", "", False)),
+        (ANALYSIS.removesuffix("<|end|>"), Split("User asks 2+2. \\boxed{5}?", "", False)),
+        (FINAL, Split(None, "It is \\boxed{4}.", True)),
+        (FINAL.removesuffix("<|return|>"), Split(None, "It is \\boxed{4}.", True)),
+        (
+            ANALYSIS + "<|start|>assistant<|channel|>commentary to=f <|constrain|>json<|message|>{}"
+            "<|call|>" + FINAL,
+            Split("User asks 2+2. \\boxed{5}?\n\n{}", "It is \\boxed{4}.", True),
+        ),
+        ("4", Split(None, "4", True)),
+        ("<|channel|>analysis", Split(None, "", False)),
+    ],
+)
+def test_harmony_channels_split_reasoning_from_the_answer(text, expected):
+    assert split_reasoning(text, "harmony") == expected
+
+
+def test_a_model_that_does_not_reason_keeps_its_text():
+    assert split_reasoning(" <think>a</think>4", "none") == Split(None, " <think>a</think>4", True)
+
+
+@pytest.mark.parametrize("form", ["think", "harmony"])
+@pytest.mark.parametrize(
+    "text", ["<think>" * 100_000, "<|channel|>final" * 50_000, "<|message|>" * 50_000, "<" * 10**6]
+)
+def test_hostile_texts_are_split_fast(form, text):
+    start = time.process_time()
+    split_reasoning(text, form)
+    assert time.process_time() - start < 1
