@@ -16,7 +16,7 @@ from benchmark.capability import count_outcomes, counted_grades
 from benchmark.config import Config
 from benchmark.engines import Decoding, Engine
 from benchmark.grading import build_graders, disagreements, grade
-from benchmark.probes.features import FeatureSet
+from benchmark.probes.features import FeatureSet, check_finite
 from benchmark.progress import meter
 from benchmark.questions import load_questions
 from benchmark.sampling import sample_responses
@@ -180,7 +180,9 @@ class Cell:
         def flush() -> None:
             if waiting:
                 hashes = [prompt_hash(prompts[key]) for key in waiting]
-                append_features(artifact, list(waiting), hashes, torch.stack([*waiting.values()]))
+                states = torch.stack([*waiting.values()])
+                check_finite(list(waiting), states)  # the store trusts what it holds
+                append_features(artifact, list(waiting), hashes, states)
                 waiting.clear()
 
         what = f"Hidden states ({self.config.dataset.splits[role]})"

@@ -140,3 +140,12 @@ def test_hidden_states_that_are_not_numbers_are_refused(
     error = capsys.readouterr().err
     assert "basics/" in error
     assert "layer 1" in error
+    monkeypatch.setattr(TransformersEngine, "hidden_states", original)
+    assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[probe]")) == 0
+
+
+def test_a_single_response_per_question_is_drawn(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path
+) -> None:
+    settings = tiny(tiny_model, "estimator=[oracle_cc]", "sampling.k=1")
+    assert run(monkeypatch, tmp_path, *settings) == 0

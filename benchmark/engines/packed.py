@@ -54,6 +54,7 @@ class KVCache:
             self._layers[index] = (like.new_zeros(shape), like.new_zeros(shape))
         return self._layers[index]
 
+    @torch.inference_mode()  # as the passes that made the tensors
     def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
         """Copy the rows ``sources`` onto the rows ``targets``; none may be in both."""
         if not sources:
