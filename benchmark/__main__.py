@@ -40,6 +40,8 @@ def _run(composed: DictConfig) -> None:
         run_cell(config, folder, Console(soft_wrap=True))
     except BenchmarkError as error:  # of one cell of a multirun; the others go on
         _report(str(error))
+    except OSError as error:
+        _report(_of_the_system(error))
 
 
 def main() -> None:
@@ -48,11 +50,19 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours are rich's
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each of its retries
     register_schema()
     try:
         _run()
     except (HydraException, OmegaConfBaseException) as error:
         _report(_explained(error))
+    except OSError as error:  # the run's folder can't be made
+        _report(_of_the_system(error))
+    except ValueError as error:  # Hydra's own, for a group set to null
+        if "Config group override" not in str(error):
+            raise
+        emptied = [argument for argument in sys.argv[1:] if re.fullmatch(r"\w+=(null)?", argument)]
+        _report(f"{' '.join(emptied)}: name a choice, or a list of them; [] is none.")
     except KeyboardInterrupt:
         sys.exit(130)
     if _failures:
@@ -63,6 +73,15 @@ def main() -> None:
 def _report(message: str) -> None:
     _failures.append(message)
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"Error: {message}", markup=False)
+
+
+def _of_the_system(error: OSError) -> str:
+    """Return what the system refused, and the settings that choose another place."""
+    where = f"{error.filename}: " if error.filename else ""
+    return (
+        f"{where}{error.strerror or error}. Free space, or choose other folders with "
+        f"paths.outputs=... and paths.cache=...; then run again: what was finished is kept."
+    )
 
 
 def _explained(error: Exception) -> str:

@@ -6,23 +6,21 @@ estimator asks for is sampled at all.
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 import torch
 from rich.console import Console
 
 from benchmark.capability import count_outcomes, counted_grades
-from benchmark.config import Config
+from benchmark.config import Config, Role
 from benchmark.engines import Decoding, Engine
 from benchmark.grading import build_graders, disagreements, grade
 from benchmark.probes.features import FeatureSet, check_finite
 from benchmark.progress import meter
-from benchmark.questions import load_questions
 from benchmark.sampling import sample_responses
 from benchmark.store import Artifact, Store, append_features, prompt_hash, read_features
 
-Role = Literal["evaluation", "train", "validation"]
 _FEATURE_PART = 64  # questions
 
 
@@ -45,18 +43,26 @@ class Cell:
 
     Args:
         config: the run's.
+        questions: of each split that is needed, of schema ``QUESTION``, sorted by id (stage 1).
         engine: runs the model.
         store: where artifacts lie.
         console: shows progress.
     """
 
-    def __init__(self, config: Config, engine: Engine, store: Store, console: Console) -> None:
+    def __init__(
+        self,
+        config: Config,
+        questions: Mapping[Role, pl.DataFrame],
+        engine: Engine,
+        store: Store,
+        console: Console,
+    ) -> None:
         self.config = config
+        self.questions = questions
         self.engine = engine
         self.console = console
         self._store = store
         self._graders = build_graders(config.grading)
-        self._questions: dict[Role, pl.DataFrame] = {}
         self._splits: dict[Role, Split] = {}
 
     def decoding(self, max_new_tokens: int | None = None) -> Decoding:
@@ -70,22 +76,9 @@ class Cell:
         names = self.config.model.name, self.config.dataset.name, self.config.dataset.splits[role]
         return self._store.artifact(*names, stage, {"model": self.engine.identity, **inputs})
 
-    def questions(self, role: Role) -> pl.DataFrame:
-        """Return the questions of a split, sorted by id (stage 1)."""
-        if role not in self._questions:
-            dataset = self.config.dataset
-            limits = {
-                "evaluation": dataset.limit,
-                "train": dataset.train_limit,
-                "validation": dataset.validation_limit,
-            }
-            table = load_questions(dataset, dataset.splits[role], limits[role])
-            self._questions[role] = table.sort("question_id")
-        return self._questions[role]
-
     def prompts(self, role: Role) -> dict[str, str]:
         """Return the user turn of each question, by id."""
-        return dict(self.questions(role).select("question_id", "prompt").iter_rows())
+        return dict(self.questions[role].select("question_id", "prompt").iter_rows())
 
     def sample(
         self, role: Role, stage: str, prompts: Mapping[str, str], k: int, decoding: Decoding
@@ -112,7 +105,7 @@ class Cell:
         if role not in self._splits:
             sampling = self.config.sampling
             k = sampling.k if role == "evaluation" else sampling.k_train
-            questions = self.questions(role)
+            questions = self.questions[role]
             responses, source = self.sample(
                 role, "responses", self.prompts(role), k, self.decoding()
             )

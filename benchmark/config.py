@@ -4,14 +4,20 @@
 into these dataclasses and holds the rules that no type says.
 """
 
+import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.errors import ConfigError
+
+Role = Literal["evaluation", "train", "validation"]
+ROLES: tuple[Role, ...] = get_args(Role)
+_NAME = re.compile(r"\w[\w.-]*")  # becomes a folder of the store
+_COLDEST = 1e-4  # below it, dividing logits leaves the range of float32
 
 
 @dataclass
@@ -131,7 +137,7 @@ class EngineConfig:
     device: str = "auto"
     dtype: str = "auto"
     max_rows: int = 128
-    token_budget: int = 2048
+    token_budget: int = 4096
 
 
 @dataclass
@@ -229,7 +235,15 @@ def checked(composed: DictConfig) -> Config:
     _require(
         config.sampling.k_train >= 1, "sampling.k_train", config.sampling.k_train, "at least 1"
     )
-    _require(decoding.temperature >= 0, "model.decoding.temperature", decoding.temperature, ">= 0")
+    _require(
+        decoding.temperature == 0 or decoding.temperature >= _COLDEST,
+        "model.decoding.temperature", decoding.temperature, f"0 or at least {_COLDEST}",
+    )  # fmt: skip
+    for group, name in (("model", config.model.name), ("dataset", config.dataset.name)):
+        rule = "letters, digits, '_', '-' and '.', not '.' first: it names a folder"
+        _require(_NAME.fullmatch(name) is not None, f"{group}.name", name, rule)
+    splits = config.dataset.splits
+    _require(set(splits) == set(ROLES), "dataset.splits", splits, f"a split for each of {ROLES}")
     _require(0 < decoding.top_p <= 1, "model.decoding.top_p", decoding.top_p, "in (0, 1]")
     _require(
         decoding.max_new_tokens >= 1,
@@ -253,6 +267,7 @@ def checked(composed: DictConfig) -> Config:
         config.statistics.resamples >= 1,
         "statistics.resamples", config.statistics.resamples, "at least 1",
     )  # fmt: skip
+    _require(config.statistics.seed >= 0, "statistics.seed", config.statistics.seed, "at least 0")
     kinds, modes = ("none", "wandb"), ("offline", "online")
     _require(config.tracker.kind in kinds, "tracker.kind", config.tracker.kind, f"one of {kinds}")
     _require(config.tracker.mode in modes, "tracker.mode", config.tracker.mode, f"one of {modes}")

@@ -8,19 +8,18 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 from rich.console import Console
 
 from benchmark.applications.pass_at_k import pass_at_k_table
-from benchmark.capability import count_outcomes
 from benchmark.cell import Cell
 from benchmark.config import Config, PassAtKConfig, typed
 from benchmark.engines import Engine
 from benchmark.engines.weights import find_weights
 from benchmark.errors import ConfigError
-from benchmark.estimators import build_estimators
+from benchmark.estimators import build_estimators, needed_roles
 from benchmark.metrics.evaluate import evaluate
-from benchmark.records import PASS_AT_K, CellResult, Estimate
+from benchmark.questions import load_splits
+from benchmark.records import CellResult
 from benchmark.report.html import write_report
 from benchmark.report.tables import metric_table, outcome_line
 from benchmark.store import Store, git_commit
@@ -40,9 +39,10 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
     """
     estimators = build_estimators(config.estimator, config.sampling.k)
     k_values = _k_values(config)
+    questions = load_splits(config.dataset, needed_roles(estimators))
     store = Store(Path(config.paths.outputs).expanduser() / "store", console)
     console.print(f"Cell: model {config.model.name}, dataset {config.dataset.name}")
-    cell = Cell(config, build_engine(config, console), store, console)
+    cell = Cell(config, questions, build_engine(config, console), store, console)
     evaluation = cell.split("evaluation")
     estimates = {}
     for name, estimator in estimators.items():
@@ -50,7 +50,6 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
         confidences = estimates[name].confidences
         artifact = cell.artifact("evaluation", "confidences", {"estimator": asdict(estimator)})  # type: ignore[call-overload]
         artifact.replace_table(confidences, {})
-    k_values = _answerable(k_values, estimates, evaluation.grades)
     rng = np.random.default_rng(config.statistics.seed)
     metrics = evaluate(estimates, evaluation.grades, rng, config.statistics.resamples)
     result = CellResult(
@@ -67,9 +66,7 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
         metrics=metrics,
         pass_at_k=pass_at_k_table(
             estimates, evaluation.grades, k_values, rng, config.statistics.resamples
-        )
-        if k_values
-        else PASS_AT_K.to_frame(),
+        ),
     )
     _finish(result, cell, folder)
     return result
@@ -96,15 +93,6 @@ def _k_values(config: Config) -> list[int]:
     if not entry.k_values or min(entry.k_values) < 1:
         raise ConfigError(f"application.pass_at_k.k_values={entry.k_values} must be at least 1.")
     return sorted(set(entry.k_values))
-
-
-def _answerable(
-    k_values: list[int], estimates: dict[str, Estimate], grades: pl.DataFrame
-) -> list[int]:
-    """Return the k for which every question of every estimator's target has responses enough."""
-    used = max((estimate.samples_used for estimate in estimates.values()), default=0)
-    fewest = count_outcomes(grades, used)["n"].to_list()
-    return [k for k in k_values if k <= min(fewest, default=0)]
 
 
 def _finish(result: CellResult, cell: Cell, folder: Path) -> None:

@@ -14,6 +14,7 @@ from rich.progress import (
 )
 
 _LINE_SECONDS = 10.0
+_TELLING = 0.05  # share done from which on the time left is shown
 
 
 class Meter:
@@ -38,8 +39,11 @@ class Meter:
 
     def line(self) -> str:
         """Return the state as one plain line."""
-        left = self.seconds / self.done * (self.total - self.done) if self.done else 0.0
-        parts = [f"{self.what}: {self.done:,} of {self.total:,}", self.rate, f"{left:.0f} s left"]
+        left = (
+            f"{self.seconds / self.done * (self.total - self.done):.0f} s left" if self.done else ""
+        )
+        known = self.done >= _TELLING * self.total  # what is finished first says little of the rest
+        parts = [f"{self.what}: {self.done:,} of {self.total:,}", self.rate, left if known else ""]
         return ", ".join(part for part in parts if part)
 
     def advance(self, done: int = 1, tokens: int = 0) -> None:

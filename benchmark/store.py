@@ -30,7 +30,8 @@ import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from benchmark.errors import StoreError
+from benchmark.errors import DataError, StoreError
+from benchmark.records import check_table
 
 _DIGEST = 16  # characters of a checksum in a file's name
 _FINGERPRINT = 12
@@ -113,9 +114,21 @@ class Artifact:
         return paths
 
     def read_table(self, schema: pl.Schema) -> pl.DataFrame:
-        """Return the rows of all parts; none gives an empty table."""
-        tables = [pl.read_parquet(path, hive_partitioning=False) for path in self.parts(".parquet")]
-        return pl.concat([schema.to_frame(), *(table.select(list(schema)) for table in tables)])
+        """Return the rows of all parts; none gives an empty table.
+
+        Raises:
+            StoreError: a part is damaged, or holds other columns.
+        """
+        tables = [schema.to_frame()]
+        for path in self.parts(".parquet"):
+            try:
+                table = pl.read_parquet(path, hive_partitioning=False)
+                tables.append(check_table(table, schema, str(path)))
+            except (DataError, pl.exceptions.PolarsError) as error:
+                raise StoreError(
+                    f"{path} is not one of this artifact's parts: {error} Move it away."
+                ) from error
+        return pl.concat(tables)
 
     def replace_table(self, table: pl.DataFrame, parents: Mapping[str, str]) -> None:
         """Make ``table`` the artifact's only part; parents are fingerprints by stage."""

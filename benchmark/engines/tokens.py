@@ -35,7 +35,8 @@ def draw_tokens(logits: torch.Tensor, uniform: torch.Tensor, decoding: Decoding)
     """
     if decoding.temperature == 0:
         return logits.argmax(-1, keepdim=True).expand(uniform.shape)
-    scaled = logits.float() / decoding.temperature
+    logits = logits.float()
+    scaled = (logits - logits.amax(-1, keepdim=True)) / decoding.temperature
     if decoding.top_p >= 1:
         return _invert(scaled.softmax(-1).cumsum(-1), uniform)
     tokens = torch.empty(uniform.shape, dtype=torch.long, device=logits.device)

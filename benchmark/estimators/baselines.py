@@ -1,11 +1,13 @@
 """Baselines that know nothing, or no more than a question's family."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
 
 from benchmark.cell import Cell
+from benchmark.config import Role
 from benchmark.errors import ConfigError
 from benchmark.records import CONFIDENCE, Estimate
 
@@ -18,15 +20,16 @@ class Random:
     draws: int = 100
     seed: int = 0
 
-    def estimate(self, cell: Cell) -> Estimate:
-        """Return ``draws`` independent confidences per question.
+    def __post_init__(self) -> None:
+        """Refuse settings that give no confidence."""
+        if self.draws < 1 or self.seed < 0:
+            raise ConfigError(
+                f"random: draws={self.draws} must be at least 1, seed={self.seed} at least 0."
+            )
 
-        Raises:
-            ConfigError: draws < 1.
-        """
-        if self.draws < 1:
-            raise ConfigError(f"estimator.random.draws={self.draws} must be at least 1.")
-        ids = cell.questions("evaluation")["question_id"]
+    def estimate(self, cell: Cell) -> Estimate:
+        """Return ``draws`` independent confidences per question."""
+        ids = cell.questions["evaluation"]["question_id"]
         rng = np.random.default_rng(self.seed)
         table = pl.DataFrame(
             {
@@ -51,6 +54,7 @@ class FamilyMean:
     """
 
     kind: str = "family_mean"
+    roles: ClassVar[tuple[Role, ...]] = ("train",)
 
     def estimate(self, cell: Cell) -> Estimate:
         """Return the family's training mean of each question."""
@@ -59,7 +63,7 @@ class FamilyMean:
         counts = train.capability.join(_families(train.questions), on="question_id")
         means = counts.group_by("family").agg(confidence=accuracy)
         overall = counts.select(accuracy).item()
-        table = _families(cell.questions("evaluation")).join(
+        table = _families(cell.questions["evaluation"]).join(
             means, on="family", how="left", nulls_equal=True
         )
         none = pl.lit(0, pl.Int64)

@@ -6,7 +6,7 @@ import polars as pl
 from omegaconf import MISSING
 
 from benchmark.cell import Cell
-from benchmark.estimators.verbalized import fill_prompts
+from benchmark.estimators.verbalized import check_prompt, fill_prompts
 from benchmark.progress import meter
 from benchmark.records import CONFIDENCE, Estimate
 from benchmark.store import Artifact, prompt_hash
@@ -34,12 +34,16 @@ class PTrue:
     kind: str = "p_true"
     prompt: str = MISSING
 
+    def __post_init__(self) -> None:
+        """Refuse a prompt without a place for the question."""
+        check_prompt(self.prompt, "p_true")
+
     def estimate(self, cell: Cell) -> Estimate:
         """Return P(Yes) / (P(Yes) + P(No)) of each question; the left-over mass is in the store.
 
         Where both probabilities are 0 the confidence is null with status ``unparsed``.
         """
-        prompts = fill_prompts(self.prompt, cell.prompts("evaluation"), "p_true")
+        prompts = fill_prompts(self.prompt, cell.prompts("evaluation"))
         artifact = cell.artifact("evaluation", "p_true", {"choices": ["Yes", "No"]})
         hashes = {key: prompt_hash(prompt) for key, prompt in prompts.items()}
         wanted = pl.DataFrame({"question_id": [*hashes], "prompt_hash": [*hashes.values()]})

@@ -1,12 +1,15 @@
 """A linear probe on the hidden states of the question's last prompt token."""
 
+import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import polars as pl
 
-from benchmark.cell import Cell, Role
+from benchmark.cell import Cell
+from benchmark.config import Role
+from benchmark.errors import ConfigError
 from benchmark.probes import train_probe
-from benchmark.questions import refuse_overlap
 from benchmark.records import CONFIDENCE, Estimate
 
 
@@ -22,17 +25,21 @@ class Probe:
     kind: str = "probe"
     strengths: list[float] = field(default_factory=list)
     seed: int = 0
+    roles: ClassVar[tuple[Role, ...]] = ("train", "validation")
+    hidden_states: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        """Refuse strengths that regularise nothing, or none at all."""
+        if not self.strengths or not all(0 < s < math.inf for s in self.strengths):
+            raise ConfigError(f"probe: strengths={self.strengths} must be positive numbers.")
+        if self.seed < 0:
+            raise ConfigError(f"probe: seed={self.seed} must be at least 0.")
 
     def estimate(self, cell: Cell) -> Estimate:
-        """Return the probe's confidence in each question; reading the prompt is its cost.
-
-        Raises:
-            DataError: two of the three splits share a question.
-        """
-        roles: tuple[Role, ...] = ("train", "validation", "evaluation")
-        splits = {role: cell.questions(role) for role in roles}
-        for first, second in (roles[:2], roles[1:], roles[::2]):
-            refuse_overlap(splits[first], splits[second], (first, second))
+        """Return the probe's confidence in each question; reading the prompt is its cost."""
+        roles: tuple[Role, ...] = (*self.roles, "evaluation")
+        for role in roles:  # all sampling comes before the first hidden state
+            cell.split(role)
         features = {role: cell.features(role) for role in roles}
         probe = train_probe(features["train"], features["validation"], self.strengths, self.seed)
         evaluation = features["evaluation"]

@@ -29,17 +29,17 @@ class Verbalized:
     prompt: str = MISSING
     max_new_tokens: int = MISSING
 
-    def estimate(self, cell: Cell) -> Estimate:
-        """Return the stated probability of each question, or null with status ``unparsed``.
-
-        Raises:
-            ConfigError: the prompt has no place for the question, or max_new_tokens < 1.
-        """
+    def __post_init__(self) -> None:
+        """Refuse a prompt without a place for the question, and an empty reply."""
+        check_prompt(self.prompt, "verbalized")
         if self.max_new_tokens < 1:
             raise ConfigError(
                 f"verbalized: max_new_tokens={self.max_new_tokens} must be at least 1."
             )
-        prompts = fill_prompts(self.prompt, cell.prompts("evaluation"), "verbalized")
+
+    def estimate(self, cell: Cell) -> Estimate:
+        """Return the stated probability of each question, or null with status ``unparsed``."""
+        prompts = fill_prompts(self.prompt, cell.prompts("evaluation"))
         decoding = cell.decoding(self.max_new_tokens)
         replies, _ = cell.sample("evaluation", "verbalized", prompts, 1, decoding)
         stated = pl.Series("confidence", [parse_confidence(t) for t in replies["text"]], pl.Float64)
@@ -48,14 +48,18 @@ class Verbalized:
         return Estimate(table.select(list(CONFIDENCE)))
 
 
-def fill_prompts(template: str, prompts: dict[str, str], name: str) -> dict[str, str]:
-    """Return the template around each question.
+def check_prompt(template: str, name: str) -> None:
+    """Refuse a wording without a place for the question.
 
     Raises:
         ConfigError: the template has no ``{question}``.
     """
     if "{question}" not in template:
         raise ConfigError(f"{name}: the prompt has no '{{question}}' in it: {template[:80]!r}.")
+
+
+def fill_prompts(template: str, prompts: dict[str, str]) -> dict[str, str]:
+    """Return the template around each question."""
     return {key: template.replace("{question}", prompt) for key, prompt in prompts.items()}
 
 

@@ -5,14 +5,15 @@ entered in ``READERS``; others have a loader ``load(config, split) -> list[Quest
 ``LOADERS``. The order and the limit are the same for all of them and live here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from functools import partial
 from hashlib import sha256
+from itertools import combinations
 
 import polars as pl
 
-from benchmark.config import DatasetConfig
+from benchmark.config import DatasetConfig, Role
 from benchmark.errors import ConfigError
 from benchmark.questions import basics
 from benchmark.questions.aime import AIME, AIME_EARLIER
@@ -26,7 +27,7 @@ from benchmark.questions.simpleqa import SIMPLEQA, SIMPLEQA_VERIFIED
 from benchmark.questions.triviaqa import TRIVIAQA
 from benchmark.records import Question, question_table
 
-__all__ = ["LOADERS", "READERS", "load_questions", "refuse_overlap"]
+__all__ = ["LOADERS", "READERS", "load_questions", "load_splits", "refuse_overlap"]
 
 Loader = Callable[[DatasetConfig, str], list[Question]]
 
@@ -43,6 +44,27 @@ READERS: dict[str, HubDataset] = {
 }
 
 LOADERS: dict[str, Loader] = {"basics": basics.load, "hub": partial(load_hub, READERS)}
+
+
+def load_splits(config: DatasetConfig, roles: Sequence[Role]) -> dict[Role, pl.DataFrame]:
+    """Return the questions of each role's split, sorted by id.
+
+    Raises:
+        ConfigError: as ``load_questions``.
+        DataError: two of the splits share a question, or a row breaks its contract.
+    """
+    limits = {
+        "evaluation": config.limit,
+        "train": config.train_limit,
+        "validation": config.validation_limit,
+    }
+    tables = {
+        role: load_questions(config, config.splits[role], limits[role]).sort("question_id")
+        for role in roles
+    }
+    for first, second in combinations(roles, 2):
+        refuse_overlap(tables[first], tables[second], (first, second))
+    return tables
 
 
 def load_questions(config: DatasetConfig, split: str, limit: int | None = None) -> pl.DataFrame:

@@ -91,7 +91,9 @@ def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -
         samples=question_samples(result),
         shown_responses=SHOWN_RESPONSES,
     )
-    page.write_text(html, encoding="utf-8")
+    partial = page.with_suffix(".partial")
+    partial.write_text(html, encoding="utf-8")
+    partial.rename(page)
     return page
 
 

@@ -139,8 +139,9 @@ def test_table_leaves_out_the_responses_that_made_the_confidence():
     estimate = estimate_of(["a", "b"], [1.0, 1.0], samples_used=2)
     table = pass_at_k_table({"consistency": estimate}, grades, [1], np.random.default_rng(0))
     assert table["observed"].to_list() == [0.5]
-    with pytest.raises(DataError, match="k is 2 but a question has only n = 1"):
-        pass_at_k_table({"consistency": estimate}, grades, [2], np.random.default_rng(0))
+    both = {"consistency": estimate, "probe": estimate_of(["a", "b"], [1.0, 1.0])}
+    table = pass_at_k_table(both, grades, [1, 2], np.random.default_rng(0))
+    assert table["estimator", "k"].rows() == [("consistency", 1), ("probe", 1), ("probe", 2)]
 
 
 @pytest.mark.filterwarnings("error")

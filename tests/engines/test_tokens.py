@@ -66,3 +66,9 @@ def test_seeds_differ_between_questions_and_samples_and_are_stable() -> None:
     assert len(seeds) == 200
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert sample_seed(0, "a", 1) == sample_seed(0, "a", 1)
+
+
+def test_a_tiny_temperature_is_greedy() -> None:
+    logits = torch.tensor([[100.0, 101.0, -1e30]])
+    drawn = draw_tokens(logits, torch.rand(1, 50), Decoding(1e-4, 0.9, 1))
+    assert set(drawn.flatten().tolist()) == {1}
