@@ -14,7 +14,9 @@ from rich.console import Console
 
 from benchmark.capability import count_outcomes, counted_grades
 from benchmark.config import Config, Role
-from benchmark.engines import Decoding, Engine
+from benchmark.engines import Decoding, Engine, SampleRequest
+from benchmark.engines.tokens import sample_seed
+from benchmark.errors import DataError
 from benchmark.grading import build_graders, disagreements, grade
 from benchmark.probes.features import FeatureSet, check_finite
 from benchmark.progress import meter
@@ -66,9 +68,14 @@ class Cell:
         self._splits: dict[Role, Split] = {}
 
     def decoding(self, max_new_tokens: int | None = None) -> Decoding:
-        """Return the model's decoding settings, or the same with another cap."""
+        """Return the model's decoding settings, or the same with another cap.
+
+        A model that reasons keeps its own cap, which holds the reasoning as well.
+        """
         decoding = self.config.model.decoding
-        cap = decoding.max_new_tokens if max_new_tokens is None else max_new_tokens
+        cap = decoding.max_new_tokens
+        if max_new_tokens is not None and self.config.model.reasoning == "none":
+            cap = max_new_tokens
         return Decoding(decoding.temperature, decoding.top_p, cap)
 
     def artifact(self, role: Role, stage: str, inputs: Mapping[str, Any]) -> Artifact:
@@ -79,6 +86,14 @@ class Cell:
     def prompts(self, role: Role) -> dict[str, str]:
         """Return the user turn of each question, by id."""
         return dict(self.questions[role].select("question_id", "prompt").iter_rows())
+
+    def requests(self, prompts: Mapping[str, str]) -> list[SampleRequest]:
+        """Return a request for one response to each prompt."""
+        seed = self.config.sampling.seed
+        return [
+            SampleRequest(key, prompt, (0,), (sample_seed(seed, key, 0),))
+            for key, prompt in prompts.items()
+        ]
 
     def sample(
         self, role: Role, stage: str, prompts: Mapping[str, str], k: int, decoding: Decoding
@@ -109,6 +124,7 @@ class Cell:
             responses, source = self.sample(
                 role, "responses", self.prompts(role), k, self.decoding()
             )
+            responses = self._answered(responses, source)
             by_grader = self._grades(role, questions, responses, source)
             grades = next(iter(by_grader.values()))
             treatment = asdict(self.config.capability)
@@ -124,6 +140,27 @@ class Cell:
                 disagreements(by_grader, questions), capability,
             )  # fmt: skip
         return self._splits[role]
+
+    def _answered(self, responses: pl.DataFrame, source: Artifact) -> pl.DataFrame:
+        """Return the responses whose requests succeeded.
+
+        Raises:
+            DataError: some failed, and the configuration doesn't leave them out.
+        """
+        failed = responses.filter(pl.col("finish_reason") == "error")
+        if failed.is_empty():
+            return responses
+        what = (
+            f"{failed.height} of {responses.height} responses failed, the first with: "
+            f"{failed['error'][0]}"
+        )
+        if self.config.capability.failed == "refuse" or failed.height == responses.height:
+            raise DataError(
+                f"{what}. The others are kept in {source.folder}; run again to ask for those that "
+                f"are missing, or go on without them with capability.failed=left_out."
+            )
+        self.console.print(f"{what}. They are left out; another run asks for them again.")
+        return responses.filter(pl.col("finish_reason") != "error")
 
     def _grades(
         self, role: Role, questions: pl.DataFrame, responses: pl.DataFrame, source: Artifact

@@ -5,6 +5,7 @@ into these dataclasses and holds the rules that no type says.
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -82,10 +83,10 @@ class DatasetConfig:
 
 @dataclass
 class GGUFConfig:
-    """A GGUF file that an installed package holds."""
+    """A GGUF file that an installed package holds, or puts together where ``file`` is None."""
 
     package: str = MISSING
-    file: str = MISSING
+    file: str | None = None
 
 
 @dataclass
@@ -95,6 +96,19 @@ class DecodingConfig:
     temperature: float = MISSING
     top_p: float = MISSING
     max_new_tokens: int = MISSING
+
+
+@dataclass
+class FewShotConfig:
+    """How a base model, which has no chat template, is asked.
+
+    Attributes:
+        template: solved examples, then ``{question}`` in the same form.
+        stop: a character that ends an answer, as it does in the examples.
+    """
+
+    template: str = MISSING
+    stop: str = "\n"
 
 
 @dataclass
@@ -108,6 +122,7 @@ class ModelConfig:
         gguf: taken instead of the hub where the package is installed.
         system_prompt: None leaves it to the chat template.
         chat_template_kwargs: handed to the chat template.
+        few_shot: in place of a chat template, for base models.
         reasoning: how reasoning is told from the answer: none, think or harmony.
         decoding: of the sampled responses.
     """
@@ -118,16 +133,18 @@ class ModelConfig:
     gguf: GGUFConfig | None = None
     system_prompt: str | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    few_shot: FewShotConfig | None = None
     reasoning: str = "none"
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
 
 @dataclass
-class EngineConfig:
-    """How the model runs in this process.
+class TransformersConfig:
+    """How the model runs in this process; see ``engines.transformers``.
 
     Attributes:
         device: auto takes an accelerator where there is one.
+        device_map: None, or how accelerate spreads the model over devices, for example auto.
         dtype: auto, float32, bfloat16 or float16; auto is bfloat16 where the device computes it.
         max_rows: rows that a decoding batch aims at.
         token_budget: prompt tokens of one prefill pass.
@@ -135,9 +152,62 @@ class EngineConfig:
 
     kind: str = "transformers"
     device: str = "auto"
+    device_map: str | None = None
     dtype: str = "auto"
     max_rows: int = 128
-    token_budget: int = 4096
+    token_budget: int = 2048
+
+
+@dataclass
+class ServerConfig:
+    """An OpenAI-compatible endpoint; see ``engines.server``.
+
+    Attributes:
+        base_url: up to and including the API's version.
+        model: as the server names it.
+        api_key_env: environment variable with the key; without it no key is sent.
+        concurrency: requests at once.
+        samples_per_request: n of a request; a request that fails loses them all.
+        attempts: for one request, with growing waits, before it is recorded as an error.
+        timeout: seconds for one request.
+        in_process: how hidden states are read, which no endpoint gives.
+    """
+
+    kind: str = "server"
+    base_url: str | None = None
+    model: str = MISSING
+    api_key_env: str = "OPENAI_API_KEY"
+    concurrency: int = 64
+    samples_per_request: int = 8
+    attempts: int = 6
+    timeout: float = 1800.0
+    in_process: TransformersConfig = field(default_factory=TransformersConfig)
+
+
+@dataclass
+class VLLMConfig(ServerConfig):
+    """A server that the harness starts and stops; see ``engines.launch``.
+
+    Attributes:
+        command: program and arguments; ``{location}`` and ``{port}`` are filled in.
+        tensor_parallel_size: accelerators that share the model, for the command.
+        health_path: answers with status 200 once the server is ready.
+        startup_seconds: that it may take.
+    """
+
+    kind: str = "vllm"
+    command: list[str] = field(default_factory=list)
+    tensor_parallel_size: int = 1
+    health_path: str = "/health"
+    startup_seconds: float = 1800.0
+
+
+EngineConfig = TransformersConfig | ServerConfig | VLLMConfig
+ENGINES: dict[str, type[Any]] = {
+    "transformers": TransformersConfig,
+    "server": ServerConfig,
+    "vllm": VLLMConfig,
+}
 
 
 @dataclass
@@ -157,10 +227,15 @@ class SamplingConfig:
 
 @dataclass
 class CapabilityConfig:
-    """How responses without an answer count in the expected accuracy: incorrect or left_out."""
+    """How responses without an answer count in the expected accuracy: incorrect or left_out.
+
+    A response whose request failed is never counted: ``failed`` is refuse, which stops the run, or
+    left_out, which goes on with the others.
+    """
 
     unparsed: str = "incorrect"
     truncated: str = "incorrect"
+    failed: str = "refuse"
 
 
 @dataclass
@@ -203,7 +278,7 @@ class Config:
 
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    engine: EngineConfig = field(default_factory=EngineConfig)
+    engine: dict[str, Any] = field(default_factory=dict)
     grading: dict[str, Any] = field(default_factory=dict)
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     capability: CapabilityConfig = field(default_factory=CapabilityConfig)
@@ -255,14 +330,12 @@ def checked(composed: DictConfig) -> Config:
     for name in ("limit", "train_limit", "validation_limit"):
         value = getattr(config.dataset, name)
         _require(value is None or value >= 1, f"dataset.{name}", value, "at least 1, or null")
-    for name in ("max_rows", "token_budget"):
-        value = getattr(config.engine, name)
-        _require(value >= 1, f"engine.{name}", value, "at least 1")
-    _require(
-        config.engine.kind == "transformers", "engine.kind", config.engine.kind, "transformers"
-    )
-    dtypes = ("auto", "float32", "bfloat16", "float16")
-    _require(config.engine.dtype in dtypes, "engine.dtype", config.engine.dtype, f"one of {dtypes}")
+    if config.model.few_shot is not None:
+        few_shot, where = config.model.few_shot, "model.few_shot"
+        held = "{question}" in few_shot.template
+        _require(held, f"{where}.template", few_shot.template[-80:], "with {question} in it")
+        _require(len(few_shot.stop) == 1, f"{where}.stop", repr(few_shot.stop), "one character")
+    engine_config(config.engine)
     _require(
         config.statistics.resamples >= 1,
         "statistics.resamples", config.statistics.resamples, "at least 1",
@@ -274,6 +347,8 @@ def checked(composed: DictConfig) -> Config:
     for name in ("unparsed", "truncated"):
         value, hows = getattr(config.capability, name), ("incorrect", "left_out")
         _require(value in hows, f"capability.{name}", value, f"one of {hows}")
+    failed, hows = config.capability.failed, ("refuse", "left_out")
+    _require(failed in hows, "capability.failed", failed, f"one of {hows}")
     for name, source in config.dataset.sources.items():
         where, parts, hows = f"dataset.sources.{name}", ("rest", "held_out"), ("refuse", "drop")
         _require(source.part in parts, f"{where}.part", source.part, f"one of {parts}")
@@ -282,6 +357,40 @@ def checked(composed: DictConfig) -> Config:
         )
         _require(source.held_out >= 0, f"{where}.held_out", source.held_out, "at least 0")
     _require(bool(config.estimator), "estimator", [], "a list of at least one estimator")
+    return config
+
+
+def engine_config(entry: Mapping[str, Any]) -> EngineConfig:
+    """Return the engine's settings as the dataclass of their kind.
+
+    Raises:
+        ConfigError: an unknown kind or key, or a value out of range.
+    """
+    kind = entry.get("kind")
+    _require(kind in ENGINES, "engine.kind", kind, f"one of {(*ENGINES,)}")
+    config: EngineConfig = typed(dict(entry), ENGINES[str(kind)], "engine")
+    in_process = config if isinstance(config, TransformersConfig) else config.in_process
+    for name in ("max_rows", "token_budget"):
+        value = getattr(in_process, name)
+        _require(value >= 1, f"engine.{name}", value, "at least 1")
+    dtypes = ("auto", "float32", "bfloat16", "float16")
+    _require(in_process.dtype in dtypes, "engine.dtype", in_process.dtype, f"one of {dtypes}")
+    if isinstance(config, ServerConfig):
+        for name in ("concurrency", "samples_per_request", "attempts"):
+            value = getattr(config, name)
+            _require(value >= 1, f"engine.{name}", value, "at least 1")
+        _require(config.timeout > 0, "engine.timeout", config.timeout, "above 0")
+        if isinstance(config, VLLMConfig):
+            _require(bool(config.command), "engine.command", "[]", "a program with its arguments")
+        else:
+            url = config.base_url or ""
+            rule = "given, as http://host:port/v1 or https://.."
+            _require(re.match(r"https?://[^/]", url) is not None, "engine.base_url", url, rule)
+            if "@" in url.split("://")[1].split("/")[0]:
+                raise ConfigError(
+                    "engine.base_url holds a login, which would reach files and logs; put the key "
+                    "into an environment variable and name it with engine.api_key_env."
+                )
     return config
 
 

@@ -4,6 +4,8 @@ Questions, responses, grades and capability come from ``cell``; estimators, metr
 report follow here.
 """
 
+import os
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,14 +14,21 @@ from rich.console import Console
 
 from benchmark.applications.pass_at_k import pass_at_k_table
 from benchmark.cell import Cell
-from benchmark.config import Config, PassAtKConfig, typed
+from benchmark.config import (
+    Config,
+    PassAtKConfig,
+    TransformersConfig,
+    VLLMConfig,
+    engine_config,
+    typed,
+)
 from benchmark.engines import Engine
-from benchmark.engines.weights import find_weights
+from benchmark.engines.weights import find_weights, local_folder, model_identity
 from benchmark.errors import ConfigError
-from benchmark.estimators import build_estimators, needed_roles
+from benchmark.estimators import Estimator, build_estimators, needed_roles
 from benchmark.metrics.evaluate import evaluate
 from benchmark.questions import load_splits
-from benchmark.records import CellResult
+from benchmark.records import CellResult, Estimate
 from benchmark.report.html import write_report
 from benchmark.report.tables import metric_table, outcome_line
 from benchmark.store import Store, git_commit
@@ -42,14 +51,12 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
     questions = load_splits(config.dataset, needed_roles(estimators))
     store = Store(Path(config.paths.outputs).expanduser() / "store", console)
     console.print(f"Cell: model {config.model.name}, dataset {config.dataset.name}")
-    cell = Cell(config, questions, build_engine(config, console), store, console)
-    evaluation = cell.split("evaluation")
-    estimates = {}
-    for name, estimator in estimators.items():
-        estimates[name] = estimator.estimate(cell)
-        confidences = estimates[name].confidences
-        artifact = cell.artifact("evaluation", "confidences", {"estimator": asdict(estimator)})  # type: ignore[call-overload]
-        artifact.replace_table(confidences, {})
+    cell = Cell(config, questions, build_engine(config, folder, console), store, console)
+    try:
+        evaluation = cell.split("evaluation")
+        estimates = _estimate(cell, estimators)
+    finally:
+        cell.engine.close()
     rng = np.random.default_rng(config.statistics.seed)
     metrics = evaluate(estimates, evaluation.grades, rng, config.statistics.resamples)
     result = CellResult(
@@ -72,13 +79,60 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
     return result
 
 
-def build_engine(config: Config, console: Console) -> Engine:
-    """Return the engine that runs the configured model; weights are read when first used."""
-    from benchmark.engines.transformers import TransformersEngine  # seconds to import
+def _estimate(cell: Cell, estimators: Mapping[str, Estimator]) -> dict[str, Estimate]:
+    """Return the estimates, in the order of the estimators.
 
-    cache = Path(config.paths.cache).expanduser()
-    weights = find_weights(config.model, cache, console)
-    return TransformersEngine(config.model, config.engine, weights)
+    Those that read hidden states come last, so that a server that the harness runs stops once.
+    """
+    made = {}
+    for name in sorted(estimators, key=lambda n: getattr(estimators[n], "hidden_states", False)):
+        made[name] = estimators[name].estimate(cell)
+        inputs = {"estimator": asdict(estimators[name])}  # type: ignore[call-overload]
+        artifact = cell.artifact("evaluation", "confidences", inputs)
+        artifact.replace_table(made[name].confidences, {})
+    return {name: made[name] for name in estimators}
+
+
+def build_engine(config: Config, folder: Path, console: Console) -> Engine:
+    """Return the engine that runs the configured model; weights are read when first used.
+
+    Args:
+        config: of the run.
+        folder: the run's own, for the log of a server that the harness starts.
+        console: shows what takes long.
+    """
+    settings = engine_config(config.engine)
+    weights = find_weights(config.model, Path(config.paths.cache).expanduser(), console)
+
+    def in_process(settings: TransformersConfig) -> Engine:
+        from benchmark.engines.transformers import TransformersEngine  # seconds to import
+
+        return TransformersEngine(config.model, settings, weights)
+
+    if isinstance(settings, TransformersConfig):
+        return in_process(settings)
+    from benchmark.engines.launch import LaunchedServer
+    from benchmark.engines.server import ServerEngine
+
+    launched = None
+    if isinstance(settings, VLLMConfig):
+        launched = LaunchedServer(
+            settings.command,
+            local_folder(weights, config.model.name),
+            settings.health_path,
+            settings.startup_seconds,
+            folder / "server.log",
+            console,
+        )
+    return ServerEngine(
+        config.model,
+        settings,
+        model_identity(config.model, weights),
+        os.environ.get(settings.api_key_env) or "none",
+        console,
+        lambda: in_process(settings.in_process),
+        launched,
+    )
 
 
 def _k_values(config: Config) -> list[int]:

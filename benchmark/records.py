@@ -25,12 +25,14 @@ class Question:
     Attributes:
         question_id: dataset/split/row identity; the same for every limit, order and machine.
         prompt: the user turn, format instruction included.
+        question: the same without the format instruction, to ask about it.
         references: accepted answers, at least one, none empty.
         metadata: what a report may group by, for example the family or the subject.
     """
 
     question_id: str
     prompt: str
+    question: str
     references: tuple[str, ...]
     metadata: dict[str, str] = field(default_factory=dict)
 
@@ -39,6 +41,7 @@ QUESTION = pl.Schema(
     {
         "question_id": pl.String(),
         "prompt": pl.String(),
+        "question": pl.String(),
         "references": pl.List(pl.String()),
         "metadata": pl.List(pl.Struct({"key": pl.String(), "value": pl.String()})),
     }
@@ -53,7 +56,8 @@ RESPONSE = pl.Schema(
         "finish_reason": pl.String(),  # FinishReason
         "prompt_tokens": pl.Int64(),
         "completion_tokens": pl.Int64(),  # end-of-turn token included
-        "seed": pl.Int64(),  # of this (question, sample)
+        "seed": pl.Int64(),  # of this (question, sample), or of the request that drew it
+        "error": pl.String(),  # why the request failed, with finish_reason error; else null
     }
 )
 
@@ -163,6 +167,7 @@ def question_table(questions: list[Question]) -> pl.DataFrame:
         {
             "question_id": [q.question_id for q in questions],
             "prompt": [q.prompt for q in questions],
+            "question": [q.question for q in questions],
             "references": [list(q.references) for q in questions],
             "metadata": [
                 [{"key": k, "value": v} for k, v in q.metadata.items()] for q in questions

@@ -43,7 +43,8 @@ def sample_responses(
         what: names the work in the progress line.
 
     Returns:
-        A table of schema ``RESPONSE``, sorted by question id and sample index.
+        A table of schema ``RESPONSE``, sorted by question id and sample index. A response whose
+        request failed has finish_reason ``error`` and is drawn again by the next run.
     """
     hashes = {key: prompt_hash(prompt) for key, prompt in prompts.items()}
     wanted = pl.DataFrame(
@@ -55,7 +56,7 @@ def sample_responses(
     key = ["question_id", "prompt_hash", "sample_index"]
     with artifact.lock():
         stored = artifact.read_table(STORED_RESPONSE)
-        missing = wanted.join(stored, on=key, how="anti")
+        missing = wanted.join(_drawn(stored), on=key, how="anti")
         if missing.height:
             requests = [
                 SampleRequest(
@@ -69,8 +70,14 @@ def sample_responses(
             _collect(requests, missing.height, hashes, engine, decoding, artifact, console, what)
             stored = artifact.read_table(STORED_RESPONSE)
             artifact.write_manifest({"responses": stored.height}, {})
-    found = wanted.join(stored, on=key, how="inner").unique(subset=key)
+    drawn = _drawn(stored)
+    failed = stored.join(drawn, on=key, how="anti")
+    found = wanted.join(pl.concat([drawn, failed]), on=key, how="inner").unique(subset=key)
     return found.select(list(RESPONSE)).sort("question_id", "sample_index")
+
+
+def _drawn(stored: pl.DataFrame) -> pl.DataFrame:
+    return stored.filter(pl.col("finish_reason") != "error")
 
 
 def _collect(
@@ -92,10 +99,12 @@ def _collect(
 
     last = time.monotonic()
     with meter(console, what, total) as progress:
-        for response in engine.sample(requests, decoding):
-            rows.append(asdict(response) | {"prompt_hash": hashes[response.question_id]})
-            progress.advance(tokens=response.completion_tokens)
-            if len(rows) >= _PART_ROWS or time.monotonic() - last > _PART_SECONDS:
-                flush()
-                last = time.monotonic()
-        flush()
+        try:
+            for response in engine.sample(requests, decoding):
+                rows.append(asdict(response) | {"prompt_hash": hashes[response.question_id]})
+                progress.advance(tokens=response.completion_tokens)
+                if len(rows) >= _PART_ROWS or time.monotonic() - last > _PART_SECONDS:
+                    flush()
+                    last = time.monotonic()
+        finally:  # what was drawn before a fault is kept
+            flush()

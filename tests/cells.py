@@ -38,7 +38,13 @@ def simulate_cell(n_questions: int = 200, k: int = 16, seed: int = 0) -> CellRes
     names = [list(FAMILIES)[i % len(FAMILIES)] for i in range(n_questions)]
     p = np.array([rng.beta(*FAMILIES[name]) for name in names])
     questions = [
-        Question(f"basics/test/{i:04d}", f"What is {i} + {i}?", (str(2 * i),), {"family": name})
+        Question(
+            f"basics/test/{i:04d}",
+            f"What is {i} + {i}?",
+            f"{i} + {i}?",
+            (str(2 * i),),
+            {"family": name},
+        )
         for i, name in enumerate(names)
     ]
     outcomes = _outcomes(p, k, rng)
@@ -118,6 +124,7 @@ def _responses(ids, outcomes, rng):
             "prompt_tokens": [40] * (n * k),
             "completion_tokens": rng.integers(5, 25, size=n * k).tolist(),
             "seed": list(range(n * k)),
+            "error": [None] * (n * k),
         },
         schema=RESPONSE,
     )

@@ -10,7 +10,7 @@ from rich.console import Console
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from benchmark.config import DecodingConfig, EngineConfig, GGUFConfig, ModelConfig
+from benchmark.config import DecodingConfig, GGUFConfig, ModelConfig, TransformersConfig
 from benchmark.engines.transformers import TransformersEngine
 from benchmark.engines.weights import Weights, find_weights
 
@@ -66,7 +66,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_engine(tiny_model: Path) -> TransformersEngine:
     config = ModelConfig(name="tiny", hub_id=str(tiny_model))
-    engine = EngineConfig(device="cpu", dtype="float32", max_rows=8, token_budget=64)
+    engine = TransformersConfig(device="cpu", dtype="float32", max_rows=8, token_budget=64)
     return TransformersEngine(config, engine, Weights(str(tiny_model), None, "tiny"))
 
 
@@ -82,4 +82,4 @@ def smollm2() -> TransformersEngine:
     )
     cache = Path(os.environ.get("CAPCAL_CACHE", "~/.cache/capcal")).expanduser()
     weights = find_weights(config, cache, Console())
-    return TransformersEngine(config, EngineConfig(device="cpu", dtype="float32"), weights)
+    return TransformersEngine(config, TransformersConfig(device="cpu", dtype="float32"), weights)

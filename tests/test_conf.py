@@ -14,6 +14,12 @@ CHOICES = [
 ]  # (group, choice)
 
 
+NEEDED = {  # what has no default
+    "llm_judge": ["grading.llm_judge.model=judge"],
+    "server": ["engine.base_url=http://localhost:8000/v1"],
+}
+
+
 def composed(*overrides: str):
     register_schema()
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -23,7 +29,7 @@ def composed(*overrides: str):
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
     listed = group in {"estimator", "application"}
-    needed = ["grading.llm_judge.model=judge"] if choice == "llm_judge" else []
+    needed = NEEDED.get(choice, [])
     config = composed(f"{group}=[{choice}]" if listed else f"{group}={choice}", *needed)
     assert build_estimators(config.estimator, config.sampling.k)
     assert build_graders(config.grading)

@@ -50,18 +50,24 @@ class Response:
     prompt_tokens: int
     completion_tokens: int
     seed: int
+    error: str | None = None
 
 
 class ChoiceProbabilities(NamedTuple):
-    """Next-token probabilities of one prompt.
+    """Probabilities of a response's first answer token.
 
     Attributes:
-        probabilities: one per choice, the sum over its token variants, each in [0, 1].
+        probabilities: one per choice, the sum over its token variants, each in [0, 1]; all 0 where
+            the reasoning before the answer didn't end.
         prompt_tokens: number of tokens of the rendered prompt.
+        completion_tokens: generated, reasoning included.
+        error: why the request failed, or None.
     """
 
     probabilities: dict[str, float]
     prompt_tokens: int
+    completion_tokens: int = 1
+    error: str | None = None
 
 
 class Engine(Protocol):
@@ -75,9 +81,16 @@ class Engine(Protocol):
         """Yield every requested response once, as it is finished."""
 
     def choice_probabilities(
-        self, prompts: Mapping[str, str], choices: Sequence[str]
+        self, requests: Sequence[SampleRequest], choices: Sequence[str], decoding: Decoding
     ) -> Iterator[tuple[str, ChoiceProbabilities]]:
-        """Yield, per key of ``prompts``, the probability that the response starts with a choice."""
+        """Yield, per request, the probability that the answer starts with a choice.
+
+        Where the model reasons first, one reply is drawn as ``decoding`` says, with the request's
+        first seed, and the distribution is that of the first token behind the reasoning.
+        """
 
     def hidden_states(self, prompts: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield, per key, the last prompt token's states [L + 1, D]: embedding, then each layer."""
+
+    def close(self) -> None:
+        """Free what the engine holds; it can be used again."""

@@ -182,18 +182,20 @@ def packed_attention(
         The attended values [1, N, heads, width], and None for the weights.
     """
     running, cache = pack.running, pack.cache
+    device = query.device  # with a device map, another than the pack's
+    rows, lengths = pack.rows.to(device), pack.lengths.to(device)
     output = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
     if cache is not None:
         keys, values = cache.layer(int(module.layer_idx), key)  # type: ignore[arg-type]
     if running:
-        keys[pack.rows, :, pack.lengths] = key[0, :, :running].transpose(0, 1)
-        values[pack.rows, :, pack.lengths] = value[0, :, :running].transpose(0, 1)
+        keys[rows, :, lengths] = key[0, :, :running].transpose(0, 1)
+        values[rows, :, lengths] = value[0, :, :running].transpose(0, 1)
         output[0, :running] = _attend(
             query[0, :, :running].transpose(0, 1)[:, :, None],
             keys[:running, :, : pack.longest],
             values[:running, :, : pack.longest],
             scaling,
-            pack.seen_by_running(sliding_window),
+            pack.seen_by_running(sliding_window).to(device),
             s_aux,
         )[:, 0]
     shared = pack.prefix_length
@@ -211,6 +213,7 @@ def packed_attention(
             whole_key = torch.cat([prefix_keys, whole_key], dim=2)
             whole_value = torch.cat([prefix_values, whole_value], dim=2)
         seen = pack.seen_by_prompt(length, sliding_window, explicit=s_aux is not None)
+        seen = None if seen is None else seen.to(device)
         output[:, part] = _attend(query[:, :, part], whole_key, whole_value, scaling, seen, s_aux)
         if cache is not None:
             keys[row, :, : shared + length] = whole_key[0]

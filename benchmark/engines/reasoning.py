@@ -6,9 +6,12 @@ response with an empty answer, whatever it says.
 """
 
 import re
+from collections.abc import Sequence
+from itertools import accumulate
 from typing import NamedTuple
 
 THINK_TAGS = ("<think>", "</think>")
+_ANSWER_MARKS = {"think": "</think>", "harmony": "<|channel|>final<|message|>"}
 _MESSAGE = re.compile(
     r"<\|channel\|>(?P<channel>\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>(?P<text>.*?)"
     r"(?P<end><\|(?:end|return|call)\|>|(?=<\|start\|>|<\|channel\|>)|\Z)",
@@ -51,6 +54,43 @@ def split_reasoning(text: str, form: str, *, opened: bool = False) -> Split:
     if form == "harmony":
         return _split_harmony(text)
     return Split(None, text, ended=True)
+
+
+def answer_start(
+    tokens: Sequence[str], form: str, *, opened: bool = False, answer: str = ""
+) -> int | None:
+    r"""Return the index of the first answer token, white space aside, or None.
+
+    Args:
+        tokens: texts of the generated tokens, in order.
+        form: of the reasoning, as in ``split_reasoning``.
+        opened: the prompt ended with ``<think>``.
+        answer: the final text, where a server split it off and hid the tags.
+
+    Examples:
+        >>> answer_start(["<think>", "hm", "</think>", "\n\n", "Yes"], "think")
+        4
+        >>> answer_start(["<think>", "hm"], "think") is None
+        True
+    """
+    if form == "none":
+        return 0
+    text = "".join(tokens)
+    mark = _ANSWER_MARKS[form]
+    reasons = opened or text.lstrip().startswith((THINK_TAGS[0], "<|channel|>"))
+    if mark in text:
+        begin = text.index(mark) + len(mark)
+    elif answer.strip() and text.rfind(answer.strip()) >= 0:
+        begin = text.rfind(answer.strip())
+    elif reasons:
+        return None
+    else:
+        begin = 0
+    ends = list(accumulate(len(token) for token in tokens))
+    for index, (token, end) in enumerate(zip(tokens, ends, strict=True)):
+        if end > begin and token[max(0, begin - end + len(token)) :].strip():
+            return index
+    return None
 
 
 def _split_think(text: str, *, opened: bool) -> Split:

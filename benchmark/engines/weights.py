@@ -10,8 +10,10 @@ import os
 import re
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import safetensors
@@ -46,7 +48,10 @@ def find_weights(config: ModelConfig, cache: Path, console: Console) -> Weights:
     if config.gguf is not None:
         package = importlib.util.find_spec(config.gguf.package)
         if package is not None and package.submodule_search_locations:
-            path = Path(package.submodule_search_locations[0]) / config.gguf.file
+            if config.gguf.file is None:
+                path = _assembled(config.gguf.package, cache)
+            else:
+                path = Path(package.submodule_search_locations[0]) / config.gguf.file
             return _converted(path, config, cache, console)
         console.print(
             f"Package '{config.gguf.package}' is not installed: {config.name} comes from the "
@@ -57,6 +62,46 @@ def find_weights(config: ModelConfig, cache: Path, console: Console) -> Weights:
         return Weights(str(folder), None, f"folder-sha256:{_folder_checksum(folder)}")
     commit = _commit(config)
     return Weights(config.hub_id, commit, f"{config.hub_id}@{commit}")
+
+
+def model_identity(config: ModelConfig, weights: Weights) -> dict[str, Any]:
+    """Return what of the model decides its responses, whatever engine runs it.
+
+    The chat template is among the files that ``weights.identity`` covers.
+    """
+    return {
+        "weights": weights.identity,
+        "chat_template_kwargs": dict(config.chat_template_kwargs),
+        "system_prompt": config.system_prompt,
+        "few_shot": None if config.few_shot is None else asdict(config.few_shot),
+        "reasoning": config.reasoning,
+    }
+
+
+def local_folder(weights: Weights, name: str) -> str:
+    """Return a folder with the weights, downloading them from the Hub where they aren't local.
+
+    Raises:
+        ModelError: the Hub doesn't give them.
+    """
+    if Path(weights.location).is_dir():
+        return weights.location
+    try:
+        return str(huggingface_hub.snapshot_download(weights.location, revision=weights.revision))
+    except (OSError, ValueError) as error:
+        raise unavailable(name, weights.location, error) from error
+
+
+def _assembled(package: str, cache: Path) -> Path:
+    """Return the GGUF that a package puts together from its parts, once."""
+    target = cache / "gguf" / f"{package}-{version(package)}.gguf"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_suffix(".lock")):
+        if not target.exists():
+            partial = target.with_suffix(".partial")
+            importlib.import_module(package).assemble(partial, overwrite=True)
+            partial.rename(target)
+    return target
 
 
 def _folder_checksum(folder: Path) -> str:

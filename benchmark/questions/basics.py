@@ -73,6 +73,7 @@ def _question(config: DatasetConfig, family: str, split: str, item: _Item) -> Qu
     return Question(
         question_id=f"basics/{split}/{family}-{item.slug}",
         prompt=f"{text} {config.instruction}".strip(),
+        question=text,
         references=item.references,
         metadata={"family": family},
     )

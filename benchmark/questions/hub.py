@@ -91,7 +91,8 @@ def load_hub(readers: Readers, config: DatasetConfig, split: str) -> list[Questi
     return [
         Question(
             f"{config.name}/{split}/{key}",
-            word_prompt(config, item),
+            word_prompt(config, item, config.instruction),
+            word_prompt(config, item, "").strip(),
             item.references,
             item.metadata,
         )
@@ -99,7 +100,7 @@ def load_hub(readers: Readers, config: DatasetConfig, split: str) -> list[Questi
     ]
 
 
-def word_prompt(config: DatasetConfig, item: Item) -> str:
+def word_prompt(config: DatasetConfig, item: Item, instruction: str) -> str:
     """Return the user turn: ``prompts.question`` with the question, choices and instruction.
 
     Raises:
@@ -118,7 +119,7 @@ def word_prompt(config: DatasetConfig, item: Item) -> str:
         for letter, choice in zip(LETTERS, item.choices, strict=False)
     )
     places = {
-        "{instruction}": config.instruction,
+        "{instruction}": instruction,
         "{choices}": choices,
         "{question}": item.question,
     }

@@ -28,12 +28,12 @@ WINDOW = {
     "layer_types": ["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
 }
 ARCHITECTURES = {
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(**SIZES)),
-    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**SIZES)),
-    "olmo3": lambda: Olmo3ForCausalLM(Olmo3Config(**SIZES, **WINDOW)),
-    "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**SIZES, **WINDOW)),
-    "gpt_oss": lambda: GptOssForCausalLM(
-        GptOssConfig(**SIZES, **WINDOW, num_local_experts=4, num_experts_per_tok=2)
+    "llama": lambda **more: LlamaForCausalLM(LlamaConfig(**(SIZES | more))),
+    "qwen3": lambda **more: Qwen3ForCausalLM(Qwen3Config(**(SIZES | more))),
+    "olmo3": lambda **more: Olmo3ForCausalLM(Olmo3Config(**(SIZES | WINDOW | more))),
+    "gemma3": lambda **more: Gemma3ForCausalLM(Gemma3TextConfig(**(SIZES | WINDOW | more))),
+    "gpt_oss": lambda **more: GptOssForCausalLM(
+        GptOssConfig(**(SIZES | WINDOW | more), num_local_experts=4, num_experts_per_tok=2)
     ),
 }
 PROMPTS = [[3, 4, 5, 6, 7, 8, 9, 10, 11], [12], [20, 21, 22, 23]]

@@ -61,3 +61,27 @@ def test_hostile_texts_are_split_fast(form, text):
     start = time.process_time()
     split_reasoning(text, form)
     assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("form", "tokens", "settings", "expected"),
+    [
+        ("none", ["Yes"], {}, 0),
+        ("think", ["<think>", "a", "</think>", "\n\n", "Yes"], {}, 4),
+        ("think", ["a", "</think>", "Yes"], {"opened": True}, 2),
+        ("think", ["a", "</th", "ink>", " No"], {"opened": True}, 3),
+        ("think", ["a", "b"], {"opened": True}, None),
+        ("think", ["<think>", "a", "</think>", "\n"], {}, None),
+        ("think", [" Yes", "."], {}, 0),
+        ("think", ["hm", " hm", "Yes"], {"answer": "Yes", "opened": True}, 2),
+        ("harmony", ["<|channel|>", "analysis", "<|message|>", "Yes"], {}, None),
+        (
+            "harmony",
+            ["<|channel|>", "analysis", "<|message|>", "a", "<|end|>", "<|start|>", "assistant",
+             "<|channel|>", "final", "<|message|>", "Yes"],
+            {}, 10,
+        ),
+    ],
+)  # fmt: skip
+def test_the_first_answer_token_lies_behind_the_reasoning(form, tokens, settings, expected):
+    assert answer_start(tokens, form, **settings) == expected

@@ -5,12 +5,15 @@ import torch
 from scipy.stats import chi2_contingency
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmark.config import EngineConfig, ModelConfig
+from benchmark.config import FewShotConfig, ModelConfig, TransformersConfig
 from benchmark.engines import Decoding, Response, SampleRequest
+from benchmark.engines.decoding import Finished
 from benchmark.engines.tokens import sample_seed
 from benchmark.engines.transformers import TransformersEngine
 from benchmark.engines.weights import Weights
 from benchmark.errors import ModelError
+from tests.conftest import tiny_tokenizer
+from tests.engines.test_packed import ARCHITECTURES
 
 PROMPTS = {"one": "What is 1 + 1?", "two": "Name a colour, please.", "three": "Hi"}
 
@@ -18,6 +21,13 @@ PROMPTS = {"one": "What is 1 + 1?", "two": "Name a colour, please.", "three": "H
 def request(key: str, samples: range, prompt: str | None = None) -> SampleRequest:
     seeds = tuple(sample_seed(0, key, index) for index in samples)
     return SampleRequest(key, prompt or PROMPTS[key], tuple(samples), seeds)
+
+
+PLAIN = Decoding(1, 1, 1)
+
+
+def asked() -> list[SampleRequest]:
+    return [request(key, range(1)) for key in PROMPTS]
 
 
 def by_sample(responses: list[Response]) -> dict[tuple[str, int], str]:
@@ -124,7 +134,7 @@ def test_choice_probabilities_sum_over_the_tokens_that_spell_them(
 ) -> None:
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     tokenizer = AutoTokenizer.from_pretrained(tiny_model)
-    found = dict(tiny_engine.choice_probabilities(PROMPTS, ["Yes", "No"]))
+    found = dict(tiny_engine.choice_probabilities(asked(), ["Yes", "No"], PLAIN))
     for key, prompt in PROMPTS.items():
         tokens = tokenizer.apply_chat_template(
             [{"role": "user", "content": prompt}], add_generation_prompt=True, return_tensors="pt",
@@ -138,7 +148,114 @@ def test_choice_probabilities_sum_over_the_tokens_that_spell_them(
 
 def test_a_choice_that_no_token_spells_is_refused(tiny_engine: TransformersEngine) -> None:
     with pytest.raises(ModelError, match="Perhaps"):
-        list(tiny_engine.choice_probabilities(PROMPTS, ["Perhaps"]))
+        list(tiny_engine.choice_probabilities(asked(), ["Perhaps"], PLAIN))
+
+
+@pytest.mark.parametrize("fits", [1, 3, 40])
+def test_out_of_memory_halves_the_batches_and_loses_nothing(tiny_engine, monkeypatch, fits):
+    expected = by_sample(list(tiny_engine.sample(asked_often(), Decoding(1.0, 0.9, 8))))
+    states = dict(tiny_engine.hidden_states(PROMPTS))
+    compute = TransformersEngine.hidden
+    failures = []
+
+    def limited(self, tokens, pack):
+        prompts = len(pack.prompts)
+        if prompts > 1 and pack.running + prompts > fits:
+            failures.append(prompts)
+            raise torch.OutOfMemoryError("no room")
+        return compute(self, tokens, pack)
+
+    monkeypatch.setattr(TransformersEngine, "hidden", limited)
+    found = list(tiny_engine.sample(asked_often(), Decoding(1.0, 0.9, 8)))
+    assert len(found) == len(by_sample(found)) == 60
+    assert by_sample(found) == expected
+    for key, state in tiny_engine.hidden_states(PROMPTS):
+        torch.testing.assert_close(state, states[key], rtol=1e-5, atol=1e-5)
+    assert bool(failures) == (fits < 40)
+
+
+def test_a_single_row_that_does_not_fit_is_refused(tiny_engine, monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("no room")
+
+    monkeypatch.setattr(TransformersEngine, "hidden", full)
+    with pytest.raises(ModelError, match="a single row"):
+        list(tiny_engine.sample(asked_often(), Decoding(1.0, 0.9, 8)))
+    with pytest.raises(ModelError, match="a single row"):
+        list(tiny_engine.hidden_states(PROMPTS))
+
+
+def asked_often() -> list[SampleRequest]:
+    return [request(key, range(20)) for key in PROMPTS]
+
+
+def test_a_base_model_is_asked_with_solved_examples_and_stops_at_its_sign(tiny_model, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = None
+    AutoModelForCausalLM.from_pretrained(tiny_model).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    few_shot = FewShotConfig("Q: 1\nA: 2\n\nQ: {question}\nA:", "a")
+    config = ModelConfig(name="base", hub_id=str(tmp_path), few_shot=few_shot)
+    settings = TransformersConfig(device="cpu", dtype="float32")
+    engine = TransformersEngine(config, settings, Weights(str(tmp_path), None, "base"))
+    assert engine._tokens("k", "x") == tokenizer("Q: 1\nA: 2\n\nQ: x\nA:")["input_ids"]
+    responses = list(engine.sample([request("one", range(200))], Decoding(1.0, 1.0, 30)))
+    assert {r.finish_reason for r in responses} == {"stop", "length"}
+    assert not any("a" in r.text for r in responses)
+    assert {r.completion_tokens for r in responses if r.finish_reason == "stop"} != {30}
+
+
+def test_p_true_is_read_behind_the_reasoning(tiny_model):
+    config = ModelConfig(name="tiny", hub_id=str(tiny_model), reasoning="think")
+    settings = TransformersConfig(device="cpu", dtype="float32")
+    engine = TransformersEngine(config, settings, Weights(str(tiny_model), None, "tiny"))
+    encode = engine._tokenizer.encode
+    thought = encode("<think>hm</think>\n\nYes")
+    drawn = {0: thought, 1: encode("<think>hm"), 2: encode("No")}
+    engine._draw = lambda *_: (Finished(i, 0, tokens, True) for i, tokens in drawn.items())
+    found = dict(engine.choice_probabilities(asked(), ["Yes", "No"], Decoding(1, 1, 20)))
+    assert found["two"].probabilities == {"Yes": 0, "No": 0}
+    assert found["two"].completion_tokens == len(drawn[1])
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    for key, before in (("one", thought[:-1]), ("three", [])):
+        tokens = torch.tensor([[*engine._rendered(PROMPTS[key]), *before]])
+        expected = model(tokens).logits[0, -1].softmax(-1)[encode("Yes")[0]].item()
+        assert found[key].probabilities["Yes"] == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_hidden_states_of_every_architecture_are_those_of_a_padded_batch(
+    architecture, side, tmp_path
+):
+    tokenizer = tiny_tokenizer()
+    torch.manual_seed(2)
+    model = ARCHITECTURES[architecture](vocab_size=len(tokenizer)).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    settings = TransformersConfig(device="cpu", dtype="float32", token_budget=64)
+    config = ModelConfig(name="tiny", hub_id=str(tmp_path))
+    engine = TransformersEngine(config, settings, Weights(str(tmp_path), None, "tiny"))
+    found = dict(engine.hidden_states(PROMPTS))
+    tokenizer.pad_token = tokenizer.eos_token
+    tokens = tokenizer.apply_chat_template(
+        [[{"role": "user", "content": prompt}] for prompt in PROMPTS.values()],
+        add_generation_prompt=True, return_tensors="pt", return_dict=True, padding=True,
+        tokenizer_kwargs={"padding_side": side},
+    )  # fmt: skip
+    mask = tokens["attention_mask"]
+    tokens["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
+    model.set_attn_implementation("eager")
+    with torch.inference_mode():
+        states = model(**tokens, output_hidden_states=True).hidden_states
+    last = mask.cumsum(-1).argmax(-1)
+    for row, key in enumerate(PROMPTS):
+        expected = torch.stack([layer[row, last[row]] for layer in states])
+        torch.testing.assert_close(found[key], expected, rtol=1e-4, atol=1e-4)
+        ((_, alone),) = engine.hidden_states({key: PROMPTS[key]})
+        torch.testing.assert_close(alone, found[key], rtol=1e-4, atol=1e-4)
 
 
 def test_a_tokenizer_without_chat_template_is_refused(tiny_model: Path, tmp_path: Path) -> None:
@@ -147,7 +264,7 @@ def test_a_tokenizer_without_chat_template_is_refused(tiny_model: Path, tmp_path
     tokenizer.save_pretrained(tmp_path)
     with pytest.raises(ModelError, match="no chat template"):
         TransformersEngine(
-            ModelConfig(name="bare"), EngineConfig(), Weights(str(tmp_path), None, "bare")
+            ModelConfig(name="bare"), TransformersConfig(), Weights(str(tmp_path), None, "bare")
         )
 
 
@@ -160,7 +277,7 @@ def test_a_folder_without_a_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="nothing-here"):
         TransformersEngine(
             ModelConfig(name="gone"),
-            EngineConfig(),
+            TransformersConfig(),
             Weights(str(tmp_path / "nothing-here"), None, "gone"),
         )
 
@@ -186,7 +303,9 @@ def test_real_model_answers_and_knows_its_layers(smollm2: TransformersEngine) ->
 )
 def test_reasoning_is_split_off_as_the_model_marks_it(tiny_model, form, prompt, text, expected):
     config = ModelConfig(name="tiny", hub_id=str(tiny_model), reasoning=form)
-    engine = TransformersEngine(config, EngineConfig(), Weights(str(tiny_model), None, "tiny"))
+    engine = TransformersEngine(
+        config, TransformersConfig(), Weights(str(tiny_model), None, "tiny")
+    )
     encode = engine._tokenizer.encode
     assert engine._split(encode(text), encode(prompt)) == expected
     assert engine.identity["reasoning"] == form

@@ -15,8 +15,8 @@ from benchmark.store import Store
 QUIET = Console(quiet=True)
 QUESTIONS = question_table(
     [
-        Question("sum", "What is 3 + 4?", ("7",)),
-        Question("capital", "What is the capital of Peru?", ("Lima",)),
+        Question("sum", "What is 3 + 4?", "3 + 4", ("7",)),
+        Question("capital", "What is the capital of Peru?", "Peru", ("Lima",)),
     ]
 )
 

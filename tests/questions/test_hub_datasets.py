@@ -108,7 +108,7 @@ def test_what_a_question_says_is_not_taken_for_a_place():
         prompts={"question": "{question}|{choices}|{instruction}", "choice": "{letter}: {choice}"},
     )  # fmt: skip
     item = Item("What is {choices} and {instruction}?", ("A",), ("{letter}", "{question}"))
-    assert word_prompt(config, item) == (
+    assert word_prompt(config, item, config.instruction) == (
         "What is {choices} and {instruction}?|A: {letter}\nB: {question}|Box it: {choices}"
     )
 
@@ -120,7 +120,7 @@ def test_what_a_question_says_is_not_taken_for_a_place():
 )  # fmt: skip
 def test_a_wording_without_its_places_is_refused(prompts, named):
     with pytest.raises(ConfigError, match=named):
-        word_prompt(DatasetConfig(name="x", prompts=prompts), Item("q", ("A",), ("a", "b")))
+        word_prompt(DatasetConfig(name="x", prompts=prompts), Item("q", ("A",), ("a", "b")), "")
 
 
 def gsm(**changes):

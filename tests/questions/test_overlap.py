@@ -7,7 +7,10 @@ from benchmark.records import Question, question_table
 
 def table(*prompts, split):
     return question_table(
-        [Question(f"basics/{split}/{i}", prompt, ("1",)) for i, prompt in enumerate(prompts)]
+        [
+            Question(f"basics/{split}/{i}", prompt, prompt, ("1",))
+            for i, prompt in enumerate(prompts)
+        ]
     )
 
 

@@ -1,0 +1,162 @@
+"""A model server that the harness starts for itself and stops, as one SLURM job needs it."""
+
+import contextlib
+import ctypes
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmark.errors import ModelError
+
+_POLL_SECONDS = 0.5
+_GRACE_SECONDS = 30.0
+_LOG_LINES = 15
+_FAULT = re.compile(r"\b\w*(Error|Exception): ")
+_SAID_EVERY = 30.0  # seconds between lines while it starts
+
+
+class LaunchedServer:
+    """Runs a server command while it is needed; may be started again after a stop.
+
+    Args:
+        command: program and arguments; ``{port}`` and ``{location}`` are filled in.
+        location: of the weights: a folder, or a hub id.
+        health_path: answers with status 200 once the server is ready.
+        startup_seconds: that it may take.
+        log: file that its output is appended to.
+        console: told when it starts and stops.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        location: str,
+        health_path: str,
+        startup_seconds: float,
+        log: Path,
+        console: Console,
+    ) -> None:
+        self._command = command
+        self._location = location
+        self._health_path = health_path
+        self._startup_seconds = startup_seconds
+        self._log = log
+        self._console = console
+        self._process: subprocess.Popen[bytes] | None = None
+        self._port = 0
+
+    def base_url(self) -> str:
+        """Return the address of the running server, starting it where it doesn't run.
+
+        Raises:
+            ModelError: the command can't be started, ends early or isn't ready in time.
+        """
+        if self._process is None:
+            self._start()
+        return f"http://127.0.0.1:{self._port}/v1"
+
+    def alive(self) -> None:
+        """Refuse to go on with a server that has ended.
+
+        Raises:
+            ModelError: with the last lines of its log.
+        """
+        if self._process is not None and self._process.poll() is not None:
+            status = self._process.returncode
+            self._process = None
+            raise ModelError(f"The server ended with status {status}. {self._last_lines()}")
+
+    def stop(self) -> None:
+        """End the server and all its processes, so that its memory is free."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_GRACE_SECONDS)
+        with contextlib.suppress(ProcessLookupError):  # whatever is left of its group
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        self._console.print("The server is stopped.")
+
+    def _start(self) -> None:
+        self._port = _free_port()
+        places = {"{port}": str(self._port), "{location}": self._location}
+        command = [_filled(part, places) for part in self._command]
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        self._console.print(f"Starting {command[0]}; its log is {self._log} ..")
+        with self._log.open("ab") as log:
+            try:
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                    start_new_session=True, preexec_fn=_end_with_parent,
+                )  # fmt: skip
+            except OSError as error:
+                raise ModelError(
+                    f"engine.command can't be started: {command[0]}: {error.strerror}. Install it, "
+                    f"or set engine.command to another server's."
+                ) from error
+        try:
+            self._wait_until_ready()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_until_ready(self) -> None:
+        start = said = time.monotonic()
+        address = f"http://127.0.0.1:{self._port}{self._health_path}"
+        while not _answers(address):
+            self.alive()
+            now = time.monotonic()
+            if now - start > self._startup_seconds:
+                raise ModelError(
+                    f"The server isn't ready after engine.startup_seconds={self._startup_seconds:g}"
+                    f" ({address}). {self._last_lines()}"
+                )
+            if now - said > _SAID_EVERY:
+                said = now
+                self._console.print(f"The server is starting, {now - start:.0f} s ..")
+            time.sleep(_POLL_SECONDS)
+        self._console.print(f"The server is ready after {time.monotonic() - start:.0f} s.")
+
+    def _last_lines(self) -> str:
+        lines = self._log.read_text(errors="replace").splitlines()
+        first = next((line for line in lines if _FAULT.search(line)), None)
+        named = [f"The first fault: {first}"] if first and first not in lines[-_LOG_LINES:] else []
+        return "\n".join([*named, f"The end of {self._log}:", *lines[-_LOG_LINES:]])
+
+
+def _filled(part: str, places: dict[str, str]) -> str:
+    for place, value in places.items():
+        part = part.replace(place, value)
+    return part
+
+
+def _answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as reply:
+            return bool(reply.status == 200)
+    except OSError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _end_with_parent() -> None:
+    """Have the kernel end the server if this process is killed."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG

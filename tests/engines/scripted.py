@@ -1,0 +1,184 @@
+"""A real HTTP server that speaks OpenAI's protocol and can be told to misbehave.
+
+It answers at once. The text of sample i of a request is a function of prompt, seed and i, so that
+tests can tell which samples came from where.
+"""
+
+import hashlib
+import json
+import sys
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+WORDS = ["red", "blue", "tree", "lamp", "nine", "salt", "wind", "moon"]
+
+
+class ScriptedServer(ThreadingHTTPServer):
+    """Attributes: ``script``, faults to play one after another, then none; ``faults``, always."""
+
+    daemon_threads = True
+    request_queue_size = 256
+
+    def __init__(self, *faults, script=(), failing=(), models=("served",), port=0):
+        super().__init__(("127.0.0.1", port), Handler)
+        self.faults, self.script, self.failing = set(faults), list(script), set(failing)
+        self.models = models
+        self.lock = threading.Lock()
+        self.asked = Counter()  # samples asked for and answered, by prompt
+        self.bodies, self.keys, self.times = [], set(), []
+        self.checked = 0
+        self.thread = threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True)
+        self.thread.start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}/v1"
+
+    def next_fault(self):
+        with self.lock:
+            return self.script.pop(0) if self.script else None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.server_close()
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        if self.path.endswith("/models"):
+            self._send(200, {"object": "list", "data": [
+                {"id": m, "object": "model", "created": 0, "owned_by": "x"}
+                for m in self.server.models]})  # fmt: skip
+        else:
+            self._send(200, {"status": "ok"})
+
+    def do_POST(self):
+        server = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        prompt = body.get("prompt") or body["messages"][-1]["content"]
+        check = "random words" in prompt
+        with server.lock:
+            server.bodies.append(body)
+            server.times.append(time.monotonic())
+            server.keys.add(self.headers["Authorization"])
+        if body["model"] not in server.models:
+            self._send(404, {"error": {"message": f"no model {body['model']}"}})
+            return
+        fault = None if check else server.next_fault()
+        if any(word in prompt for word in server.failing) and not check:
+            fault = "500"
+        if self._misbehave(fault):
+            return
+        if "no logprobs" in server.faults and "logprobs" in body:
+            if "refuse" in server.faults:
+                self._send(400, {"error": {"message": "logprobs are not supported"}})
+                return
+            body = {k: v for k, v in body.items() if "logprobs" not in k}
+        if "slow" in server.faults and not check:
+            time.sleep(0.05)
+        n = 1 if "ignores n" in server.faults else body.get("n", 1)
+        reply = self._reply(body, prompt, n)
+        data = json.dumps(reply).encode()
+        if fault == "truncated json":
+            data = data[: len(data) // 2]
+        self._send_bytes(200, data)
+        if not check:
+            with server.lock:
+                server.asked[prompt] += n
+
+    def _misbehave(self, fault):
+        """Play a fault; tell whether that was all of the answer."""
+        if fault in ("500", "503"):
+            self._send(int(fault), {"error": {"message": "overloaded"}})
+        elif fault == "400":
+            self._send(400, {"error": {"message": "this prompt is refused"}})
+        elif fault and fault.startswith("429"):
+            headers = {"Retry-After": fault.split()[1]} if " " in fault else {}
+            self._send(429, {"error": {"message": "slow down"}}, headers)
+        elif fault == "reset":
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b'{"choices": [')
+            self.close_connection = True
+        elif fault == "hang":
+            time.sleep(2.0)
+            self.close_connection = True
+        elif fault == "no choices":
+            self._send(200, {"choices": [], "usage": {}})
+        else:
+            return False
+        return True
+
+    def _reply(self, body, prompt, n):
+        chat = "messages" in body
+        limit = body.get("max_completion_tokens") or body.get("max_tokens")
+        choices = []
+        for index in range(n):
+            words = self._words(prompt, body.get("seed"), index)[:limit]
+            text = " ".join(words)
+            choice = {"index": index, "finish_reason": "length" if len(words) == limit else "stop"}
+            if chat:
+                choice["message"] = {"role": "assistant", "content": text}
+            else:
+                choice["text"] = text
+            if body.get("logprobs"):
+                top = {"Yes": -0.5, " yes": -2.0, "No": -1.5, "Maybe": -4.0}
+                tops = [{"token": t, "logprob": p} for t, p in top.items()]
+                content = [{"token": w, "logprob": -1.0, "top_logprobs": tops} for w in words]
+                completion = {"tokens": words, "top_logprobs": [top] * len(words)}
+                choice["logprobs"] = {"content": content} if chat else completion
+            choices.append(choice)
+        total = sum(len(self._words(prompt, body.get("seed"), i)[:limit]) for i in range(n))
+        return {
+            "id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
+            "choices": choices, "usage": {"prompt_tokens": 7, "completion_tokens": total},
+        }  # fmt: skip
+
+    def _words(self, prompt, seed, index):
+        if "ignores seeds" in self.server.faults:
+            seed, index = 0, 0
+        digest = hashlib.sha256(f"{prompt}/{seed}/{index}".encode()).digest()
+        return [WORDS[byte % len(WORDS)] for byte in digest[: 3 + digest[0] % 5]]
+
+    def _send(self, status, body, headers=None):
+        self._send_bytes(status, json.dumps(body).encode(), headers)
+
+    def _send_bytes(self, status, data, headers=None):
+        try:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(data)))
+            for name, value in (headers or {}).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(data)
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+
+    def log_message(self, *_):
+        pass
+
+
+def main():
+    """Run a server on a given port, with faults: what the tests start as a process of its own."""
+    port, *faults = sys.argv[1:]
+    if "dies" in faults:
+        print("ValueError: no such weights")
+        print("\n" * 50)
+        sys.exit(3)
+    server = ScriptedServer(*faults, port=int(port))
+    print("ready", flush=True)
+    server.thread.join()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Whole cells through a scripted server: killed, failing, raised in k; real processes."""
+
+import os
+import random
+import subprocess
+import sys
+import time
+
+import polars as pl
+
+from benchmark.sampling import STORED_RESPONSE
+from tests.engines.scripted import ScriptedServer
+from tests.test_main import tiny
+
+ESTIMATORS = "estimator=[random,p_true,verbalized,verbalized_response,p_true_response]"
+
+
+def command(tmp_path, model, server, *overrides):
+    settings = [s for s in tiny(model) if not s.startswith("engine.")]
+    return [
+        sys.executable, "-m", "benchmark", *settings, "engine=server",
+        f"engine.base_url={server.url}", "engine.model=served", "engine.attempts=1",
+        "engine.concurrency=4", "engine.in_process.device=cpu", "engine.in_process.dtype=float32",
+        "estimator=[random]", f"paths.outputs={tmp_path}/out", f"paths.cache={tmp_path}/c",
+        *overrides,
+    ]  # fmt: skip
+
+
+def run(tmp_path, model, server, *overrides, **environment):
+    return subprocess.run(
+        command(tmp_path, model, server, *overrides), capture_output=True, text=True, timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, check=False,
+    )  # fmt: skip
+
+
+def responses(tmp_path, stage="responses"):
+    paths = tmp_path.glob(f"out/store/tiny/basics/test/{stage}-*/part-*.parquet")
+    return pl.concat([pl.read_parquet(path) for path in paths])
+
+
+def assert_each_once(table, questions, k):
+    assert table.height == questions * k
+    assert table.select("question_id", "sample_index").is_unique().all()
+    assert table["question_id"].n_unique() == questions
+
+
+def test_a_cell_runs_through_a_server_with_hidden_states_in_process(tmp_path, tiny_model):
+    with ScriptedServer() as server:
+        done = run(tmp_path, tiny_model, server, ESTIMATORS.replace("]", ",probe]"))
+    assert done.returncode == 0, done.stderr
+    assert_each_once(responses(tmp_path), 12, 4)
+    (path,) = tmp_path.glob("out/*/*/metrics.csv")
+    rows = pl.read_csv(path).filter(pl.col("metric") == "brier")
+    assert dict(rows["estimator", "answered"].rows())["probe"] == 12
+    assert dict(rows["estimator", "answered"].rows())["p_true_response"] == 12
+
+
+def test_more_samples_ask_for_the_missing_ones_only(tmp_path, tiny_model):
+    with ScriptedServer() as server:
+        assert run(tmp_path, tiny_model, server, "sampling.k=8").returncode == 0
+        assert set(server.asked.values()) == {8}
+        assert run(tmp_path, tiny_model, server, "sampling.k=16").returncode == 0
+        assert set(server.asked.values()) == {16}
+        assert len(server.asked) == 12
+    assert_each_once(responses(tmp_path), 12, 16)
+
+
+def test_failed_responses_stop_the_run_and_are_asked_for_again(tmp_path, tiny_model):
+    with ScriptedServer(failing=["apples", "plural"]) as server:
+        failed = run(tmp_path, tiny_model, server, "engine.concurrency=64")
+        assert failed.returncode == 1
+        assert "overloaded" in failed.stderr
+        assert "Traceback" not in failed.stderr
+        left_out = run(
+            tmp_path, tiny_model, server, "engine.concurrency=64", "capability.failed=left_out"
+        )
+        assert left_out.returncode == 0, left_out.stderr
+        assert "are left out" in left_out.stdout
+        before = server.asked.copy()
+        server.failing = set()
+        assert run(tmp_path, tiny_model, server).returncode == 0
+        assert set(server.asked.values()) == {4}
+        assert any(count not in before for count in server.asked)
+    table = responses(tmp_path)
+    assert_each_once(table.filter(pl.col("finish_reason") != "error"), 12, 4)
+    assert table["error"].drop_nulls().str.contains("overloaded").all()
+
+
+SAMPLER = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from benchmark import sampling
+from benchmark.config import ModelConfig, ServerConfig
+from benchmark.engines import Decoding
+from benchmark.engines.server import ServerEngine
+from benchmark.store import Store
+
+sampling._PART_SECONDS = 0.02
+console = Console(quiet=True)
+config = ServerConfig(base_url=sys.argv[1], model="served", concurrency=4, samples_per_request=3)
+sampling.sample_responses(
+    {f"q{i}": f"Question {i}?" for i in range(40)}, 30,
+    engine=ServerEngine(ModelConfig(name="m"), config, {}, "key", console, None),
+    decoding=Decoding(0.7, 0.9, 50), seed=0, console=console, what="Responses",
+    artifact=Store(Path(sys.argv[2]), console).artifact("m", "d", "test", "responses", {}),
+)
+"""
+
+
+def test_killed_at_ten_moments_every_sample_is_there_once(tmp_path):
+    rng = random.Random(0)
+    kept = []
+    with ScriptedServer("slow") as server:
+        sampler = [sys.executable, "-c", SAMPLER, server.url, str(tmp_path)]
+        for _ in range(10):
+            process = subprocess.Popen(sampler)
+            seen = len(server.bodies)
+            while len(server.bodies) < seen + 6 and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.4))
+            process.kill()
+            process.wait()
+            kept.append(stored(tmp_path).height)
+        asked = server.asked.total()
+        server.faults.clear()
+        assert subprocess.run(sampler, timeout=60, check=False).returncode == 0
+        assert server.asked.total() - asked == 1200 - kept[-1]
+    assert 0 < kept[0] < kept[-1] < 1200
+    assert_each_once(stored(tmp_path), 40, 30)
+
+
+def stored(tmp_path):
+    paths = tmp_path.glob("m/d/test/responses-*/part-*.parquet")
+    return pl.concat([STORED_RESPONSE.to_frame(), *map(pl.read_parquet, paths)])
+
+
+def test_the_key_reaches_no_file(tmp_path, tiny_model):
+    with ScriptedServer() as server:
+        done = run(
+            tmp_path, tiny_model, server, ESTIMATORS, "tracker=wandb", OPENAI_API_KEY="secret-value",
+            WANDB_DATA_DIR=f"{tmp_path}/w", WANDB_CACHE_DIR=f"{tmp_path}/w",
+            WANDB_CONFIG_DIR=f"{tmp_path}/w",
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "Bearer secret-value" in server.keys
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert any("wandb" in str(path) for path in files)
+    assert not [path for path in files if b"secret-value" in path.read_bytes()]
+    assert "secret-value" not in done.stdout + done.stderr
+
+
+def test_a_login_in_the_address_is_refused(tmp_path, tiny_model):
+    with ScriptedServer() as server:
+        done = run(tmp_path, tiny_model, server, "engine.base_url=http://me:secret@localhost/v1")
+    assert done.returncode == 1
+    assert "engine.base_url holds a login" in done.stderr
