@@ -50,6 +50,8 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours are rich's
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    for name in ("httpx", "httpx2", "openai"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # a line for each request
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each of its retries
     register_schema()
     try:

@@ -20,7 +20,7 @@ from benchmark.errors import ModelError
 _POLL_SECONDS = 0.5
 _GRACE_SECONDS = 30.0
 _LOG_LINES = 15
-_FAULT = re.compile(r"\b\w*(Error|Exception): ")
+_FAULT = re.compile(r"(^|\] +)\w*(Error|Exception): ")
 _SAID_EVERY = 30.0  # seconds between lines while it starts
 
 

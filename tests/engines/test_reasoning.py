@@ -2,7 +2,7 @@ import time
 
 import pytest
 
-from benchmark.engines.reasoning import Split, split_reasoning
+from benchmark.engines.reasoning import Split, answer_start, split_reasoning
 
 ANALYSIS = "<|channel|>analysis<|message|>User asks 2+2. \\boxed{5}?<|end|>"
 FINAL = "<|start|>assistant<|channel|>final<|message|>It is \\boxed{4}.<|return|>"

@@ -48,7 +48,7 @@ def test_shown_responses_become_draws_of_their_question():
     ("prompt", "responses"), [("{question}", 1), ("{question}{response}", 0), ("{response}", 1)]
 )
 def test_a_prompt_without_its_places_is_refused(prompt, responses):
-    with pytest.raises(ConfigError, match="question|response"):
+    with pytest.raises(ConfigError, match=r"question|response"):
         PTrue(prompt=prompt, responses=responses)
-    with pytest.raises(ConfigError, match="question|response"):
+    with pytest.raises(ConfigError, match=r"question|response"):
         Verbalized(prompt=prompt, responses=responses, max_new_tokens=5)

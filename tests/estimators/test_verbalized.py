@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.errors import ConfigError
-from benchmark.estimators.verbalized import fill_prompts, parse_confidence
+from benchmark.estimators.verbalized import check_prompt, parse_confidence
 
 
 @pytest.mark.parametrize(
@@ -46,4 +46,4 @@ def test_no_reply_raises_or_leaves_the_range(text: str) -> None:
 
 def test_a_prompt_without_a_place_for_the_question_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"verbalized.*\{question\}"):
-        fill_prompts("How sure are you?", {"a": "b"}, "verbalized")
+        check_prompt("How sure are you?", 0, "verbalized")

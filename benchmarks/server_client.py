@@ -1,0 +1,95 @@
+"""The server client: 20,000 requests at concurrency 512 against a local server that answers at once.
+
+    python benchmarks/server_client.py [--requests 20000] [--n 8]
+
+Prints loss, duplicates, the client's own CPU time per response and the peak memory.
+"""
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import resource
+import time
+
+from rich.console import Console
+
+from benchmark.config import ModelConfig, ServerConfig
+from benchmark.engines import Decoding, SampleRequest
+from benchmark.engines.server import ServerEngine
+
+TEXT = "The answer is forty-two, since six times seven is that. "
+
+
+def serve(port) -> None:
+    """Answer every request at once with n texts, as bare as HTTP allows."""
+
+    async def connection(reader, writer) -> None:
+        try:
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                fields = dict(
+                    line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if line
+                )
+                body = json.loads(await reader.readexactly(int(fields[b"content-length"])))
+                choices = [
+                    {"finish_reason": "stop", "message": {"content": f"{TEXT}{body['seed']}/{i}"}}
+                    for i in range(body["n"])
+                ]
+                usage = {"prompt_tokens": 9, "completion_tokens": 40 * body["n"]}
+                data = json.dumps({"choices": choices, "usage": usage}).encode()
+                writer.write(
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "
+                    + str(len(data)).encode() + b"\r\n\r\n" + data
+                )  # fmt: skip
+        except (asyncio.IncompleteReadError, ConnectionError):
+            writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(connection, "127.0.0.1", 0, backlog=1024)
+        port.value = server.sockets[0].getsockname()[1]
+        await server.serve_forever()
+
+    asyncio.run(main())
+
+
+def main() -> None:
+    """Run the requests and print what they cost."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--requests", type=int, default=20_000)
+    parser.add_argument("--n", type=int, default=8)
+    options = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    port = context.Value("i", 0)
+    server = context.Process(target=serve, args=(port,), daemon=True)
+    server.start()
+    while not port.value:
+        time.sleep(0.01)
+    config = ServerConfig(
+        base_url=f"http://127.0.0.1:{port.value}/v1", model="m", concurrency=512,
+        samples_per_request=options.n,
+    )  # fmt: skip
+    engine = ServerEngine(ModelConfig(name="m"), config, {}, "none", Console(), None)
+    samples = tuple(range(options.n))
+    requests = [
+        SampleRequest(f"q{i}", f"Question {i}?", samples, tuple(i * options.n + j for j in samples))
+        for i in range(options.requests)
+    ]
+    start, cpu = time.perf_counter(), time.process_time()
+    seen = set()
+    count = 0
+    for response in engine.sample(requests, Decoding(0.7, 0.95, 64)):
+        count += response.finish_reason == "stop"
+        seen.add((response.question_id, response.sample_index))
+    seconds, spent = time.perf_counter() - start, time.process_time() - cpu
+    wanted = options.requests * options.n
+    print(f"{options.requests:,} requests of n = {options.n}, concurrency 512: {seconds:.0f} s")
+    print(f"lost: {wanted - len(seen)}, doubled or failed: {wanted - count}")
+    print(f"client CPU time: {1000 * spent / wanted:.2f} ms a response, "
+          f"{1000 * spent / options.requests:.2f} ms a request")  # fmt: skip
+    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    server.kill()
+
+
+if __name__ == "__main__":
+    main()
