@@ -1,4 +1,4 @@
-"""The server client: 20,000 requests at concurrency 512 against a local server that answers at once.
+"""The server client: 20,000 requests, 512 at once, against a local server that answers at once.
 
     python benchmarks/server_client.py [--requests 20000] [--n 8]
 

@@ -138,7 +138,8 @@ def stored(tmp_path):
 def test_the_key_reaches_no_file(tmp_path, tiny_model):
     with ScriptedServer() as server:
         done = run(
-            tmp_path, tiny_model, server, ESTIMATORS, "tracker=wandb", OPENAI_API_KEY="secret-value",
+            tmp_path, tiny_model, server, ESTIMATORS, "tracker=wandb",
+            OPENAI_API_KEY="secret-value",
             WANDB_DATA_DIR=f"{tmp_path}/w", WANDB_CACHE_DIR=f"{tmp_path}/w",
             WANDB_CONFIG_DIR=f"{tmp_path}/w",
         )  # fmt: skip
