@@ -191,14 +191,14 @@ class VLLMConfig(ServerConfig):
     Attributes:
         command: program and arguments; ``{location}`` and ``{port}`` are filled in.
         tensor_parallel_size: accelerators that share the model, for the command.
-        health_path: answers with status 200 once the server is ready.
+        health_path: below the server's root, answers with status 200 once the server is ready.
         startup_seconds: that it may take.
     """
 
     kind: str = "vllm"
     command: list[str] = field(default_factory=list)
     tensor_parallel_size: int = 1
-    health_path: str = "/health"
+    health_path: str = "health"
     startup_seconds: float = 1800.0
 
 

@@ -183,7 +183,8 @@ def test_keys_that_are_named_like_secrets_are_never_logged(key):
 
 
 def test_settings_about_tokens_are_no_secrets():
-    assert logged_config(config_of())["engine"]["token_budget"] == 2048
+    config = replace(config_of(), engine={"kind": "transformers", "token_budget": 2048})
+    assert logged_config(config)["engine"]["token_budget"] == 2048
     assert "max_new_tokens" in logged_config(config_of())["model"]["decoding"]
 
 

@@ -25,7 +25,8 @@ def test_a_cell_runs_through_a_vllm_that_stops_before_hidden_states(tmp_path):
     ]  # fmt: skip
     done = subprocess.run(
         [
-            sys.executable, "-m", "benchmark", "engine=vllm", f"engine.command=[{','.join(command)}]",
+            sys.executable, "-m", "benchmark", "engine=vllm",
+            f"engine.command=[{','.join(command)}]",
             "engine.concurrency=4", "dataset.limit=20", "dataset.train_limit=30",
             "dataset.validation_limit=20", "sampling.k=6", "sampling.k_train=2",
             "estimator=[random,p_true,verbalized,probe]", f"paths.outputs={tmp_path}",

@@ -30,7 +30,7 @@ class LaunchedServer:
     Args:
         command: program and arguments; ``{port}`` and ``{location}`` are filled in.
         location: of the weights: a folder, or a hub id.
-        health_path: answers with status 200 once the server is ready.
+        health_path: below the root, answers with status 200 once the server is ready.
         startup_seconds: that it may take.
         log: file that its output is appended to.
         console: told when it starts and stops.
@@ -114,7 +114,7 @@ class LaunchedServer:
 
     def _wait_until_ready(self) -> None:
         start = said = time.monotonic()
-        address = f"http://127.0.0.1:{self._port}{self._health_path}"
+        address = f"http://127.0.0.1:{self._port}/{self._health_path}"
         while not _answers(address):
             self.alive()
             now = time.monotonic()

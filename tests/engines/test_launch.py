@@ -21,7 +21,7 @@ SERVER = Path(__file__).with_name("scripted.py")
 def launched(tmp_path, *arguments, seconds=20.0, command=None):
     command = command or [sys.executable, str(SERVER), "{port}", *arguments]
     log = tmp_path / "run" / "server.log"
-    return LaunchedServer(command, "/weights", "/health", seconds, log, Console(quiet=True))
+    return LaunchedServer(command, "/weights", "health", seconds, log, Console(quiet=True))
 
 
 def answers(url):
@@ -78,7 +78,7 @@ def test_a_killed_harness_leaves_no_server(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from rich.console import Console\n"
         "from benchmark.engines.launch import LaunchedServer\n"
-        f"s = LaunchedServer([sys.executable, {str(SERVER)!r}, '{{port}}'], 'w', '/health', 20.0,"
+        f"s = LaunchedServer([sys.executable, {str(SERVER)!r}, '{{port}}'], 'w', 'health', 20.0,"
         f" Path({str(tmp_path)!r}) / 'log', Console(quiet=True))\n"
         "print(s.base_url(), flush=True); time.sleep(60)\n"
     )

@@ -29,7 +29,7 @@ def grade(table, questions, grader=None, name="basics"):
 def responses(*rows):
     """Rows of (question_id, sample_index, text, finish_reason)."""
     return pl.DataFrame(
-        [(key, index, text, None, reason, 9, 3, 1) for key, index, text, reason in rows],
+        [(key, index, text, None, reason, 9, 3, 1, None) for key, index, text, reason in rows],
         schema=RESPONSE,
         orient="row",
     )
