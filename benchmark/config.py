@@ -168,6 +168,7 @@ class ServerConfig:
         api_key_env: environment variable with the key; without it no key is sent.
         concurrency: requests at once.
         samples_per_request: n of a request; a request that fails loses them all.
+        top_logprobs: most probable tokens that P(True) sums over; most servers give 20.
         attempts: for one request, with growing waits, before it is recorded as an error.
         timeout: seconds for one request.
         in_process: how hidden states are read, which no endpoint gives.
@@ -179,6 +180,7 @@ class ServerConfig:
     api_key_env: str = "OPENAI_API_KEY"
     concurrency: int = 64
     samples_per_request: int = 8
+    top_logprobs: int = 20
     attempts: int = 6
     timeout: float = 1800.0
     in_process: TransformersConfig = field(default_factory=TransformersConfig)
@@ -376,7 +378,7 @@ def engine_config(entry: Mapping[str, Any]) -> EngineConfig:
     dtypes = ("auto", "float32", "bfloat16", "float16")
     _require(in_process.dtype in dtypes, "engine.dtype", in_process.dtype, f"one of {dtypes}")
     if isinstance(config, ServerConfig):
-        for name in ("concurrency", "samples_per_request", "attempts"):
+        for name in ("concurrency", "samples_per_request", "top_logprobs", "attempts"):
             value = getattr(config, name)
             _require(value >= 1, f"engine.{name}", value, "at least 1")
         _require(config.timeout > 0, "engine.timeout", config.timeout, "above 0")

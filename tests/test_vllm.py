@@ -20,6 +20,7 @@ def test_a_cell_runs_through_a_vllm_that_stops_before_hidden_states(tmp_path):
         PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", "'{location}'",
         "--served-model-name", "smollm2_135m", "--port", "'{port}'", "--enforce-eager",
         "--dtype", "float32", "--max-model-len", "'2048'", "--gpu-memory-utilization", "'0.3'",
+        "--max-logprobs", "'256'",
         # On the CPU, seeds and partly read prompts together end vLLM 0.32.
         "--no-enable-chunked-prefill", "--max-num-batched-tokens", "'8192'",
     ]  # fmt: skip
@@ -43,3 +44,19 @@ def test_a_cell_runs_through_a_vllm_that_stops_before_hidden_states(tmp_path):
     assert dict(answered.rows()) == {"random": 20, "p_true": 20, "probe": 20} | {
         "verbalized": dict(answered.rows())["verbalized"]
     }
+    here = [
+        sys.executable, "-m", "benchmark", "engine.dtype=float32", "dataset.limit=20",
+        "sampling.k=1", "estimator=[p_true]", f"paths.outputs={tmp_path}/here",
+    ]  # fmt: skip
+    assert subprocess.run(here, timeout=300, check=False).returncode == 0
+    both = stored_p_true(tmp_path).join(
+        stored_p_true(tmp_path / "here"), on=["question_id", "prompt_hash"], suffix="_here"
+    )
+    assert both.height == 20
+    for name in ("yes", "no"):
+        assert (both[name] - both[f"{name}_here"]).abs().max() < 1e-3
+
+
+def stored_p_true(outputs):
+    parts = outputs.glob("store/smollm2_135m/basics/test/p_true-*/part-*.parquet")
+    return pl.concat([pl.read_parquet(path) for path in parts])

@@ -31,7 +31,7 @@ class Token(NamedTuple):
     """A generated token and the log probabilities of the most probable tokens in its place."""
 
     text: str
-    top: dict[str, float]
+    top: tuple[tuple[str, float], ...]  # different tokens may have the same text
 
 
 @dataclass(frozen=True)
@@ -250,12 +250,17 @@ def _tokens(logprobs: dict[str, Any] | None) -> tuple[Token, ...]:
         return ()
     if logprobs.get("content") is not None:
         return tuple(
-            Token(t["token"], {top["token"]: top["logprob"] for top in t.get("top_logprobs") or []})
+            Token(
+                t["token"],
+                tuple((top["token"], top["logprob"]) for top in t.get("top_logprobs") or []),
+            )
             for t in logprobs["content"]
         )
     tokens = logprobs.get("tokens") or []
     tops = logprobs.get("top_logprobs") or [{}] * len(tokens)
-    return tuple(Token(text, top or {}) for text, top in zip(tokens, tops, strict=True))
+    return tuple(
+        Token(text, tuple((top or {}).items())) for text, top in zip(tokens, tops, strict=True)
+    )
 
 
 def _short(error: Exception) -> str:

@@ -30,7 +30,6 @@ from benchmark.engines.requests import (
 )
 from benchmark.errors import ModelError
 
-_TOP = 20  # log probabilities of the most probable tokens; the most that servers give
 _SEEDS = 2**31  # seeds of the protocol are 32-bit in some servers
 _CHECK = "Write a line of twenty random words that have nothing to do with each other."
 _CHECK_TOKENS = 32
@@ -147,7 +146,9 @@ class ServerEngine:
             used = plain if self._model_config.reasoning == "none" else decoding
             body = self._body(request.prompt, used, 1, request.seeds[0] % _SEEDS)
             try:
-                reply = await self._endpoint.ask(client, body | self._with_logprobs(_TOP))
+                reply = await self._endpoint.ask(
+                    client, body | self._with_logprobs(self._config.top_logprobs)
+                )
             except RequestError as error:
                 self._count_failure(str(error))
                 none = ChoiceProbabilities(dict.fromkeys(choices, 0.0), 0, 0, str(error))
@@ -314,7 +315,7 @@ def _summed(token: Token | None, choices: Sequence[str]) -> dict[str, float]:
     """Return each choice's probability, summed over the tokens that spell it."""
     found = dict.fromkeys(choices, 0.0)
     wanted = {choice.lower(): choice for choice in choices}
-    for text, logprob in (token.top if token else {}).items():
+    for text, logprob in token.top if token else ():
         choice = wanted.get(text.strip(" \n\r\t▁Ġ").lower())
         if choice is not None:
             found[choice] += math.exp(min(logprob, 0.0))

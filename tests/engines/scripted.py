@@ -132,7 +132,8 @@ class Handler(BaseHTTPRequestHandler):
                 choice["text"] = text
             if body.get("logprobs"):
                 top = {"Yes": -0.5, " yes": -2.0, "No": -1.5, "Maybe": -4.0}
-                tops = [{"token": t, "logprob": p} for t, p in top.items()]
+                # Two tokens may have the same text.
+                tops = [{"token": t, "logprob": p} for t, p in [*top.items(), ("No", -3.0)]]
                 content = [{"token": w, "logprob": -1.0, "top_logprobs": tops} for w in words]
                 completion = {"tokens": words, "top_logprobs": [top] * len(words)}
                 choice["logprobs"] = {"content": content} if chat else completion
