@@ -17,8 +17,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from benchmark.config import Config, checked, register_schema
+from benchmark.config import Config, register_schema
 from benchmark.errors import BenchmarkError
+from benchmark.rules import checked
 
 CONF = next(
     folder

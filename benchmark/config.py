@@ -1,24 +1,20 @@
 """The schema of the configuration: a mistyped key or a value of the wrong type fails here first.
 
-``conf/config.yaml`` composes the groups in data-flow order. ``checked`` turns what Hydra composed
-into these dataclasses and holds the rules that no type says.
+``conf/config.yaml`` composes the groups in data-flow order. The rules that no type says are in
+``rules``.
 """
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.errors import ConfigError
 
 Role = Literal["evaluation", "train", "validation"]
 ROLES: tuple[Role, ...] = get_args(Role)
-_NAME = re.compile(r"\w[\w.-]*")  # becomes a folder of the store
-_COLDEST = 1e-4  # below it, dividing logits leaves the range of float32
 
 
 @dataclass
@@ -296,106 +292,6 @@ def register_schema() -> None:
     ConfigStore.instance().store(name="schema", node=Config)
 
 
-def checked(composed: DictConfig) -> Config:
-    """Return the composed configuration as dataclasses.
-
-    Raises:
-        ConfigError: a value is missing or breaks one of the rules below.
-    """
-    try:
-        config = OmegaConf.to_object(composed)
-    except OmegaConfBaseException as error:
-        raise ConfigError(str(error)) from error
-    assert isinstance(config, Config)
-    decoding = config.model.decoding
-    _require(config.sampling.k >= 1, "sampling.k", config.sampling.k, "at least 1")
-    _require(
-        config.sampling.k_train >= 1, "sampling.k_train", config.sampling.k_train, "at least 1"
-    )
-    _require(
-        decoding.temperature == 0 or decoding.temperature >= _COLDEST,
-        "model.decoding.temperature", decoding.temperature, f"0 or at least {_COLDEST}",
-    )  # fmt: skip
-    for group, name in (("model", config.model.name), ("dataset", config.dataset.name)):
-        rule = "letters, digits, '_', '-' and '.', not '.' first: it names a folder"
-        _require(_NAME.fullmatch(name) is not None, f"{group}.name", name, rule)
-    splits = config.dataset.splits
-    _require(set(splits) == set(ROLES), "dataset.splits", splits, f"a split for each of {ROLES}")
-    _require(0 < decoding.top_p <= 1, "model.decoding.top_p", decoding.top_p, "in (0, 1]")
-    _require(
-        decoding.max_new_tokens >= 1,
-        "model.decoding.max_new_tokens", decoding.max_new_tokens, "at least 1",
-    )  # fmt: skip
-    forms = ("none", "think", "harmony")
-    reasoning = config.model.reasoning
-    _require(reasoning in forms, "model.reasoning", reasoning, f"one of {forms}")
-    for name in ("limit", "train_limit", "validation_limit"):
-        value = getattr(config.dataset, name)
-        _require(value is None or value >= 1, f"dataset.{name}", value, "at least 1, or null")
-    if config.model.few_shot is not None:
-        few_shot, where = config.model.few_shot, "model.few_shot"
-        held = "{question}" in few_shot.template
-        _require(held, f"{where}.template", few_shot.template[-80:], "with {question} in it")
-        _require(len(few_shot.stop) == 1, f"{where}.stop", repr(few_shot.stop), "one character")
-    engine_config(config.engine)
-    _require(
-        config.statistics.resamples >= 1,
-        "statistics.resamples", config.statistics.resamples, "at least 1",
-    )  # fmt: skip
-    _require(config.statistics.seed >= 0, "statistics.seed", config.statistics.seed, "at least 0")
-    kinds, modes = ("none", "wandb"), ("offline", "online")
-    _require(config.tracker.kind in kinds, "tracker.kind", config.tracker.kind, f"one of {kinds}")
-    _require(config.tracker.mode in modes, "tracker.mode", config.tracker.mode, f"one of {modes}")
-    for name in ("unparsed", "truncated"):
-        value, hows = getattr(config.capability, name), ("incorrect", "left_out")
-        _require(value in hows, f"capability.{name}", value, f"one of {hows}")
-    failed, hows = config.capability.failed, ("refuse", "left_out")
-    _require(failed in hows, "capability.failed", failed, f"one of {hows}")
-    for name, source in config.dataset.sources.items():
-        where, parts, hows = f"dataset.sources.{name}", ("rest", "held_out"), ("refuse", "drop")
-        _require(source.part in parts, f"{where}.part", source.part, f"one of {parts}")
-        _require(
-            source.unanswered in hows, f"{where}.unanswered", source.unanswered, f"one of {hows}"
-        )
-        _require(source.held_out >= 0, f"{where}.held_out", source.held_out, "at least 0")
-    _require(bool(config.estimator), "estimator", [], "a list of at least one estimator")
-    return config
-
-
-def engine_config(entry: Mapping[str, Any]) -> EngineConfig:
-    """Return the engine's settings as the dataclass of their kind.
-
-    Raises:
-        ConfigError: an unknown kind or key, or a value out of range.
-    """
-    kind = entry.get("kind")
-    _require(kind in ENGINES, "engine.kind", kind, f"one of {(*ENGINES,)}")
-    config: EngineConfig = typed(dict(entry), ENGINES[str(kind)], "engine")
-    in_process = config if isinstance(config, TransformersConfig) else config.in_process
-    for name in ("max_rows", "token_budget"):
-        value = getattr(in_process, name)
-        _require(value >= 1, f"engine.{name}", value, "at least 1")
-    dtypes = ("auto", "float32", "bfloat16", "float16")
-    _require(in_process.dtype in dtypes, "engine.dtype", in_process.dtype, f"one of {dtypes}")
-    if isinstance(config, ServerConfig):
-        for name in ("concurrency", "samples_per_request", "top_logprobs", "attempts"):
-            value = getattr(config, name)
-            _require(value >= 1, f"engine.{name}", value, "at least 1")
-        _require(config.timeout > 0, "engine.timeout", config.timeout, "above 0")
-        if isinstance(config, VLLMConfig):
-            _require(bool(config.command), "engine.command", "[]", "a program with its arguments")
-        else:
-            url = config.base_url or ""
-            rule = "given, as http://host:port/v1 or https://.."
-            _require(re.match(r"https?://[^/]", url) is not None, "engine.base_url", url, rule)
-            if "@" in url.split("://")[1].split("/")[0]:
-                raise ConfigError(
-                    "engine.base_url holds a login, which would reach files and logs; put the key "
-                    "into an environment variable and name it with engine.api_key_env."
-                )
-    return config
-
-
 def typed(node: object, schema: type, where: str) -> Any:
     """Return a group's entry as its dataclass, for groups whose entries differ in kind.
 
@@ -407,8 +303,3 @@ def typed(node: object, schema: type, where: str) -> Any:
         return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
-
-
-def _require(holds: bool, key: str, value: object, rule: str) -> None:
-    if not holds:
-        raise ConfigError(f"{key}={value} is not allowed: it must be {rule}.")

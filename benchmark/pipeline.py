@@ -14,14 +14,7 @@ from rich.console import Console
 
 from benchmark.applications.pass_at_k import pass_at_k_table
 from benchmark.cell import Cell
-from benchmark.config import (
-    Config,
-    PassAtKConfig,
-    TransformersConfig,
-    VLLMConfig,
-    engine_config,
-    typed,
-)
+from benchmark.config import Config, PassAtKConfig, TransformersConfig, VLLMConfig, typed
 from benchmark.engines import Engine
 from benchmark.engines.weights import find_weights, local_folder, model_identity
 from benchmark.errors import ConfigError
@@ -31,6 +24,7 @@ from benchmark.questions import load_splits
 from benchmark.records import CellResult, Estimate
 from benchmark.report.html import write_report
 from benchmark.report.tables import metric_table, outcome_line
+from benchmark.rules import engine_config
 from benchmark.store import Store, git_commit
 from benchmark.tracking import track
 

@@ -39,11 +39,10 @@ class Meter:
 
     def line(self) -> str:
         """Return the state as one plain line."""
-        left = (
-            f"{self.seconds / self.done * (self.total - self.done):.0f} s left" if self.done else ""
-        )
-        known = self.done >= _TELLING * self.total  # what is finished first says little of the rest
-        parts = [f"{self.what}: {self.done:,} of {self.total:,}", self.rate, left if known else ""]
+        left = ""
+        if self.done and self.done >= _TELLING * self.total:  # the first say little of the rest
+            left = f"{self.seconds / self.done * (self.total - self.done):.0f} s left"
+        parts = [f"{self.what}: {self.done:,} of {self.total:,}", self.rate, left]
         return ", ".join(part for part in parts if part)
 
     def advance(self, done: int = 1, tokens: int = 0) -> None:

@@ -19,8 +19,9 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from benchmark.__main__ import CONF
-from benchmark.config import checked, register_schema
+from benchmark.config import register_schema
 from benchmark.pipeline import build_engine
+from benchmark.rules import checked
 
 
 def main() -> None:

@@ -18,11 +18,12 @@ from hydra import compose, initialize_config_dir
 from rich.console import Console
 
 from benchmark.__main__ import CONF
-from benchmark.config import checked, register_schema
+from benchmark.config import register_schema
 from benchmark.engines import Decoding, SampleRequest
 from benchmark.engines.tokens import sample_seed
 from benchmark.pipeline import build_engine
 from benchmark.questions import load_questions
+from benchmark.rules import checked
 
 MAX_NEW_TOKENS = 48
 

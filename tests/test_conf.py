@@ -5,9 +5,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from benchmark.__main__ import CONF
-from benchmark.config import checked, register_schema
+from benchmark.config import register_schema
 from benchmark.estimators import build_estimators
 from benchmark.grading import build_graders
+from benchmark.rules import checked
 
 CHOICES = [
     (path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))

@@ -72,7 +72,7 @@ class LaunchedServer:
         """
         if self._process is not None and self._process.poll() is not None:
             status = self._process.returncode
-            self._process = None
+            self.stop()  # what it started may still hold the accelerator
             raise ModelError(f"The server ended with status {status}. {self._last_lines()}")
 
     def stop(self) -> None:
@@ -91,8 +91,10 @@ class LaunchedServer:
 
     def _start(self) -> None:
         self._port = _free_port()
-        places = {"{port}": str(self._port), "{location}": self._location}
-        command = [_filled(part, places) for part in self._command]
+        command = [
+            part.replace("{port}", str(self._port)).replace("{location}", self._location)
+            for part in self._command
+        ]
         self._log.parent.mkdir(parents=True, exist_ok=True)
         self._console.print(f"Starting {command[0]}; its log is {self._log} ..")
         with self._log.open("ab") as log:
@@ -134,12 +136,6 @@ class LaunchedServer:
         first = next((line for line in lines if _FAULT.search(line)), None)
         named = [f"The first fault: {first}"] if first and first not in lines[-_LOG_LINES:] else []
         return "\n".join([*named, f"The end of {self._log}:", *lines[-_LOG_LINES:]])
-
-
-def _filled(part: str, places: dict[str, str]) -> str:
-    for place, value in places.items():
-        part = part.replace(place, value)
-    return part
 
 
 def _answers(address: str) -> bool:

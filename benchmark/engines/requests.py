@@ -6,8 +6,7 @@ A reply is read as plain JSON, since servers differ in what they add and leave o
 import json
 import queue
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -79,13 +78,11 @@ class Endpoint:
     timeout: float
     alive: Callable[[], None] = lambda: None
 
-    @asynccontextmanager
-    async def client(self) -> AsyncIterator[openai.AsyncOpenAI]:
-        """Yield a client whose connections are closed at the end."""
-        async with openai.AsyncOpenAI(
+    def client(self) -> openai.AsyncOpenAI:
+        """Return a client; it is a context manager that closes its connections."""
+        return openai.AsyncOpenAI(
             base_url=self.base_url, api_key=self.api_key, max_retries=0, timeout=self.timeout
-        ) as client:
-            yield client
+        )
 
     async def ask(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> Reply:
         """Return the reply to one request; ``messages`` or ``prompt`` in the body says to what.
@@ -121,9 +118,7 @@ class Endpoint:
 
     async def _ask_once(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> Reply:
         kind = client.chat.completions if "messages" in body else client.completions
-        known = {**body}
-        extra = known.pop("extra_body", None)
-        raw = await kind.with_raw_response.create(**known, extra_body=extra)
+        raw = await kind.with_raw_response.create(**body)
         try:
             return _read(json.loads(raw.content))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -169,15 +164,6 @@ def run_all(
             _result(running.result)
         finally:
             running.cancel()
-
-
-def run_one(endpoint: Endpoint, work: Callable[[openai.AsyncOpenAI], Awaitable[Result]]) -> Result:
-    """Return the result of one piece of work with a client."""
-    return next(run_all(endpoint, iter([None]), lambda client, _: _listed(work(client)), 1))
-
-
-async def _listed(result: Awaitable[Result]) -> list[Result]:
-    return [await result]
 
 
 def _result(get: Callable[[], None]) -> None:

@@ -18,7 +18,7 @@ from rich.console import Console
 from benchmark.config import ModelConfig, ServerConfig
 from benchmark.engines import ChoiceProbabilities, Decoding, Engine, Response, SampleRequest
 from benchmark.engines.launch import LaunchedServer
-from benchmark.engines.reasoning import answer_start, split_reasoning
+from benchmark.engines.reasoning import Split, answer_start
 from benchmark.engines.requests import (
     Choice,
     Endpoint,
@@ -26,8 +26,8 @@ from benchmark.engines.requests import (
     RequestError,
     Token,
     run_all,
-    run_one,
 )
+from benchmark.engines.wording import chat_messages, few_shot_text, read_answer
 from benchmark.errors import ModelError
 
 _SEEDS = 2**31  # seeds of the protocol are 32-bit in some servers
@@ -190,12 +190,9 @@ class ServerEngine:
             "temperature": decoding.temperature, "top_p": decoding.top_p,
         }  # fmt: skip
         if model.few_shot is not None:
-            text = model.few_shot.template.replace("{question}", prompt)
-            stop = [model.few_shot.stop]
+            text, stop = few_shot_text(model.few_shot, prompt), [model.few_shot.stop]
             return body | {"prompt": text, "stop": stop, "max_tokens": decoding.max_new_tokens}
-        system = model.system_prompt
-        messages = [{"role": "system", "content": system}] if system is not None else []
-        body["messages"] = [*messages, {"role": "user", "content": prompt}]
+        body["messages"] = chat_messages(model, prompt)
         body["max_completion_tokens"] = decoding.max_new_tokens
         arguments = dict(model.chat_template_kwargs)
         if "reasoning_effort" in arguments:  # a parameter of its own in the protocol
@@ -233,17 +230,15 @@ class ServerEngine:
             )
         return responses
 
-    def _split(self, choice: Choice) -> tuple[str | None, str, bool]:
+    def _split(self, choice: Choice) -> Split:
         """Return reasoning, answer and whether it ended, split by the server or by us."""
         stopped = choice.finish_reason != "length"
         if choice.reasoning is not None:
-            return choice.reasoning, choice.text.strip(), stopped and bool(choice.text.strip())
+            text = choice.text.strip()
+            return Split(choice.reasoning, text, ended=stopped and bool(text))
         # A template may open the reasoning in the prompt: cut off, it then shows no tag at all.
-        split = split_reasoning(choice.text, self._model_config.reasoning, opened=not stopped)
-        text = split.text
-        if self._model_config.few_shot is not None:
-            text = text.split(self._model_config.few_shot.stop)[0].strip()
-        return split.reasoning, text, split.ended and stopped
+        split = read_answer(self._model_config, choice.text, opened=not stopped)
+        return split._replace(ended=split.ended and stopped)
 
     def _answer_token(self, choice: Choice) -> Token | None:
         """Return the first token behind the reasoning."""
@@ -268,7 +263,7 @@ class ServerEngine:
             ModelError: it gives the same text whatever the seed, or doesn't answer.
         """
         try:
-            several, other = run_one(self._endpoint, self._check)
+            several, other = run_all(self._endpoint, iter([None]), self._check, 1)
         except RequestError as error:
             raise ModelError(f"{self._endpoint.base_url} doesn't answer: {error}") from error
         where = self._endpoint.base_url
@@ -296,7 +291,7 @@ class ServerEngine:
             abilities = abilities._replace(several=False)
         return abilities
 
-    async def _check(self, client: openai.AsyncOpenAI) -> tuple[Reply, Reply]:
+    async def _check(self, client: openai.AsyncOpenAI, _: None) -> list[Reply]:
         """Return the reply to two samples with one seed, and that to one sample with another."""
         decoding = Decoding(1.0, 1.0, _CHECK_TOKENS)
         body = self._body(_CHECK, decoding, 2, 1)
@@ -304,7 +299,7 @@ class ServerEngine:
             several = await self._endpoint.ask(client, body | self._with_logprobs(2))
         except RequestError:  # some refuse log probabilities
             several = await self._endpoint.ask(client, body)
-        return several, await self._endpoint.ask(client, self._body(_CHECK, decoding, 1, 2))
+        return [several, await self._endpoint.ask(client, self._body(_CHECK, decoding, 1, 2))]
 
 
 def _whole(choice: Choice) -> str:

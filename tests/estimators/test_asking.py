@@ -6,8 +6,9 @@ import polars as pl
 import pytest
 
 from benchmark.errors import ConfigError
+from benchmark.estimators.asking import by_question, fill_prompts
 from benchmark.estimators.p_true import PTrue
-from benchmark.estimators.verbalized import Verbalized, by_question, fill_prompts
+from benchmark.estimators.verbalized import Verbalized
 
 QUESTIONS = pl.DataFrame({"question_id": ["a", "b"], "question": ["1 + 1?", "{response}?"]})
 RESPONSES = pl.DataFrame(

@@ -3,7 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.errors import ConfigError
-from benchmark.estimators.verbalized import check_prompt, parse_confidence
+from benchmark.estimators.asking import check_prompt
+from benchmark.estimators.verbalized import parse_confidence
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,139 @@
+"""The rules of the configuration that no type says; each fails before any work begins.
+
+``checked`` turns what Hydra composed into the dataclasses of ``config``, the rules kept.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from benchmark.config import (
+    ENGINES,
+    ROLES,
+    Config,
+    DatasetConfig,
+    EngineConfig,
+    ModelConfig,
+    ServerConfig,
+    TransformersConfig,
+    VLLMConfig,
+    typed,
+)
+from benchmark.errors import ConfigError
+
+_NAME = re.compile(r"\w[\w.-]*")  # becomes a folder of the store
+_COLDEST = 1e-4  # below it, dividing logits leaves the range of float32
+
+
+def checked(composed: DictConfig) -> Config:
+    """Return the composed configuration as dataclasses.
+
+    Raises:
+        ConfigError: a value is missing or breaks one of the rules below.
+    """
+    try:
+        config = OmegaConf.to_object(composed)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error)) from error
+    assert isinstance(config, Config)
+    _check_dataset(config.dataset)
+    _check_model(config.model)
+    engine_config(config.engine)
+    _at_least(1, config.sampling, "sampling", "k", "k_train")
+    for name in ("unparsed", "truncated"):
+        _one_of(("incorrect", "left_out"), config.capability, "capability", name)
+    _one_of(("refuse", "left_out"), config.capability, "capability", "failed")
+    _at_least(1, config.statistics, "statistics", "resamples")
+    _at_least(0, config.statistics, "statistics", "seed")
+    _one_of(("none", "wandb"), config.tracker, "tracker", "kind")
+    _one_of(("offline", "online"), config.tracker, "tracker", "mode")
+    _require(bool(config.estimator), "estimator", [], "a list of at least one estimator")
+    return config
+
+
+def _check_dataset(dataset: DatasetConfig) -> None:
+    _check_name("dataset", dataset.name)
+    splits = dataset.splits
+    _require(set(splits) == set(ROLES), "dataset.splits", splits, f"a split for each of {ROLES}")
+    for name in ("limit", "train_limit", "validation_limit"):
+        value = getattr(dataset, name)
+        _require(value is None or value >= 1, f"dataset.{name}", value, "at least 1, or null")
+    for name, source in dataset.sources.items():
+        where = f"dataset.sources.{name}"
+        _one_of(("rest", "held_out"), source, where, "part")
+        _one_of(("refuse", "drop"), source, where, "unanswered")
+        _at_least(0, source, where, "held_out")
+
+
+def _check_model(model: ModelConfig) -> None:
+    _check_name("model", model.name)
+    _one_of(("none", "think", "harmony"), model, "model", "reasoning")
+    decoding, where = model.decoding, "model.decoding"
+    warm = decoding.temperature == 0 or decoding.temperature >= _COLDEST
+    rule = f"0 or at least {_COLDEST}"
+    _require(warm, f"{where}.temperature", decoding.temperature, rule)
+    _require(0 < decoding.top_p <= 1, f"{where}.top_p", decoding.top_p, "in (0, 1]")
+    _at_least(1, decoding, where, "max_new_tokens")
+    if model.few_shot is not None:
+        template, stop, where = model.few_shot.template, model.few_shot.stop, "model.few_shot"
+        held = "{question}" in template
+        _require(held, f"{where}.template", template[-80:], "with {question} in it")
+        _require(len(stop) == 1, f"{where}.stop", repr(stop), "one character")
+
+
+def engine_config(entry: Mapping[str, Any]) -> EngineConfig:
+    """Return the engine's settings as the dataclass of their kind.
+
+    Raises:
+        ConfigError: an unknown kind or key, or a value out of range.
+    """
+    kind = entry.get("kind")
+    _require(kind in ENGINES, "engine.kind", kind, f"one of {(*ENGINES,)}")
+    config: EngineConfig = typed(dict(entry), ENGINES[str(kind)], "engine")
+    in_process = config if isinstance(config, TransformersConfig) else config.in_process
+    _at_least(1, in_process, "engine", "max_rows", "token_budget")
+    _one_of(("auto", "float32", "bfloat16", "float16"), in_process, "engine", "dtype")
+    if isinstance(config, ServerConfig):
+        _check_server(config)
+    return config
+
+
+def _check_server(config: ServerConfig) -> None:
+    counts = ("concurrency", "samples_per_request", "top_logprobs", "attempts")
+    _at_least(1, config, "engine", *counts)
+    _require(config.timeout > 0, "engine.timeout", config.timeout, "above 0")
+    if isinstance(config, VLLMConfig):
+        _require(bool(config.command), "engine.command", "[]", "a program with its arguments")
+        return
+    url = config.base_url or ""
+    rule = "given, as http://host:port/v1 or https://.."
+    _require(re.match(r"https?://[^/]", url) is not None, "engine.base_url", url, rule)
+    if "@" in url.split("://")[1].split("/")[0]:
+        raise ConfigError(
+            "engine.base_url holds a login, which would reach files and logs; put the key into an "
+            "environment variable and name it with engine.api_key_env."
+        )
+
+
+def _check_name(group: str, name: str) -> None:
+    rule = "letters, digits, '_', '-' and '.', not '.' first: it names a folder"
+    _require(_NAME.fullmatch(name) is not None, f"{group}.name", name, rule)
+
+
+def _at_least(least: int, node: object, where: str, *names: str) -> None:
+    for name in names:
+        value = getattr(node, name)
+        _require(value >= least, f"{where}.{name}", value, f"at least {least}")
+
+
+def _one_of(allowed: tuple[str, ...], node: object, where: str, name: str) -> None:
+    value = getattr(node, name)
+    _require(value in allowed, f"{where}.{name}", value, f"one of {allowed}")
+
+
+def _require(holds: bool, key: str, value: object, rule: str) -> None:
+    if not holds:
+        raise ConfigError(f"{key}={value} is not allowed: it must be {rule}.")
