@@ -95,7 +95,7 @@ def draw_pass_at_k(result: CellResult) -> Drawing:
             k, rows["predicted_low"], rows["predicted_high"], color=look.colour, alpha=0.3, lw=0
         )
         axes.plot(k, rows["predicted"], color=look.colour, marker="o", ms=2.5)
-        axes.set_title(f"{style.clipped(look.name)}\nMSE {rows['mse'][-1]:.3f}")
+        axes.set_title(f"{style.clipped(look.name)}\nMSE {rows['mse'][-1]:.3f} at k = {k[-1]}")
     _scale_k(panels[0], result.pass_at_k["k"].unique().sort().to_list())
     return Drawing(
         "pass_at_k",
@@ -103,7 +103,8 @@ def draw_pass_at_k(result: CellResult) -> Drawing:
         "Coloured: the mean of 1 − (1 − confidence)^k over the answered questions, which needs no "
         "sampling. Black: the unbiased estimate 1 − C(n−c, k)/C(n, k) from the responses on the "
         "same questions. Bands are 95 % bootstrap intervals over questions. MSE is the mean "
-        "squared error of single questions at the largest k.",
+        "squared error of single questions at the panel's largest k; that of estimators which read "
+        "responses is smaller, since those are no target.",
         figure,
     )
 
