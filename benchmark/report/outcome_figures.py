@@ -103,8 +103,8 @@ def draw_pass_at_k(result: CellResult) -> Drawing:
         "Coloured: the mean of 1 − (1 − confidence)^k over the answered questions, which needs no "
         "sampling. Black: the unbiased estimate 1 − C(n−c, k)/C(n, k) from the responses on the "
         "same questions. Bands are 95 % bootstrap intervals over questions. MSE is the mean "
-        "squared error of single questions at the panel's largest k, a smaller one for estimators that "
-        "read responses, since those are no part of the target.",
+        "squared error of single questions at the panel's largest k, a smaller "
+        "one for estimators that read responses, since those are no part of the target.",
         figure,
     )
 
