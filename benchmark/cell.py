@@ -21,7 +21,14 @@ from benchmark.grading import build_graders, disagreements, grade
 from benchmark.probes.features import FeatureSet, check_finite
 from benchmark.progress import meter
 from benchmark.sampling import sample_responses
-from benchmark.store import Artifact, Store, append_features, prompt_hash, read_features
+from benchmark.store import (
+    Artifact,
+    Store,
+    StoredFeatures,
+    append_features,
+    prompt_hash,
+    read_features,
+)
 
 _FEATURE_PART = 64  # questions
 
@@ -197,7 +204,7 @@ class Cell:
         counted = capability["question_id"].to_list()
         return FeatureSet(
             question_ids=counted,
-            features=torch.stack([stored[keys[key]] for key in counted]),
+            features=StoredFeatures([stored[keys[key]] for key in counted]),
             n=torch.tensor(capability["n"].to_list()),
             c=torch.tensor(capability["c"].to_list()),
         )

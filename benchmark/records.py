@@ -179,10 +179,12 @@ def question_table(questions: list[Question]) -> pl.DataFrame:
 
 PROBE_SELECTION = pl.Schema(
     {
-        "feature": pl.String(),  # "embedding", "layer 1" .. "layer L", "mean over layers"
+        "feature": pl.String(),  # of probes.features.feature_names: a layer or a pooling
         "strength": pl.Float64(),  # L2 strength
+        "learning_rate": pl.Float64(),  # null where the optimum was solved for
         "train_brier": pl.Float64(),  # against c / n of the training split
-        "validation_brier": pl.Float64(),
+        "validation_brier": pl.Float64(),  # what is chosen by
+        "test_brier": pl.Float64(),  # against the evaluation questions, which the choice doesn't see
         "chosen": pl.Boolean(),  # true in exactly one row: the lowest validation Brier score
     }
 )

@@ -9,6 +9,7 @@ from scipy.special import expit, logit
 from benchmark.applications.pass_at_k import pass_at_k_table
 from benchmark.capability import count_outcomes
 from benchmark.metrics.evaluate import evaluate
+from benchmark.probes.features import POOLINGS
 from benchmark.records import (
     CONFIDENCE,
     DISAGREEMENT,
@@ -160,17 +161,19 @@ def _estimates(ids, p, names, correct, rng) -> dict[str, Estimate]:
 
 
 def _selection(rng) -> pl.DataFrame:
-    features = ["embedding", *(f"layer {i}" for i in range(1, LAYERS + 1)), "mean over layers"]
+    features = ["embedding", *(f"layer {i}" for i in range(1, LAYERS + 1)), *POOLINGS]
     strengths = np.logspace(-4, 2, 10)
-    depth = np.append(np.linspace(0, 1, LAYERS + 1), 0.8)[:, None]
+    depth = np.append(np.linspace(0, 1, LAYERS + 1), [0.8, 0.6])[:, None]
     bend = 0.004 * (np.log10(strengths)[None] + 1) ** 2
     validation = 0.10 - 0.06 * depth * (1.4 - depth) + bend + rng.normal(0, 8e-4, bend.shape)
     train = validation - 0.02 / (1 + strengths)
     rows = {
         "feature": np.repeat(features, len(strengths)).tolist(),
         "strength": np.tile(strengths, len(features)).tolist(),
+        "learning_rate": [None] * validation.size,
         "train_brier": train.ravel().tolist(),
         "validation_brier": validation.ravel().tolist(),
+        "test_brier": (validation.ravel() + 0.003).tolist(),
         "chosen": (validation.ravel() == validation.min()).tolist(),
     }
     return pl.DataFrame(rows, schema=PROBE_SELECTION)

@@ -29,9 +29,12 @@ def composed(*overrides: str):
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
-    listed = group in {"estimator", "application"}
-    needed = NEEDED.get(choice, [])
-    config = composed(f"{group}=[{choice}]" if listed else f"{group}={choice}", *needed)
+    chosen = {
+        "estimator": f"estimator=[{choice}]",
+        "application": f"application=[{choice}]",
+        "probe": f"probe@estimator.probe.settings={choice}",
+    }
+    config = composed(chosen.get(group, f"{group}={choice}"), *NEEDED.get(choice, []))
     assert build_estimators(config.estimator, config.sampling.k)
     assert build_graders(config.grading)
 

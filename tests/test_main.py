@@ -69,7 +69,7 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["model.name=a/b"], ["model.name=a/b"]),
         (["model.name=.."], ["model.name=.."]),
         (["estimator.random.draws=0"], ["draws=0"]),
-        (["estimator.probe.strengths=[-1]"], ["strengths=[-1.0]"]),
+        (["estimator.probe.settings.strengths=[-1]"], ["strengths=[-1.0]"]),
         (["estimator.verbalized.max_new_tokens=0"], ["max_new_tokens=0"]),
         (["estimator.p_true.prompt=hello"], ["p_true", "{question}"]),
         (["paths.outputs=/proc/nope"], ["/proc/nope", "paths.outputs"]),

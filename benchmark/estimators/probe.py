@@ -1,39 +1,29 @@
-"""A linear probe on the hidden states of the question's last prompt token."""
+"""A probe on the hidden states of the question's last prompt token."""
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 import polars as pl
+from omegaconf import MISSING
 
 from benchmark.cell import Cell
 from benchmark.config import Role
-from benchmark.errors import ConfigError
-from benchmark.probes import train_probe
+from benchmark.probes import ProbeSettings, train_probe
 from benchmark.records import CONFIDENCE, Estimate
 
 
 @dataclass
 class Probe:
-    """Trained on the train split's counts; layer and strength are chosen on the validation split.
+    """Trained on the train split's counts; layer and setting are chosen on the validation split.
 
     Attributes:
-        strengths: L2 strengths that are tried, for every layer and the mean over layers.
-        seed: of the training.
+        settings: how probes are trained and which settings are tried.
     """
 
     kind: str = "probe"
-    strengths: list[float] = field(default_factory=list)
-    seed: int = 0
+    settings: ProbeSettings = MISSING
     roles: ClassVar[tuple[Role, ...]] = ("train", "validation")
     hidden_states: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        """Refuse strengths that regularise nothing, or none at all."""
-        if not self.strengths or not all(0 < s < math.inf for s in self.strengths):
-            raise ConfigError(f"probe: strengths={self.strengths} must be positive numbers.")
-        if self.seed < 0:
-            raise ConfigError(f"probe: seed={self.seed} must be at least 0.")
 
     def estimate(self, cell: Cell) -> Estimate:
         """Return the probe's confidence in each question; reading the prompt is its cost."""
@@ -41,8 +31,10 @@ class Probe:
         for role in roles:  # all sampling comes before the first hidden state
             cell.split(role)
         features = {role: cell.features(role) for role in roles}
-        probe = train_probe(features["train"], features["validation"], self.strengths, self.seed)
         evaluation = features["evaluation"]
+        probe = train_probe(
+            features["train"], features["validation"], self.settings, test=evaluation
+        )
         read = (
             cell.split("evaluation")
             .responses.group_by("question_id")

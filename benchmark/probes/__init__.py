@@ -3,5 +3,6 @@
 from benchmark.probes.bank import train_probe
 from benchmark.probes.features import FeatureSet
 from benchmark.probes.probe import TrainedProbe
+from benchmark.probes.settings import ProbeSettings
 
-__all__ = ["FeatureSet", "TrainedProbe", "train_probe"]
+__all__ = ["FeatureSet", "ProbeSettings", "TrainedProbe", "train_probe"]

@@ -1,6 +1,7 @@
 """Hands the probe bank its features: a few layers of all questions at a time."""
 
 from collections.abc import Collection
+from itertools import combinations
 from typing import NamedTuple
 
 import torch
@@ -8,7 +9,7 @@ from lightning.pytorch import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
 from benchmark.errors import DataError
-from benchmark.probes.features import FeatureSet, select_feature
+from benchmark.probes.features import FeatureSet, feature_names, select_feature
 
 _BATCH_NUMBERS = 2**22  # in the features of a batch: 16 MB in float32
 
@@ -30,11 +31,12 @@ class FeatureBatch(NamedTuple):
 
 
 class ProbeData(LightningDataModule):  # type: ignore[misc]
-    """The training and the validation split, both full batch over questions.
+    """The training, the validation and the test split, all full batch over questions.
 
     Attributes:
         train: what the probes and the standardisation are fitted to.
-        validation: what layer and strength are chosen on.
+        validation: what layer, pooling and setting are chosen on.
+        test: what the table of the choice shows beside it; None for nothing.
 
     Raises:
         DataError: the splits, or one of them and the test split, share question ids; or the splits
@@ -42,20 +44,21 @@ class ProbeData(LightningDataModule):  # type: ignore[misc]
     """
 
     def __init__(
-        self, train: FeatureSet, validation: FeatureSet, test_ids: Collection[str] = ()
+        self, train: FeatureSet, validation: FeatureSet, test: FeatureSet | None = None
     ) -> None:
         super().__init__()
-        _refuse_shared("training", train.question_ids, "validation", validation.question_ids)
-        _refuse_shared("training", train.question_ids, "test", test_ids)
-        _refuse_shared("validation", validation.question_ids, "test", test_ids)
-        shapes = [list(split.features.shape[1:]) for split in (train, validation)]
-        if shapes[0] != shapes[1]:
-            raise DataError(
-                f"Training features are of [layers, width] {shapes[0]}, validation features of "
-                f"{shapes[1]}: they come from two models."
-            )
-        self.train = train
-        self.validation = validation
+        splits = {"training": train, "validation": validation}
+        if test is not None:
+            splits["test"] = test
+        for (first, a), (second, b) in combinations(splits.items(), 2):
+            _refuse_shared(first, a.question_ids, second, b.question_ids)
+            shapes = [list(split.features.shape[1:]) for split in (a, b)]
+            if shapes[0] != shapes[1]:
+                raise DataError(
+                    f"Features of the {first} split are of [layers, width] {shapes[0]}, those of "
+                    f"the {second} split of {shapes[1]}: they come from two models."
+                )
+        self.train, self.validation, self.test = train, validation, test
 
     def train_dataloader(self) -> DataLoader[FeatureBatch]:
         """Return the training split's batches."""
@@ -65,15 +68,20 @@ class ProbeData(LightningDataModule):  # type: ignore[misc]
         """Return the validation split's batches."""
         return DataLoader(_Batches(self.validation), batch_size=None)
 
+    def test_dataloader(self) -> DataLoader[FeatureBatch]:
+        """Return the test split's batches; there must be one."""
+        assert self.test is not None
+        return DataLoader(_Batches(self.test), batch_size=None)
+
 
 class _Batches(Dataset[FeatureBatch]):
-    """Every layer and the mean over layers, as many at a time as memory allows."""
+    """Every layer and pooling, as many at a time as memory allows."""
 
     def __init__(self, split: FeatureSet) -> None:
         questions, layers, width = split.features.shape
         size = max(1, _BATCH_NUMBERS // (questions * width))
         self._split = split
-        self._groups = torch.split(torch.arange(layers + 1), size)
+        self._groups = torch.split(torch.arange(len(feature_names(layers))), size)
 
     def __len__(self) -> int:
         return len(self._groups)

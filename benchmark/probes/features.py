@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from benchmark.errors import DataError
+from benchmark.store import StoredFeatures
 
-_CHUNK = 64  # questions that are read at a time, so that memory-mapped features stay on the disk
+POOLINGS = ("mean over layers", "maximum over layers")
+_CHUNK = 64  # questions that are read at a time, so that stored features stay on the disk
+_DTYPES = (torch.float32, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class FeatureSet:
     Attributes:
         question_ids: N unique ids.
         features: [N, L, D], hidden states at the last prompt token, embedding first; float32 or
-            bfloat16, all finite, may be memory-mapped.
+            bfloat16, all finite; in memory or stored.
         n: [N], graded responses, at least 1.
         c: [N], correct ones; the target is c / n.
 
@@ -27,11 +30,12 @@ class FeatureSet:
     """
 
     question_ids: list[str]
-    features: torch.Tensor
+    features: torch.Tensor | StoredFeatures
     n: torch.Tensor
     c: torch.Tensor
 
     def __post_init__(self) -> None:
+        """Refuse what breaks a rule; stored features were checked before they were stored."""
         _check_shapes(self)
         repeated = [key for key, count in Counter(self.question_ids).items() if count > 1]
         if repeated:
@@ -43,33 +47,70 @@ class FeatureSet:
                 f"Question '{self.question_ids[row]}' has c = {self.c[row].item()} correct of "
                 f"n = {self.n[row].item()} responses; the rule is 0 <= c <= n and n >= 1."
             )
-        check_finite(self.question_ids, self.features)
-
-    @property
-    def rate(self) -> torch.Tensor:
-        """The estimated expected accuracies c / n, [N] in float64."""
-        return self.c.double() / self.n.double()
+        if isinstance(self.features, torch.Tensor):
+            check_finite(self.question_ids, self.features)
 
 
 def feature_names(layers: int) -> list[str]:
-    """Return the names of the L + 1 features that L stored layers give.
+    """Return the names of the L + 2 features that L stored layers give.
 
     >>> feature_names(3)
-    ['embedding', 'layer 1', 'layer 2', 'mean over layers']
+    ['embedding', 'layer 1', 'layer 2', 'mean over layers', 'maximum over layers']
     """
-    return ["embedding", *(f"layer {i}" for i in range(1, layers)), "mean over layers"]
+    return ["embedding", *(f"layer {i}" for i in range(1, layers)), *POOLINGS]
 
 
-def select_feature(features: torch.Tensor, index: int) -> torch.Tensor:
+def select_feature(features: torch.Tensor | StoredFeatures, index: int) -> torch.Tensor:
     """Return the feature that ``feature_names`` has at ``index``, in float32 [N, D].
 
     Args:
         features: [N, L, D].
-        index: of a layer, or L for the mean over all L, the embedding included.
+        index: of a layer; L for the mean, L + 1 for the largest value over all layers, the
+            embedding included, of each dimension.
     """
-    if index < features.shape[1]:
+    questions, layers, width = features.shape
+    if index < layers:
+        if isinstance(features, StoredFeatures):
+            return features.layer(index)
         return features[:, index].float()
-    return torch.cat([chunk.float().mean(dim=1) for chunk in torch.split(features, _CHUNK)])
+    if isinstance(features, StoredFeatures):
+        result = torch.empty(questions, width)
+        for positions, block in features.blocks(_CHUNK):
+            result[positions] = _pooled(block, index - layers)
+        return result
+    chunks = torch.split(features, _CHUNK)
+    return torch.cat([_pooled(chunk.float(), index - layers) for chunk in chunks])
+
+
+def _pooled(block: torch.Tensor, pooling: int) -> torch.Tensor:
+    return block.mean(dim=1) if pooling == 0 else block.amax(dim=1)
+
+
+def join(sets: Sequence[FeatureSet]) -> FeatureSet:
+    """Return the questions of several sets as one.
+
+    Raises:
+        DataError: the sets share a question, or come from several models.
+    """
+    if len({tuple(s.features.shape[1:]) for s in sets}) > 1:
+        shapes = [list(s.features.shape[1:]) for s in sets]
+        raise DataError(f"Features of [layers, width] {shapes} come from several models.")
+    if len(sets) == 1:
+        return sets[0]
+    features = sets[0].features
+    for other in sets[1:]:
+        if isinstance(features, StoredFeatures) and isinstance(other.features, StoredFeatures):
+            features = features + other.features
+        else:
+            assert isinstance(features, torch.Tensor)
+            assert isinstance(other.features, torch.Tensor)
+            features = torch.cat([features, other.features])
+    return FeatureSet(
+        [key for s in sets for key in s.question_ids],
+        features,
+        torch.cat([s.n for s in sets]),
+        torch.cat([s.c for s in sets]),
+    )
 
 
 def check_finite(question_ids: Sequence[str], features: torch.Tensor) -> None:
@@ -96,16 +137,16 @@ def check_finite(question_ids: Sequence[str], features: torch.Tensor) -> None:
 
 
 def _check_shapes(split: FeatureSet) -> None:
-    features = split.features
-    if features.ndim != 3 or 0 in features.shape:
+    features, questions = split.features, split.features.shape[0]
+    if len(features.shape) != 3 or 0 in features.shape:
         raise DataError(
             f"Features are of shape {list(features.shape)}; expected [questions, layers, width], "
             "none of them 0."
         )
-    if features.dtype not in (torch.float32, torch.bfloat16):
+    if isinstance(features, torch.Tensor) and features.dtype not in _DTYPES:
         raise DataError(f"Features are {features.dtype}; expected float32 or bfloat16.")
     for name, shape in (("n", split.n.shape), ("c", split.c.shape)):
-        if shape != (len(features),):
-            raise DataError(f"{name} is of shape {list(shape)} beside {len(features)} questions.")
-    if len(split.question_ids) != len(features):
-        raise DataError(f"{len(split.question_ids)} ids stand beside {len(features)} features.")
+        if shape != (questions,):
+            raise DataError(f"{name} is of shape {list(shape)} beside {questions} questions.")
+    if len(split.question_ids) != questions:
+        raise DataError(f"{len(split.question_ids)} ids stand beside {questions} features.")

@@ -1,8 +1,8 @@
 """A trained probe: what the bank's choice leaves, small enough to be kept and used anywhere."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import torch
@@ -10,37 +10,41 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from benchmark.errors import DataError, StoreError
+from benchmark.probes.descent import logits_of
 from benchmark.probes.features import feature_names, select_feature
-from benchmark.records import PROBE_SELECTION, check_table
+from benchmark.probes.settings import Setting
+from benchmark.store import StoredFeatures
 
-_ROWS = 1024
+PARAMETERS = ("weight", "bias", "hidden_weight", "hidden_bias")
+_FILE = "probe.safetensors"
 
 
 @dataclass(frozen=True)
 class TrainedProbe:
-    """A linear probe on one feature: sigmoid(((x - mean) / scale) weight + bias).
+    """A probe on one feature: the logit of ((x - mean) / scale) as confidence.
 
     Attributes:
         feature: its name among ``feature_names(layers)``.
-        strength: L2 strength that it was trained with.
+        objective: that it was trained with; squared clips its output, the others are logits.
+        setting: hyper-parameters that were chosen.
         layers: L, of the model that the features come from.
-        weight: [D], float32, of the standardised feature.
-        bias: [], float32.
         mean: [D], float32, over the training questions.
         scale: [D], float32, standard deviation over them; 1 where the feature is constant.
-        selection: every probe that was tried, of schema ``PROBE_SELECTION``.
+        parameters: ``weight`` [D] and ``bias`` [], float32; with a hidden layer ``weight`` [K],
+            ``bias`` [], ``hidden_weight`` [D, K] and ``hidden_bias`` [K].
+        selection: every probe that was tried, of schema ``PROBE_SELECTION``; None once loaded.
     """
 
     feature: str
-    strength: float
+    objective: str
+    setting: Setting
     layers: int
-    weight: torch.Tensor
-    bias: torch.Tensor
     mean: torch.Tensor
     scale: torch.Tensor
-    selection: pl.DataFrame
+    parameters: dict[str, torch.Tensor]
+    selection: pl.DataFrame | None = None
 
-    def predict(self, features: torch.Tensor) -> torch.Tensor:
+    def predict(self, features: torch.Tensor | StoredFeatures) -> torch.Tensor:
         """Return the confidences, [N] in [0, 1], in float64.
 
         Args:
@@ -49,54 +53,61 @@ class TrainedProbe:
         Raises:
             DataError: for another number of layers, another width, or features that are not finite.
         """
-        expected = (self.layers, len(self.weight))
-        if features.ndim != 3 or features.shape[1:] != expected:
+        expected = (self.layers, len(self.mean))
+        if tuple(features.shape[1:]) != expected:
             raise DataError(
                 f"The probe expects features of [questions, {expected[0]} layers, width "
                 f"{expected[1]}], not {list(features.shape)}: they come from another model."
             )
-        index = feature_names(self.layers).index(self.feature)
-        chunks = torch.split(features, _ROWS)
-        logits = torch.cat([self._logits(select_feature(chunk, index)) for chunk in chunks])
-        if not logits.isfinite().all():
-            row = int((~logits.isfinite()).nonzero()[0])
+        rows = select_feature(features, feature_names(self.layers).index(self.feature))
+        if not rows.isfinite().all():
+            row = int((~rows.isfinite()).any(dim=1).nonzero()[0])
             raise DataError(f"Row {row} of the features holds NaN or infinity at {self.feature}.")
-        return logits.sigmoid()
-
-    def _logits(self, rows: torch.Tensor) -> torch.Tensor:
         standardised = (rows.double() - self.mean.double()) / self.scale.double()
-        return standardised @ self.weight.double() + self.bias.double()
+        own = {name: value.double()[None, None] for name, value in self.parameters.items()}
+        return confidences_of(logits_of(own, standardised[None])[0, 0], self.objective)
 
     def save(self, folder: Path) -> None:
-        """Write ``probe.safetensors``, ``probe.json`` and ``selection.parquet`` into ``folder``."""
+        """Write the numbers as ``probe.safetensors`` into ``folder``; ``card`` has the rest."""
         folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: getattr(self, name).contiguous() for name in _TENSORS}
-        save_file(tensors, folder / "probe.safetensors")
-        card = {"feature": self.feature, "strength": self.strength, "layers": self.layers}
-        (folder / "probe.json").write_text(json.dumps(card, indent=2) + "\n", encoding="utf-8")
-        self.selection.write_parquet(folder / "selection.parquet")
+        tensors = {"mean": self.mean, "scale": self.scale, **self.parameters}
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / _FILE)
+
+    def card(self) -> dict[str, Any]:
+        """Return what the numbers mean, as JSON: what ``load`` needs beside them."""
+        return {
+            "feature": self.feature,
+            "objective": self.objective,
+            "setting": self.setting._asdict(),
+            "layers": self.layers,
+        }
 
     @classmethod
-    def load(cls, folder: Path) -> "TrainedProbe":
+    def load(cls, folder: Path, card: dict[str, Any]) -> "TrainedProbe":
         """Return the probe that ``save`` wrote into ``folder``.
 
         Raises:
-            StoreError: a file is missing or is not what ``save`` writes.
+            StoreError: the file is missing or is not what ``save`` writes.
         """
         try:
-            tensors = load_file(folder / "probe.safetensors")
-            card = json.loads((folder / "probe.json").read_text(encoding="utf-8"))
-            selection = pl.read_parquet(folder / "selection.parquet")
-            return cls(
-                **{name: card[name] for name in _CARD},
-                **{name: tensors[name] for name in _TENSORS},
-                selection=check_table(selection, PROBE_SELECTION, "selection.parquet"),
+            tensors = load_file(folder / _FILE)
+            probe = cls(
+                feature=card["feature"],
+                objective=card["objective"],
+                setting=Setting(**card["setting"]),
+                layers=card["layers"],
+                mean=tensors["mean"],
+                scale=tensors["scale"],
+                parameters={name: tensors[name] for name in PARAMETERS if name in tensors},
             )
-        except (OSError, ValueError, KeyError, SafetensorError, pl.exceptions.PolarsError) as error:
+            probe.predict(torch.zeros(1, probe.layers, len(probe.mean)))  # the parts fit together
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise StoreError(
-                f"The probe in '{folder}' cannot be read ({error!r}); delete it and train it again."
+                f"The probe in '{folder}' cannot be read ({error!r}); export it again."
             ) from error
+        return probe
 
 
-_CARD = ("feature", "strength", "layers")
-_TENSORS = ("weight", "bias", "mean", "scale")
+def confidences_of(outputs: torch.Tensor, objective: str) -> torch.Tensor:
+    """Return the confidences, in [0, 1], that a probe's outputs stand for."""
+    return outputs.clamp(0, 1) if objective == "squared" else outputs.sigmoid()

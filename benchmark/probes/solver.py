@@ -1,28 +1,36 @@
-"""The optimum of L2-regularised binomial regression, for many feature sets and strengths at once.
+"""The optima of linear probes, for many feature sets and strengths at once.
 
-Inside the probe bank: ``ProbeBank.training_step`` calls ``minimise``. The objective of one problem,
-with standardised features x_i, logits z_i = x_i w + b and the share s_i = n_i / sum(n), is
+Inside the probe bank: ``ProbeBank.training_step`` calls ``minimise`` or ``ridge``. The objective of
+one problem, with standardised features x_i, logits z_i = x_i w + b and the share
+s_i = n_i / sum(n), is
 
     f(w, b) = sum_i s_i (log(1 + e^z_i) - (c_i / n_i) z_i) + strength / 2 |w|^2
 
 the binomial negative log-likelihood per response (equal to soft-label cross-entropy weighted by n)
-plus a ridge; the intercept b is free. It is convex. All problems are solved together by conjugate
-gradients (Polak and Ribiere), preconditioned with the Hessian of the constant model: it is diagonal
-in the principal axes of the features, so one rotation serves all strengths, and 10 to 30 steps do
-where hidden states, strongly correlated, keep a plain L-BFGS busy for hundreds. What is left then
-(weak strengths on separable answers) is finished one by one by Newton's method in float64. Both use
-an exact line search that needs no matrix product.
+plus a ridge; the intercept b is free. It is convex. With pairs of questions it is RankNet's: the
+logits are differences z_i - z_j, the targets 1, 0 or, for a tie, 1/2.
+
+All problems are solved together by L-BFGS. Its first guess of the inverse Hessian is that of the
+constant model, whose leading principal axes come from a random sketch of the features (Frangella,
+Tropp and Udell, arXiv 2110.02820): one sketch serves all strengths, and 10 to 30 steps do where
+hidden states, strongly correlated, keep a plain L-BFGS busy for hundreds. What is left then (weak
+strengths on separable answers) is finished one by one by Newton's method in float64. Both use an
+exact line search that needs no matrix product.
 """
 
 import math
+from collections import deque
 from typing import NamedTuple
 
 import torch
 
 TOLERANCE = 1e-11  # of the decrement, in nats per response
-_MAX_STEPS = 100
+_MAX_STEPS = 300
 _MAX_NEWTON_STEPS = 50
 _MAX_LINE_STEPS = 20
+_MEMORY = 4  # steps that L-BFGS remembers
+_PARTNERS = 16  # of each question, for the pairwise objective
+_RANK = 1024  # axes along which the first guess is good
 
 
 class Optimum(NamedTuple):
@@ -40,19 +48,44 @@ class Optimum(NamedTuple):
     decrement: torch.Tensor
 
 
-class _Problems(NamedTuple):
-    """F designs times S ridges, all with the same N targets."""
+class Pairs(NamedTuple):
+    """P pairs of questions, for the pairwise objective.
 
-    design: torch.Tensor  # [F, N, R], the last column is 1
-    share: torch.Tensor  # [N], sums to 1
-    target: torch.Tensor  # [N], c / n
+    Attributes:
+        first: [P], rows.
+        second: [P], rows.
+        target: [P], 1 where the first question's expected accuracy is higher, 0 where the second's
+            is, 1/2 for a tie.
+    """
+
+    first: torch.Tensor
+    second: torch.Tensor
+    target: torch.Tensor
+
+
+class _Problems(NamedTuple):
+    """F designs times S ridges, all with the same M targets, of questions or of pairs."""
+
+    design: torch.Tensor  # [F, N, R]; without pairs the last column is 1
+    share: torch.Tensor  # [M], sums to 1
+    target: torch.Tensor  # [M], in [0, 1]
     ridge: torch.Tensor  # [S, R], 0 for the intercept
+    first: torch.Tensor | None = None  # [M], rows of a pair
+    second: torch.Tensor | None = None
 
     def logits(self, point: torch.Tensor) -> torch.Tensor:
-        return point @ self.design.mT
+        scores = point @ self.design.mT
+        if self.first is None:
+            return scores
+        return scores[..., self.first] - scores[..., self.second]
 
     def gradient(self, point: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         residual = self.share * (logits.sigmoid() - self.target)
+        if self.first is not None and self.second is not None:
+            of_pairs = residual
+            residual = residual.new_zeros(*residual.shape[:-1], self.design.shape[1])
+            residual.index_add_(-1, self.first, of_pairs)
+            residual.index_add_(-1, self.second, of_pairs, alpha=-1)
         return residual @ self.design + self.ridge * point
 
     def hessian(self, logits: torch.Tensor) -> torch.Tensor:
@@ -60,12 +93,38 @@ class _Problems(NamedTuple):
         success = logits.sigmoid()
         spread = (self.share * success * (1 - success)).flatten()
         design = self.design[0]
+        if self.first is not None:
+            design = design[self.first] - design[self.second]
         return (design * spread[:, None]).mT @ design + self.ridge.flatten().diag()
+
+
+class _Curvature(NamedTuple):
+    """The Hessian of the constant model: exact along some axes, a constant across them."""
+
+    axes: torch.Tensor  # [F, R, A], orthonormal
+    along: torch.Tensor  # [F, 1, A], curvature of the likelihood
+    across: torch.Tensor  # [F, 1, 1]
+    ridge: torch.Tensor  # [S, 1], positive
+    intercept: torch.Tensor | None  # [], curvature of the last coordinate, where it is one
+
+    def divide(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Return the inverse Hessian times ``gradient`` [F, S, R (+ 1)]."""
+        slopes = gradient if self.intercept is None else gradient[..., :-1]
+        across = 1 / (self.across + self.ridge)
+        along = 1 / (self.along + self.ridge) - across
+        scaled = across * slopes + (along * (slopes @ self.axes)) @ self.axes.mT
+        if self.intercept is None:
+            return scaled
+        return torch.cat([scaled, gradient[..., -1:] / self.intercept], dim=-1)
 
 
 @torch.no_grad()
 def minimise(
-    features: torch.Tensor, n: torch.Tensor, c: torch.Tensor, strengths: torch.Tensor
+    features: torch.Tensor,
+    n: torch.Tensor,
+    c: torch.Tensor,
+    strengths: torch.Tensor,
+    pairs: Pairs | None = None,
 ) -> Optimum:
     """Return the optimum of every feature set and strength.
 
@@ -77,83 +136,171 @@ def minimise(
         n: [N], responses per question, at least 1.
         c: [N], correct ones.
         strengths: [S], positive.
+        pairs: rank these pairs in place of fitting the counts; the bias is then 0.
     """
     total, correct = int(n.sum()), int(c.sum())
     if correct in (0, total):
-        shape = (len(features), len(strengths))
         odds = math.log((correct + 0.5) / (total - correct + 0.5))
-        return Optimum(
-            weight=features.new_zeros(*shape, features.shape[-1]),
-            bias=features.new_full(shape, odds),
-            decrement=features.new_zeros(shape),
-        )
-    share, target = (n / total).to(features.dtype), (c / n).to(features.dtype)
-    axes, rotated, moments = _principal_axes(features, share)
-    design = torch.nn.functional.pad(rotated, (0, 1), value=1.0)
-    ridge = torch.nn.functional.pad(strengths[:, None].expand(-1, rotated.shape[-1]), (0, 1))
-    problems = _Problems(design, share, target, ridge)
-
-    rate = correct / total
-    curvature = rate * (1 - rate) * torch.nn.functional.pad(moments, (0, 1), value=1.0)
-    start = torch.zeros(len(features), *ridge.shape, dtype=design.dtype, device=design.device)
-    start[..., -1] = math.log(rate / (1 - rate))
-    point, decrement = _conjugate_gradients(problems, start, 1 / (curvature[:, None] + ridge))
+        return _constant(features, len(strengths), odds)
+    share, dtype = n / total, features.dtype
+    span = None
+    rows = features
+    if features.shape[1] < features.shape[2]:  # the weights lie in the span of the rows
+        span, triangle = torch.linalg.qr(features.mT)
+        rows = triangle.mT
+    axes, moments, rest = _principal_axes(rows, share.to(dtype))
+    ridge = strengths[:, None].to(dtype)
+    if pairs is None:
+        rate = correct / total
+        bend, intercept = rate * (1 - rate), rows.new_tensor(rate * (1 - rate))
+        design = torch.nn.functional.pad(rows, (0, 1), value=1.0)
+        ridges = torch.nn.functional.pad(ridge.expand(-1, rows.shape[-1]), (0, 1))
+        problems = _Problems(design, share.to(dtype), (c / n).to(dtype), ridges)
+        start = rows.new_zeros(len(features), *ridges.shape)
+        start[..., -1] = math.log(rate / (1 - rate))
+    else:
+        bend, intercept = 1 / 2, None  # 1/4, of differences, whose moments are twice as large
+        even = torch.full_like(pairs.target, 1 / len(pairs.target))
+        ridges = ridge.expand(-1, rows.shape[-1])
+        problems = _Problems(rows, even, pairs.target, ridges, pairs.first, pairs.second)
+        start = rows.new_zeros(len(features), *ridges.shape)
+    curvature = _Curvature(axes, bend * moments, bend * rest, ridge, intercept)
+    point, decrement = _lbfgs(problems, start, curvature)
     for f, s in (decrement > TOLERANCE).nonzero().tolist():
-        one = _Problems(design[f : f + 1], share, target, ridge[s : s + 1])
+        one = problems._replace(design=problems.design[f : f + 1], ridge=ridges[s : s + 1])
         point[f, s], decrement[f, s] = _newton(one, point[f, s])
-    return Optimum(point[..., :-1] @ axes.mT, point[..., -1], decrement)
+    weight, bias = point, point.new_zeros(point.shape[:2])
+    if pairs is None:
+        weight, bias = point[..., :-1], point[..., -1]
+    return Optimum(weight if span is None else weight @ span.mT, bias, decrement)
+
+
+@torch.no_grad()
+def ridge(
+    features: torch.Tensor, n: torch.Tensor, c: torch.Tensor, strengths: torch.Tensor
+) -> Optimum:
+    """Return the closed-form minimum of the squared error for every feature set and strength.
+
+    ``sum_i s_i (x_i w + b - c_i / n_i)^2 / 2 + strength / 2 |w|^2`` with the share
+    s_i = n_i / sum(n); the arguments are those of ``minimise``.
+    """
+    share, target = (n / n.sum()).to(features.dtype), (c / n).to(features.dtype)
+    mean, level = share @ features, share @ target
+    centred = (features - mean[:, None]) * share.sqrt()[:, None]
+    slope = (((target - level) * share.sqrt()) @ centred).double()
+    moments = (centred.mT @ centred).double()
+    weight = torch.empty(len(features), len(strengths), features.shape[-1]).to(features)
+    for column, strength in enumerate(strengths.double()):
+        shifted = moments.diagonal_scatter(moments.diagonal(dim1=1, dim2=2) + strength, 0, 1, 2)
+        factor = torch.linalg.cholesky(shifted)
+        weight[:, column] = torch.cholesky_solve(slope[..., None], factor).squeeze(-1)
+    bias = level - (weight * mean[:, None]).sum(-1)
+    return Optimum(weight, bias, torch.zeros_like(bias))
+
+
+def draw_pairs(n: torch.Tensor, c: torch.Tensor, seed: int) -> Pairs:
+    """Return 16 random partners for each question, none itself; equal c / n is a tie."""
+    questions = len(n)
+    generator = torch.Generator().manual_seed(seed)
+    partners = [torch.randperm(questions, generator=generator) for _ in range(_PARTNERS)]
+    first = torch.arange(questions).repeat(_PARTNERS)
+    second = torch.cat(partners)
+    apart = first != second
+    first, second = first[apart].to(n.device), second[apart].to(n.device)
+    return Pairs(first, second, order_of(n, c, first, second))
+
+
+def order_of(
+    n: torch.Tensor, c: torch.Tensor, first: torch.Tensor, second: torch.Tensor
+) -> torch.Tensor:
+    """Return 1 where the first row's c / n is higher, 0 where lower, 1/2 where equal; exactly."""
+    return (torch.sign(c[first] * n[second] - c[second] * n[first]) + 1).float() / 2
+
+
+def _constant(features: torch.Tensor, strengths: int, logit: float) -> Optimum:
+    shape = (len(features), strengths)
+    return Optimum(
+        weight=features.new_zeros(*shape, features.shape[-1]),
+        bias=features.new_full(shape, logit),
+        decrement=features.new_zeros(shape),
+    )
 
 
 def _principal_axes(
-    features: torch.Tensor, share: torch.Tensor
+    rows: torch.Tensor, share: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return the axes [F, D, R], the features along them [F, N, R] and their second moments [F, R].
+    """Return axes [F, R, A], the second moments along them [F, 1, A] and across [F, 1, 1].
 
-    R = min(N, D): weights at the optimum lie in the span of the rows. The axes are orthonormal to
-    rounding, so that the ridge keeps its form; that they are principal only matters for speed.
+    A = min(R, 1024). The axes are orthonormal; that they are principal only matters for speed, so
+    that a random sketch does where there are many: two passes over the rows.
     """
-    span = None
-    if features.shape[1] < features.shape[2]:
-        span, triangle = torch.linalg.qr(features.mT)
-        features = triangle.mT
-    moments, axes = torch.linalg.eigh((features * share[:, None]).mT @ features)
-    rotated = features @ axes
-    return axes if span is None else span @ axes, rotated, moments.clamp_min(0)
+    width = rows.shape[-1]
+    weighted = rows * share[:, None]
+    if width <= _RANK:
+        moments, axes = torch.linalg.eigh(weighted.mT @ rows)
+        return axes, moments.clamp_min(0)[:, None], moments.new_zeros(len(rows), 1, 1)
+    generator = torch.Generator().manual_seed(0)  # the same every time: results don't wander
+    sketch = torch.randn(rows.shape[1], _RANK, generator=generator).to(rows)
+    axes = torch.linalg.qr(weighted.mT @ sketch).Q
+    along = rows @ axes
+    moments, turn = torch.linalg.eigh((along * share[:, None]).mT @ along)
+    rest = (weighted * rows).sum(dim=(1, 2)) - moments.sum(-1)
+    across = rest.clamp_min(0) / (width - _RANK)
+    return axes @ turn, moments.clamp_min(0)[:, None], across[:, None, None]
 
 
-def _conjugate_gradients(
-    problems: _Problems, point: torch.Tensor, scaling: torch.Tensor
+def _lbfgs(
+    problems: _Problems, point: torch.Tensor, curvature: _Curvature
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the points [F, S, R] that the preconditioned steps reach, and their decrements [F, S].
+    """Return the points [F, S, R] that L-BFGS reaches, and their decrements [F, S].
 
     A problem that is solved stands still, so that none depends on the others.
     """
     logits = problems.logits(point)
     gradient = problems.gradient(point, logits)
-    scaled = scaling * gradient
-    decrement = _dot(gradient, scaled)
-    direction = -scaled
-    for _ in range(_MAX_STEPS):
+    steps: deque[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = deque(maxlen=_MEMORY)
+    for step in range(_MAX_STEPS + 1):
+        scaled = curvature.divide(gradient)
+        decrement = _dot(gradient, scaled)
         active = decrement > TOLERANCE
-        if not active.any():
+        if step == _MAX_STEPS or not active.any():
             break
-        slope = problems.logits(direction)
-        length = _exact_step(problems, point, logits, direction, slope, active)[..., None]
-        point = point + length * direction
-        logits = logits + length * slope
-        last, gradient = gradient, problems.gradient(point, logits)
-        scaled = scaling * gradient
-        before, decrement = decrement, _dot(gradient, scaled)
-        conjugacy = ((decrement - _dot(last, scaled)) / before.clamp_min(1e-30)).clamp_min(0)
-        direction = conjugacy[..., None] * direction - scaled
+        direction = -_inverse_hessian(gradient, steps, curvature)
         uphill = _dot(gradient, direction) >= 0
         direction = torch.where(uphill[..., None], -scaled, direction)
+        slope = problems.logits(direction)
+        length = _exact_step(problems, point, logits, direction, slope, active)[..., None]
+        moved, last = length * direction, gradient
+        point = point + moved
+        logits = logits + length * slope
+        gradient = problems.gradient(point, logits)
+        bent = _dot(moved, gradient - last)
+        inverse = torch.where(bent > 0, 1 / bent, 0)  # a step that tells nothing is skipped
+        steps.append((moved, gradient - last, inverse[..., None]))
     return point, decrement
+
+
+def _inverse_hessian(
+    gradient: torch.Tensor,
+    steps: deque[tuple[torch.Tensor, torch.Tensor, torch.Tensor]],
+    curvature: _Curvature,
+) -> torch.Tensor:
+    """Return L-BFGS's inverse Hessian times the gradient (Nocedal and Wright, algorithm 7.4)."""
+    shares = []
+    for moved, change, inverse in reversed(steps):
+        share = inverse * _dot(moved, gradient)[..., None]
+        gradient = gradient - share * change
+        shares.append(share)
+    result = curvature.divide(gradient)
+    for (moved, change, inverse), share in zip(steps, reversed(shares), strict=True):
+        result = result + moved * (share - inverse * _dot(change, result)[..., None])
+    return result
 
 
 def _newton(problem: _Problems, point: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the minimiser [R] of one problem, from ``point`` [R] on, and its decrement []."""
-    problem = _Problems(*(tensor.double() for tensor in problem))
+    wide = {name: getattr(problem, name).double() for name in ("design", "share", "target", "ridge")}
+    problem = problem._replace(**wide)
     point = point.double()[None, None]
     for step in range(_MAX_NEWTON_STEPS + 1):
         logits = problem.logits(point)

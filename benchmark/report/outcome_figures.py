@@ -21,7 +21,7 @@ from benchmark.report.canvas import (
 from benchmark.report.style import estimator_look
 
 MOST_FAMILIES = 20  # more rows aren't legible
-MEAN = "mean over layers"
+POOLED = {"mean over layers": "M", "maximum over layers": "X"}
 
 
 def draw_cost(result: CellResult) -> Drawing:
@@ -171,8 +171,9 @@ def draw_selection(name: str, selection: pl.DataFrame) -> Drawing:
     best = points.best_strengths(selection)
     features = best["feature"].to_list()
     x = np.arange(len(features))
-    joined = np.array([feature != MEAN for feature in features])
-    for column, colour, line in (("train", style.GREY, ":"), ("validation", look.colour, "-")):
+    joined = np.array([feature not in POOLED for feature in features])
+    lines = (("train", style.GREY, ":"), ("validation", look.colour, "-"), ("test", style.BLACK, "--"))
+    for column, colour, line in lines:
         y = best[f"{column}_brier"].to_numpy()
         axes.plot(x[joined], y[joined], color=colour, ls=line, marker="o", ms=3, label=column)
         axes.plot(x[~joined], y[~joined], color=colour, ls="none", marker="o", ms=3)
@@ -181,12 +182,12 @@ def draw_selection(name: str, selection: pl.DataFrame) -> Drawing:
     axes.plot(*at, marker="o", ms=8, mfc="none", mec=style.BLACK, mew=1, ls="none", label="chosen")
     axes.set_xticks(*_feature_ticks(features))
     axes.set(xlabel="Layer", ylabel="Brier score")
-    figure.legend(loc="outside lower center", ncols=3)
+    figure.legend(loc="outside lower center", ncols=4)
     return Drawing(
         f"selection_{name}",
         f"Choice of the {look.name.lower()}'s features",
-        "Brier score against c/n of a linear probe on each layer's hidden state at the last prompt "
-        "token (E: the embeddings, M: the mean over layers), at the strength of L2 regularisation "
+        "Brier score against c/n of a probe on each layer's hidden state at the last prompt "
+        "token (E: the embeddings, M and X: mean and maximum over layers), at the setting "
         "that is best on the validation questions. Chosen, without a look at the test questions: "
         f"{chosen['feature']} at strength {chosen['strength']:.2g}.",
         figure,
@@ -197,7 +198,7 @@ def _feature_ticks(features: list[str]) -> tuple[list[int], list[str]]:
     """Return positions and short names of the features, every few layers only."""
     layers = [i for i, feature in enumerate(features) if feature.startswith("layer ")]
     step = max(1, len(layers) // 6)
-    special = {"embedding": "E", MEAN: "M"}
+    special = {"embedding": "E", **POOLED}
     apart = layers[step - 1 : len(layers) - step // 2 : step]  # from the mean's tick
     ticks = {i: features[i].removeprefix("layer ") for i in apart}
     ticks |= {i: special.get(f, f) for i, f in enumerate(features) if i not in layers}

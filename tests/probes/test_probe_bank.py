@@ -1,19 +1,22 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
 from planted import plant, rows
+from rich.console import Console
 
-from benchmark.errors import ConfigError, DataError
-from benchmark.probes import FeatureSet, train_probe
-from benchmark.probes.bank import ProbeBank
+from benchmark.errors import DataError
+from benchmark.probes import FeatureSet, ProbeSettings, train_probe
 from benchmark.records import PROBE_SELECTION, check_table
+from benchmark.store import Store, StoredFeatures, append_features, read_features
 
-STRENGTHS = [1e-4, 1e-2, 1.0]
+STRENGTHS = ProbeSettings(strengths=[1e-4, 1e-2, 1.0])
+ONE = ProbeSettings(strengths=[0.01])
 SPLIT, RATE = plant()
 TRAIN, VALIDATION, TEST = rows(SPLIT, 0, 160), rows(SPLIT, 160, 210), rows(SPLIT, 210, 260)
 
@@ -49,15 +52,16 @@ def test_the_mean_over_layers_is_chosen_where_the_signal_is_spread_over_them() -
 def test_the_table_of_the_choice_holds_every_probe_with_its_brier_scores() -> None:
     probe = train_probe(TRAIN, VALIDATION, STRENGTHS)
     table = check_table(probe.selection, PROBE_SELECTION, "selection")
-    assert len(table) == 4 * 3
+    assert len(table) == 5 * 3
     assert table["feature"].unique(maintain_order=True).to_list() == [
         "embedding",
         "layer 1",
         "layer 2",
         "mean over layers",
+        "maximum over layers",
     ]
     chosen = table.row(by_predicate=pl.col("chosen"), named=True)
-    assert (chosen["feature"], chosen["strength"]) == (probe.feature, probe.strength)
+    assert (chosen["feature"], chosen["strength"]) == (probe.feature, probe.setting.strength)
     assert chosen["validation_brier"] == table["validation_brier"].min()
     for split, column in ((TRAIN, "train_brier"), (VALIDATION, "validation_brier")):
         error = probe.predict(split.features) - split.c / split.n
@@ -69,14 +73,14 @@ def test_among_equals_the_stronger_and_then_the_earlier_is_chosen() -> None:
     split = change(SPLIT, features=constant)
     probe = train_probe(rows(split, 0, 160), rows(split, 160, 260), STRENGTHS)
     assert probe.selection["validation_brier"].n_unique() == 1
-    assert (probe.feature, probe.strength) == ("embedding", 1.0)
+    assert (probe.feature, probe.setting.strength) == ("embedding", 1.0)
     share = TRAIN.c.sum() / TRAIN.n.sum()
     np.testing.assert_allclose(probe.predict(constant), share.item(), rtol=1e-6)
 
 
 def test_the_validation_split_changes_the_choice_only() -> None:
     moved = change(VALIDATION, features=VALIDATION.features * 100 + 7)
-    probes = [train_probe(TRAIN, split, [0.01]) for split in (VALIDATION, moved)]
+    probes = [train_probe(TRAIN, split, ONE) for split in (VALIDATION, moved)]
     scores = [probe.selection["train_brier"].to_list() for probe in probes]
     assert scores[0] == scores[1]
     assert probes[0].selection["validation_brier"][1] < probes[1].selection["validation_brier"][1]
@@ -85,8 +89,8 @@ def test_the_validation_split_changes_the_choice_only() -> None:
 def test_the_optimum_does_not_depend_on_the_scale_of_the_features() -> None:
     factor = torch.logspace(-3, 3, TRAIN.features.shape[-1])
     scaled = [change(s, features=s.features * factor + 1) for s in (TRAIN, VALIDATION, TEST)]
-    expected = train_probe(TRAIN, VALIDATION, [0.01]).predict(TEST.features)
-    found = train_probe(scaled[0], scaled[1], [0.01]).predict(scaled[2].features)
+    expected = train_probe(TRAIN, VALIDATION, ONE).predict(TEST.features)
+    found = train_probe(scaled[0], scaled[1], ONE).predict(scaled[2].features)
     np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
@@ -95,7 +99,7 @@ def test_rounding_noise_of_a_constant_column_is_not_magnified() -> None:
     noise = torch.randn(len(features), 3, generator=torch.Generator().manual_seed(2))
     features[..., 0] = 1000 + noise * 1e-4
     split = change(SPLIT, features=features)
-    probe = train_probe(rows(split, 0, 160), rows(split, 160, 260), [0.01])
+    probe = train_probe(rows(split, 0, 160), rows(split, 160, 260), ONE)
     assert probe.scale[0] == 1
 
 
@@ -107,12 +111,12 @@ def test_questions_weigh_as_much_as_their_responses() -> None:
         TRAIN.c.repeat(2),
     )
     heavy = change(TRAIN, n=2 * TRAIN.n, c=2 * TRAIN.c)
-    found = [train_probe(s, VALIDATION, [0.01]).predict(TEST.features) for s in (twice, heavy)]
+    found = [train_probe(s, VALIDATION, ONE).predict(TEST.features) for s in (twice, heavy)]
     np.testing.assert_allclose(found[0], found[1], atol=2e-5)
     uneven = TRAIN.n.clone()
     uneven[:80] //= 20
     light = change(TRAIN, n=uneven, c=torch.minimum(TRAIN.c, uneven))
-    other = train_probe(light, VALIDATION, [0.01]).predict(TEST.features)
+    other = train_probe(light, VALIDATION, ONE).predict(TEST.features)
     assert (other - found[0]).abs().max() > 1e-3
 
 
@@ -136,9 +140,11 @@ def test_the_seed_changes_nothing_and_the_callers_generator_is_left_alone() -> N
     torch.manual_seed(3)
     expected = torch.rand(3)
     torch.manual_seed(3)
-    probes = [train_probe(TRAIN, VALIDATION, STRENGTHS, seed) for seed in (0, 1)]
+    probes = [
+        train_probe(TRAIN, VALIDATION, ProbeSettings(strengths=[0.1], seed=s)) for s in (0, 1)
+    ]
     assert torch.equal(torch.rand(3), expected)
-    assert torch.equal(probes[0].weight, probes[1].weight)
+    assert torch.equal(probes[0].parameters["weight"], probes[1].parameters["weight"])
 
 
 @pytest.mark.parametrize("correct", [0, 200])
@@ -150,15 +156,95 @@ def test_responses_of_one_class_give_a_constant(correct: int) -> None:
     assert abs(confidence[0].item() - correct / 200) < 1e-4
 
 
-@pytest.mark.parametrize("strengths", [[], [0.0], [-1.0], [float("nan")], [0.1, 0.1]])
-def test_bad_strengths_are_refused(strengths: list[float]) -> None:
-    with pytest.raises(ConfigError, match="Probe strengths"):
-        ProbeBank(3, 12, strengths)
-
-
 def test_questions_shared_with_the_test_split_are_refused() -> None:
     with pytest.raises(DataError, match="'q3'"):
-        train_probe(TRAIN, VALIDATION, STRENGTHS, test_ids=["q3", "q999"])
+        train_probe(TRAIN, VALIDATION, STRENGTHS, test=rows(SPLIT, 3, 4))
+
+
+def test_the_test_split_is_scored_and_changes_nothing() -> None:
+    alone = train_probe(TRAIN, VALIDATION, STRENGTHS)
+    scored = train_probe(TRAIN, VALIDATION, STRENGTHS, test=TEST)
+    assert alone.selection["test_brier"].is_nan().all()
+    kept = pl.exclude("test_brier")
+    assert scored.selection.select(kept).equals(alone.selection.select(kept))
+    chosen = scored.selection.row(by_predicate=pl.col("chosen"), named=True)
+    error = scored.predict(TEST.features) - TEST.c / TEST.n
+    assert chosen["test_brier"] == pytest.approx(error.square().mean().item(), abs=1e-6)
+
+
+def test_stored_features_give_the_same_probe(tmp_path: Path) -> None:
+    def keep(split: FeatureSet, name: str) -> FeatureSet:
+        artifact = Store(tmp_path, Console()).artifact("m", "d", name, "features", {})
+        with artifact.lock():
+            append_features(artifact, split.question_ids, split.question_ids, split.features)
+        places = read_features(artifact)
+        return change(split, features=StoredFeatures([places[k, k] for k in split.question_ids]))
+
+    expected = train_probe(TRAIN, VALIDATION, STRENGTHS, TEST)
+    found = train_probe(
+        keep(TRAIN, "train"), keep(VALIDATION, "validation"), STRENGTHS, keep(TEST, "test")
+    )
+    assert found.selection.equals(expected.selection)
+    assert torch.equal(found.parameters["weight"], expected.parameters["weight"])
+
+
+STEPS = {"learning_rates": [0.003, 0.03], "epochs": 20, "batch_size": 16}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {"optimizer": "sgd"},
+        {"optimizer": "adamw"},
+        {"objective": "squared"},
+        {"objective": "squared", "optimizer": "adamw"},
+        {"objective": "ranking"},
+        {"objective": "ranking", "optimizer": "adamw"},
+        {"architecture": "mlp"},
+        {"architecture": "mlp", "objective": "squared", "optimizer": "sgd"},
+        {"architecture": "mlp", "objective": "ranking"},
+    ],
+    ids=lambda kind: " ".join(kind.values()),
+)
+def test_every_way_of_training_finds_the_planted_logit(kind: dict[str, str]) -> None:
+    settings = ProbeSettings(strengths=[1e-4, 1e-2], **kind, **STEPS)
+    probe = train_probe(TRAIN, VALIDATION, settings, TEST)
+    assert probe.feature == "layer 1"
+    confidence = probe.predict(TEST.features)
+    assert ((confidence >= 0) & (confidence <= 1)).all()
+    assert (confidence - RATE[210:]).abs().mean() < 0.07
+    table = probe.selection
+    assert len(table) == 5 * len(settings.grid)
+    assert table["learning_rate"].null_count() == (0 if settings.by_steps else len(table))
+    chosen = table.row(by_predicate=pl.col("chosen"), named=True)
+    error = confidence - TEST.c / TEST.n
+    assert chosen["test_brier"] == pytest.approx(error.square().mean().item(), abs=1e-6)
+    assert (chosen["strength"], chosen["learning_rate"]) == probe.setting
+
+
+@pytest.mark.parametrize("kind", [{"optimizer": "sgd"}, {"architecture": "mlp"}])
+def test_a_probe_trained_by_steps_does_not_depend_on_those_beside_it(
+    kind: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = ProbeSettings(strengths=[1e-3], **kind, **STEPS)
+    together = train_probe(TRAIN, VALIDATION, settings)
+    monkeypatch.setattr("benchmark.probes.data._BATCH_NUMBERS", 1)
+    alone = train_probe(TRAIN, VALIDATION, settings)
+    columns = ("train_brier", "validation_brier")
+    for column in columns:
+        np.testing.assert_allclose(together.selection[column], alone.selection[column], atol=1e-6)
+    one = dataclasses.replace(settings, learning_rates=[0.03])
+    rows_of_one = train_probe(TRAIN, VALIDATION, one).selection
+    kept = together.selection.filter(pl.col("learning_rate") == 0.03)
+    np.testing.assert_allclose(kept["train_brier"], rows_of_one["train_brier"], atol=1e-6)
+
+
+def test_steps_that_are_too_long_are_refused() -> None:
+    settings = ProbeSettings(
+        objective="squared", optimizer="sgd", strengths=[0.1], learning_rates=[1e6], epochs=30
+    )
+    with pytest.raises(DataError, match="smaller learning rates"):
+        train_probe(TRAIN, VALIDATION, settings)
 
 
 def test_a_probe_that_misses_its_optimum_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,12 +257,12 @@ def test_a_probe_that_misses_its_optimum_is_refused(monkeypatch: pytest.MonkeyPa
 def test_training_prints_nothing_and_writes_nothing(tmp_path: object) -> None:
     code = """
 import torch
-from benchmark.probes import FeatureSet, train_probe
+from benchmark.probes import FeatureSet, ProbeSettings, train_probe
 half = lambda name: FeatureSet(
     [name + str(i) for i in range(20)], torch.randn(20, 2, 3), torch.full((20,), 5),
     torch.arange(20) % 6,
 )
-train_probe(half("a"), half("b"), [0.1])
+train_probe(half("a"), half("b"), ProbeSettings(strengths=[0.1]), half("c"))
 """
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,

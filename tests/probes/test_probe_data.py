@@ -24,11 +24,11 @@ def test_shared_questions_are_refused_by_id(
     train: str, validation: str, test: str, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
-        ProbeData(split(*train), split(*validation), list(test))
+        ProbeData(split(*train), split(*validation), split(*test) if test else None)
 
 
 def test_features_of_two_models_are_refused() -> None:
-    with pytest.raises(DataError, match=r"\[3, 2\], validation features of \[3, 5\]"):
+    with pytest.raises(DataError, match=r"training split are of \[layers, width\] \[3, 2\], .* validation split of \[3, 5\]"):
         ProbeData(split("a"), split("b", width=5))
 
 
@@ -37,7 +37,7 @@ def test_the_batches_hold_every_feature_once(numbers: int, monkeypatch: pytest.M
     monkeypatch.setattr(data, "_BATCH_NUMBERS", numbers)
     train = split("a", "b", "c")
     batches = list(ProbeData(train, split("d")).train_dataloader())
-    assert torch.cat([batch.position for batch in batches]).tolist() == [0, 1, 2, 3]
-    expected = torch.stack([select_feature(train.features, i) for i in range(4)])
+    assert torch.cat([batch.position for batch in batches]).tolist() == [0, 1, 2, 3, 4]
+    expected = torch.stack([select_feature(train.features, i) for i in range(5)])
     torch.testing.assert_close(torch.cat([batch.features for batch in batches]), expected)
     assert max(batch.features.numel() for batch in batches) <= max(numbers, 6)

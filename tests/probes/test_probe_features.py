@@ -1,11 +1,14 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from rich.console import Console
 
 from benchmark.errors import DataError
 from benchmark.probes import FeatureSet
-from benchmark.probes.features import feature_names, select_feature
+from benchmark.probes.features import feature_names, join, select_feature
+from benchmark.store import Store, StoredFeatures, append_features, read_features
 
 
 def feature_set(**changes: object) -> FeatureSet:
@@ -59,6 +62,46 @@ def test_a_broken_rule_is_refused(changes: dict[str, object], message: str) -> N
 def test_every_name_selects_its_feature_in_float32(dtype: torch.dtype) -> None:
     features = torch.randn(150, 3, 4).to(dtype)
     selected = [select_feature(features, i) for i in range(len(feature_names(3)))]
-    expected = [*features.float().unbind(1), features.float().mean(1)]
+    wide = features.float()
+    expected = [*wide.unbind(1), wide.mean(1), wide.amax(1)]
     torch.testing.assert_close(torch.stack(selected), torch.stack(expected))
-    assert feature_names(3) == ["embedding", "layer 1", "layer 2", "mean over layers"]
+
+
+def stored(folder: Path, features: torch.Tensor, part: int = 40) -> StoredFeatures:
+    """Return the features in files of ``part`` questions, the files' rows in reverse."""
+    artifact = Store(folder, Console()).artifact("m", "d", "s", "features", {})
+    with artifact.lock():
+        for start in range(0, len(features), part):
+            rows = features[start : start + part].flip(0)
+            ids = [f"q{i}" for i in reversed(range(start, start + len(rows)))]
+            append_features(artifact, ids, ids, rows)
+    places = read_features(artifact)
+    return StoredFeatures([places[f"q{i}", f"q{i}"] for i in range(len(features))])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_stored_features_are_those_that_were_stored(tmp_path: Path, dtype: torch.dtype) -> None:
+    features = torch.randn(150, 3, 4).to(dtype)
+    kept = stored(tmp_path, features)
+    assert kept.shape == (150, 3, 4)
+    for index in range(5):
+        assert torch.equal(select_feature(kept, index), select_feature(features, index))
+
+
+def test_sets_are_joined_in_memory_and_on_the_disk(tmp_path: Path) -> None:
+    features = torch.randn(9, 3, 4)
+    counts = torch.arange(9)
+    for kind in (features, stored(tmp_path, features)):
+        first = FeatureSet([f"a{i}" for i in range(9)], kind, counts + 1, counts)
+        second = FeatureSet([f"b{i}" for i in range(9)], kind, counts + 2, counts)
+        both = join([first, second])
+        assert both.question_ids == [*first.question_ids, *second.question_ids]
+        assert both.n.tolist() == [*range(1, 10), *range(2, 11)]
+        for index in range(5):
+            expected = select_feature(features, index).repeat(2, 1)
+            assert torch.equal(select_feature(both.features, index), expected)
+    with pytest.raises(DataError, match="question 'a0' twice"):
+        join([first, first])
+    other = FeatureSet(["c"], torch.zeros(1, 3, 5), torch.ones(1), torch.ones(1))
+    with pytest.raises(DataError, match="several models"):
+        join([first, other])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 from planted import plant
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 
 from benchmark.probes import solver
-from benchmark.probes.solver import TOLERANCE, minimise
+from benchmark.probes.solver import TOLERANCE, draw_pairs, minimise, ridge
 
 STRENGTHS = torch.tensor([1e-4, 3e-3, 0.1, 3.0])
 
@@ -133,3 +133,60 @@ def test_one_class_gives_a_constant_within_half_a_response(c: int, odds: float) 
     assert (found.weight == 0).all()
     torch.testing.assert_close(found.bias, torch.full((1, 4), math.log(odds)))
     assert (found.decrement == 0).all()
+
+
+def test_a_sketch_of_the_features_leads_to_the_same_optimum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    features, n, c = problem("counts")
+    expected = minimise(features, n, c, STRENGTHS)
+    monkeypatch.setattr(solver, "_RANK", 4)
+    found = minimise(features, n, c, STRENGTHS)
+    assert (found.decrement <= TOLERANCE).all()
+    logits = [o.weight @ features.mT + o.bias[..., None] for o in (expected, found)]
+    torch.testing.assert_close(logits[0].sigmoid(), logits[1].sigmoid(), atol=3e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["counts", "more columns than questions", "very unequal n"])
+def test_ridge_equals_that_of_another_library(kind: str) -> None:
+    features, n, c = problem(kind)
+    found = ridge(features, n, c, STRENGTHS)
+    share = (n / n.sum()).numpy()
+    for f, columns in enumerate(features.double().numpy()):
+        for s, strength in enumerate(STRENGTHS.tolist()):
+            model = Ridge(alpha=strength, solver="cholesky")
+            model.fit(columns, (c / n).numpy(), sample_weight=share)
+            outputs = found.weight[f, s] @ features[f].T + found.bias[f, s]
+            np.testing.assert_allclose(outputs, model.predict(columns), atol=2e-3)
+
+
+@pytest.mark.parametrize("kind", ["counts", "more columns than questions", "one response each"])
+def test_a_ranking_equals_a_logistic_regression_on_differences(kind: str) -> None:
+    features, n, c = problem(kind)
+    pairs = draw_pairs(n, c, seed=0)
+    found = minimise(features, n, c, STRENGTHS, pairs)
+    assert (found.decrement <= TOLERANCE).all()
+    assert (found.bias == 0).all()
+    columns = features[0].double().numpy()
+    differences = columns[pairs.first] - columns[pairs.second]
+    weights = torch.cat([pairs.target, 1 - pairs.target]).numpy()
+    answers = np.repeat([1, 0], len(differences))
+    for s, strength in enumerate(STRENGTHS.tolist()):
+        model = LogisticRegression(
+            C=1 / (strength * len(differences)), fit_intercept=False, solver="newton-cholesky",
+            tol=1e-12, max_iter=1000,
+        )  # fmt: skip
+        model.fit(np.concatenate([differences] * 2), answers, sample_weight=weights)
+        scores = columns @ found.weight[0, s].double().numpy()
+        np.testing.assert_allclose(scores, columns @ model.coef_[0], atol=5e-3)
+
+
+def test_pairs_are_of_different_questions_and_equal_shares_are_ties() -> None:
+    n, c = torch.tensor([2, 4, 3, 3]), torch.tensor([1, 2, 3, 0])
+    pairs = draw_pairs(n, c, seed=0)
+    assert (pairs.first != pairs.second).all()
+    wanted = {(0, 1): 0.5, (0, 2): 0.0, (2, 3): 1.0, (3, 2): 0.0, (1, 3): 1.0}
+    found = zip(pairs.first.tolist(), pairs.second.tolist(), pairs.target.tolist(), strict=True)
+    told = {(i, j): t for i, j, t in found}
+    assert {pair: told[pair] for pair in wanted if pair in told}.items() <= wanted.items()
+    assert len(told) > 8

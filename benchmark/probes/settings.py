@@ -1,0 +1,108 @@
+"""What a probe is and how it is trained: the schema of ``conf/probe``."""
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from benchmark.errors import ConfigError
+
+_WEAKEST = 1e-12  # below it float64 can't tell the ridge from rounding
+OPTIMIZERS = {  # by architecture and objective, the default first
+    ("linear", "binomial"): ("lbfgs", "adamw", "sgd"),
+    ("linear", "ranking"): ("lbfgs", "adamw", "sgd"),
+    ("linear", "squared"): ("closed_form", "adamw", "sgd"),
+    ("mlp", "binomial"): ("adamw", "sgd"),
+    ("mlp", "ranking"): ("adamw", "sgd"),
+    ("mlp", "squared"): ("adamw", "sgd"),
+}
+
+
+class Setting(NamedTuple):
+    """One point of the grid of hyper-parameters."""
+
+    strength: float
+    learning_rate: float | None  # None for full batch
+
+
+@dataclass
+class ProbeSettings:
+    """How probes are trained; every strength with every learning rate is tried on every feature.
+
+    Attributes:
+        architecture: linear, or mlp with one hidden layer of ``hidden`` rectified units.
+        objective: binomial (likelihood of c correct among n responses), squared (error against
+            c / n) or ranking (RankNet on pairs of questions, ties count half; the scores are then
+            scaled to confidences by a logistic regression on the training counts).
+        optimizer: lbfgs and closed_form end at the optimum, adamw and sgd after ``epochs``; None
+            takes lbfgs for linear probes (closed_form for squared), adamw for an mlp.
+        strengths: of the L2 penalty strength / 2 |w|^2 beside the mean loss per response, on
+            standardised features; the decoupled weight decay of adamw.
+        learning_rates: of adamw and sgd.
+        epochs: passes over the training questions, of adamw and sgd.
+        batch_size: questions of a step, of adamw and sgd.
+        momentum: of sgd.
+        hidden: units of the hidden layer.
+        seed: of the order of batches, the start of an mlp and the pairs that are ranked.
+
+    Raises:
+        ConfigError: a value out of range, or an optimizer that can't train the probe.
+    """
+
+    architecture: str = "linear"
+    objective: str = "binomial"
+    optimizer: str | None = None
+    strengths: list[float] = field(default_factory=list)
+    learning_rates: list[float] = field(default_factory=list)
+    epochs: int = 100
+    batch_size: int = 32
+    momentum: float = 0.9
+    hidden: int = 64
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be trained."""
+        kind = (self.architecture, self.objective)
+        if kind not in OPTIMIZERS:
+            architectures, objectives = (sorted(set(names)) for names in zip(*OPTIMIZERS))
+            raise ConfigError(
+                f"probe: architecture={self.architecture}, objective={self.objective}; known are "
+                f"{architectures} and {objectives}."
+            )
+        self.optimizer = self.optimizer or OPTIMIZERS[kind][0]
+        if self.optimizer not in OPTIMIZERS[kind]:
+            raise ConfigError(
+                f"probe: optimizer={self.optimizer} doesn't train a probe with "
+                f"architecture={kind[0]} and objective={kind[1]}; choose one of "
+                f"{list(OPTIMIZERS[kind])}."
+            )
+        least = 0.0 if self.by_steps else _WEAKEST
+        _check_grid("strengths", self.strengths, least, "finite and not below")
+        if self.by_steps:
+            _check_grid("learning_rates", self.learning_rates, _WEAKEST, "finite and not below")
+        counts = {"epochs": self.epochs, "batch_size": self.batch_size, "hidden": self.hidden}
+        for name, value in counts.items():
+            if value < 1:
+                raise ConfigError(f"probe: {name}={value} must be at least 1.")
+        if not 0 <= self.momentum < 1:
+            raise ConfigError(f"probe: momentum={self.momentum} must be in [0, 1).")
+        if self.seed < 0:
+            raise ConfigError(f"probe: seed={self.seed} must be at least 0.")
+
+    @property
+    def by_steps(self) -> bool:
+        """Whether the optimizer takes mini-batch steps of a given length."""
+        return self.optimizer in ("adamw", "sgd")
+
+    @property
+    def grid(self) -> list[Setting]:
+        """The settings that are tried, S of them."""
+        rates = self.learning_rates if self.by_steps else [None]
+        return [Setting(float(s), rate) for s in self.strengths for rate in rates]
+
+
+def _check_grid(name: str, values: list[float], least: float, rule: str) -> None:
+    wrong = [value for value in values if not (math.isfinite(value) and value >= least)]
+    if wrong or not values or len(set(values)) < len(values):
+        raise ConfigError(
+            f"probe: {name}={values}; expected at least one, all different, {rule} {least:g}."
+        )
