@@ -53,6 +53,8 @@ ESTIMATORS = {
 }
 FALLBACK_COLOURS = (ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE)
 FALLBACK_MARKERS = ("<", ">", "d", "p")
+SERIES_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+SERIES_MARKERS = ("o", "s", "^", "D", "v", "P")
 
 OUTCOMES = {
     "correct": Look("correct", BLUE),
@@ -133,6 +135,18 @@ def estimator_look(estimator: str) -> Look:
         FALLBACK_COLOURS[digest % len(FALLBACK_COLOURS)],
         FALLBACK_MARKERS[digest // len(FALLBACK_COLOURS) % len(FALLBACK_MARKERS)],
     )
+
+
+def series_looks(count: int) -> list[Look]:
+    """Return how lines that have no look of their own are told apart, such as one for each model.
+
+    From the seventh on the looks repeat in colour, with another marker.
+    """
+    colours, markers = len(SERIES_COLOURS), len(SERIES_MARKERS)
+    return [
+        Look("", SERIES_COLOURS[i % colours], SERIES_MARKERS[(i + i // colours) % markers])
+        for i in range(count)
+    ]
 
 
 def metric_look(metric: str) -> Metric:

@@ -1,0 +1,134 @@
+"""Stage 8: figures of a grid's curves: over k, layers, samples and training questions."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullLocator
+
+from benchmark.records import CellResult
+from benchmark.report import style
+from benchmark.report.canvas import TICKS, UNIT, Drawing
+from benchmark.report.grid import curves
+from benchmark.report.grid.grid import Grid
+from benchmark.report.grid.panels import draw_cells, legend_of, line_style
+
+
+def draw_pass_at_k(grid: Grid) -> Drawing | None:
+    """Draw pass@k as each confidence predicts it, over the unbiased estimate."""
+    ks: set[int] = set()
+    for cell in grid.cells.values():
+        ks |= set(cell.applications["pass_at_k"]["k"]) if "pass_at_k" in cell.applications else set()
+
+    def draw(axes: Axes, cell: CellResult) -> str | None:
+        table = cell.applications.get("pass_at_k")
+        if table is None or table.is_empty():
+            return "no pass@k"
+        widest = table.group_by("estimator", maintain_order=True).len().sort("len")["estimator"][-1]
+        observed = table.filter(estimator=widest).sort("k")
+        axes.plot(observed["k"], observed["observed"], color=style.BLACK, lw=1.8, zorder=3)
+        for (name,), rows in table.sort("k").group_by("estimator", maintain_order=True):
+            axes.plot(rows["k"], rows["predicted"], **line_style(str(name)))
+        _log_axis(axes, sorted(ks))
+        axes.set(ylim=UNIT, yticks=TICKS, yticklabels=("0", ".5", "1"))
+        return None
+
+    legend = [Line2D([], [], color=style.BLACK, lw=1.8, label="observed"), *legend_of(grid.estimators)]
+    figure = draw_cells(grid, draw, "k, responses that may be tried", "pass@k", legend)
+    return figure and Drawing(
+        "pass_at_k",
+        "pass@k, predicted and observed",
+        "Coloured: the mean of 1 − (1 − confidence)^k over the answered questions, which needs no "
+        "sampling. Black: the unbiased estimate 1 − C(n−c, k)/C(n, k) from the responses.",
+        figure,
+    )
+
+
+def draw_layers(grid: Grid) -> Drawing | None:
+    """Draw the Brier score of a probe on each layer."""
+    chosen_by = {
+        name: estimate.selection
+        for cell in grid.cells.values()
+        for name, estimate in cell.estimates.items()
+        if estimate.selection is not None
+    }
+
+    def draw(axes: Axes, cell: CellResult) -> str | None:
+        lacking: str | None = "no probe"
+        for name, estimate in cell.estimates.items():
+            if estimate.selection is None:
+                continue
+            rows = curves.brier_by_layer(estimate.selection)
+            mark = line_style(name)
+            axes.plot(rows["depth"], rows["test_brier"], **mark | {"ms": 1.8})
+            at = rows.filter("chosen")
+            axes.plot(
+                at["depth"], at["test_brier"], ls="none", marker=mark["marker"], ms=6, mfc="none",
+                mec=style.BLACK, mew=0.8,
+            )  # fmt: skip
+            lacking = None
+        return lacking
+
+    legend = legend_of(name for name in grid.estimators if name in chosen_by)
+    legend.append(
+        Line2D([], [], ls="none", marker="o", ms=6, mfc="none", mec=style.BLACK, label="chosen")
+    )
+    figure = draw_cells(grid, draw, "Layer (0: embedding)", "Brier score on test", legend)
+    return figure and Drawing(
+        "layers",
+        "Brier score by layer",
+        "Of a probe on each layer's hidden state at the last prompt token, against c/n of the test "
+        "questions, at the setting that is best on the validation questions. Circled: the layer "
+        "that the validation questions chose, without a look at the test questions; none is "
+        "circled where they chose the mean or the maximum over layers.",
+        figure,
+    )
+
+
+def draw_convergence(grid: Grid) -> Drawing | None:
+    """Draw the Brier score against the number of samples that the target is counted from."""
+    names = [name for name in grid.estimators if not grid.oracle(name)]
+    most = max(int(cell.capability["n"].min()) for cell in grid.cells.values())  # type: ignore[arg-type]
+
+    def draw(axes: Axes, cell: CellResult) -> str | None:
+        lacking: str | None = "one response\nper question"
+        for name, estimate in curves.paired(cell).items():
+            if cell.estimates[name].oracle or not estimate.answered or estimate.n.min() < 2:
+                continue
+            line = curves.convergence(estimate)
+            mark = line_style(name)
+            axes.plot(line.samples, line.brier, **mark | {"ms": 2.2})
+            axes.axhline(line.limit, xmin=0.9, color=mark["color"], lw=1.2)
+            lacking = None
+        _log_axis(axes, _decades(most))
+        axes.set(xlim=(0.85, 1.5 * most))
+        return lacking
+
+    figure = draw_cells(
+        grid, draw, "Samples per question, k", "Brier score against c/k", legend_of(names)
+    )
+    return figure and Drawing(
+        "convergence",
+        "Convergence of the Brier score with the number of samples",
+        "The Brier score that k samples of each question give, in exact expectation over which k of "
+        "the n responses are taken. Dashes at the right edge: where the lines end with ever "
+        "more samples, the unbiased estimate. Oracles, which read the target, are left out.",
+        figure,
+    )
+
+
+def _decades(most: int) -> list[int]:
+    """Return 1, 10, 100 .. up to ``most``."""
+    return [int(v) for v in 10 ** np.arange(np.floor(np.log10(max(1, most))) + 1)]
+
+
+def _log_axis(axes: Axes, ticks: Iterable[int]) -> None:
+    """Make the horizontal axis logarithmic, with at most three of the ticks."""
+    every = list(ticks)
+    shown = every[:: max(1, -(-len(every) // 3))]
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(FixedLocator(shown))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([str(tick) for tick in shown])

@@ -1,0 +1,115 @@
+"""Stage 8: the numbers behind a grid's figures, computed before anything is drawn."""
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from benchmark.metrics.calibration import brier_loss, unbiased_brier_loss
+from benchmark.metrics.inputs import FloatArray
+from benchmark.metrics.pairing import PairedEstimate, pair_estimates
+from benchmark.metrics.statistics import mean_of_defined, mean_over_draws
+from benchmark.records import CellResult
+from benchmark.report.points import best_strengths
+
+TARGET_BINS = 20
+
+
+class TargetHistogram(NamedTuple):
+    """Questions by expected accuracy, apart by whether their first response is correct; B bins."""
+
+    left: FloatArray  # [B]
+    correct: FloatArray  # [B], share of all questions
+    incorrect: FloatArray  # [B], likewise
+
+
+class Convergence(NamedTuple):
+    """Brier score against the number M of samples that the target is counted from."""
+
+    samples: FloatArray  # [M]
+    brier: FloatArray  # [M], in expectation over which samples are taken
+    limit: float  # with infinitely many; unbiased
+
+
+def paired(cell: CellResult) -> dict[str, PairedEstimate]:
+    """Return each estimator's confidences beside their target, without resamples."""
+    rng = np.random.default_rng(0)
+    return dict(pair_estimates(cell.estimates, cell.grades, rng, resamples=0))
+
+
+def target_histogram(response: FloatArray, accuracy: FloatArray) -> TargetHistogram:
+    """Return how the questions spread over the two targets.
+
+    Args:
+        response: correctness of one response, [N], 0 or 1.
+        accuracy: expected accuracy from other responses, [N]. Bins are of equal width, the lower
+            edge closed, the last one with 1.
+    """
+    index = np.minimum((accuracy * TARGET_BINS + 1e-9).astype(int), TARGET_BINS - 1)
+    left = np.arange(TARGET_BINS) / TARGET_BINS
+    correct, every = (
+        np.bincount(index, weights, minlength=TARGET_BINS) / len(index)
+        for weights in (response, np.ones_like(response))
+    )
+    return TargetHistogram(left, correct, every - correct)
+
+
+def convergence(paired: PairedEstimate) -> Convergence:
+    """Return the Brier score that m of each question's n samples give, m = 1 .. n.
+
+    Exact: a count of m samples taken without replacement from c of n is hypergeometric, so that
+    ``E (conf - c_m / m)^2 = (conf - p)^2 + p (1 - p) (n - m) / (m (n - 1))`` with p = c / n.
+    m goes up to the fewest samples of any question, in about equal ratios.
+    """
+    most = int(paired.n.min())
+    samples = np.unique(np.geomspace(1, most, num=min(most, 12)).round())
+    p = paired.c / paired.n
+    one = np.ones((1, len(p)), dtype=np.uint16)
+    loss = brier_loss(paired.confidences, paired.n, paired.c)
+    at_least_two = np.maximum(paired.n - 1, 1)  # of one sample the factor n - m is 0
+    means = [
+        mean_over_draws(
+            loss + p * (1 - p) * (paired.n - m) / (m * at_least_two), paired.given, one
+        )[0]
+        for m in samples
+    ]
+    unbiased = unbiased_brier_loss(paired.confidences, paired.n, paired.c)
+    limit = mean_over_draws(unbiased, paired.given, one)[0]
+    return Convergence(samples, np.array(means), float(limit))
+
+
+def brier_by_layer(selection: pl.DataFrame) -> pl.DataFrame:
+    """Return each layer's test Brier score at the setting that is best on validation.
+
+    Args:
+        selection: of schema ``PROBE_SELECTION``.
+
+    Returns:
+        Columns ``depth`` (0 is the embedding), ``test_brier`` and ``chosen``, by depth; poolings
+        over layers have no depth and are left out.
+    """
+    layer = pl.col("feature").str.extract(r"^layer (\d+)$").cast(pl.Int64)
+    return (
+        best_strengths(selection)
+        .select(
+            pl.when(feature="embedding").then(0).otherwise(layer).alias("depth"),
+            "test_brier",
+            "chosen",
+        )
+        .drop_nulls("depth")
+        .sort("depth")
+    )
+
+
+def cost_rows(cell: CellResult) -> pl.DataFrame:
+    """Return ``estimator``, ``oracle``, mean ``tokens`` and ``brier``, where both are defined."""
+    brier, tokens = (
+        cell.metrics.filter(pl.col("metric") == metric, pl.col("value").is_not_nan()).select(
+            "estimator", pl.col("value").alias(metric)
+        )
+        for metric in ("brier", "tokens")
+    )
+    oracles = [name for name, estimate in cell.estimates.items() if estimate.oracle]
+    return brier.join(tokens, on="estimator", maintain_order="left").select(
+        "estimator", pl.col("estimator").is_in(oracles).alias("oracle"), "tokens", "brier"
+    )

@@ -1,0 +1,2 @@
+def ranks(cell, metric, among=None):
+    return {}

@@ -1,0 +1,19 @@
+from dataclasses import replace
+
+import pytest
+from cells import simulate_cell
+
+from benchmark.report.grid.grid import Grid, make_grid
+
+MODELS, DATASETS = ("olmo3_7b", "gpt_oss_20b"), ("triviaqa", "math_500")
+
+
+@pytest.fixture(scope="session")
+def grid() -> Grid:
+    """Three of the four cells of two models and two datasets."""
+    places = [(model, dataset) for dataset in DATASETS for model in MODELS][:3]
+    cells = [
+        replace(simulate_cell(n_questions=40, k=24, seed=seed), model=model, dataset=dataset)
+        for seed, (model, dataset) in enumerate(places)
+    ]
+    return make_grid(cells)
