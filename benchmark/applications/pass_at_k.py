@@ -58,13 +58,10 @@ def simulate_question_pass_at_k(confidences: ArrayLike, k: ArrayLike) -> FloatAr
         >>> simulate_question_pass_at_k([0.5, 0.0, 1.0], k=2).tolist()
         [0.75, 0.0, 1.0]
     """
-    tries = np.asarray(k, dtype=np.float64)
-    for value in tries.flat:
-        _check_k(value)
-    return _any_of(check_confidences(confidences), tries[..., None])
+    return _any_of(check_confidences(confidences), _check_k(k)[..., None])
 
 
-def unbiased_pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> FloatArray:
+def unbiased_pass_at_k(n: ArrayLike, c: ArrayLike, k: ArrayLike) -> FloatArray:
     """Return the unbiased estimate of each question's pass@k from its graded responses.
 
     ``1 - C(n - c, k) / C(n, k)``, the share of the subsets of k responses that hold a correct one
@@ -73,10 +70,10 @@ def unbiased_pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> FloatArray:
     Args:
         n: responses of each question, [N].
         c: correct ones among them, [N].
-        k: how many responses may be tried, from 1 to the smallest n.
+        k: how many responses may be tried, from 1 to the smallest n: a number or [K].
 
     Returns:
-        [N], in [0, 1].
+        [N], or [K, N] for several k; in [0, 1].
 
     Raises:
         DataError: for ``k`` above a question's ``n``, where no unbiased estimate exists, or counts
@@ -87,16 +84,34 @@ def unbiased_pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> FloatArray:
         [0.0, 0.5, 1.0]
     """
     n, c = check_counts(n, c)
-    _check_k(k)
-    if np.any(n < k):
+    tries = _check_k(k)
+    if np.any(n < tries.max(initial=0)):
         raise DataError(
-            f"k is {k} but a question has only n = {n.min():g} responses, so that pass@k has no "
-            "unbiased estimate; lower k or raise sampling.k."
+            f"k is {tries.max():g} but a question has only n = {n.min():g} responses, so that "
+            "pass@k has no unbiased estimate; lower k or raise sampling.k."
         )
-    log_failure = np.zeros(len(n))
+    return share_with_correct(n, c, tries[..., None])
+
+
+def share_with_correct(n: FloatArray, c: FloatArray, drawn: FloatArray) -> FloatArray:
+    """Return the share ``1 - C(n - c, b) / C(n, b)`` of the subsets that hold a correct response.
+
+    The quotient is a product over the drawn responses or, which is the same, over the correct
+    ones: ``prod(1 - max(b, c) / (n - i))`` for i below ``min(b, c)``. Its logarithm is summed, to
+    keep small shares precise; differences of log-gamma functions of large counts would lose them.
+
+    Args:
+        n: responses.
+        c: correct ones among them, at most n.
+        drawn: size b of the subsets, at most n; the three broadcast.
+    """
+    few, many = np.minimum(c, drawn), np.maximum(c, drawn)
+    log_failure = np.zeros(np.broadcast_shapes(n.shape, few.shape))
     with np.errstate(divide="ignore"):  # log 0 where every subset holds a correct response
-        for drawn in range(int(k)):
-            log_failure += np.log1p(-np.minimum(c / (n - drawn), 1.0))
+        for factor in range(int(few.max(initial=0))):
+            left = np.maximum(n - factor, 1)  # only of questions whose factors are all taken
+            share = np.where(factor < few, np.minimum(many / left, 1.0), 0.0)
+            log_failure += np.log1p(-share)
     return np.abs(np.expm1(log_failure))
 
 
@@ -156,6 +171,9 @@ def _any_of(confidences: FloatArray, k: FloatArray) -> FloatArray:
         return np.asarray(-np.expm1(k * np.log1p(-confidences)))
 
 
-def _check_k(k: float) -> None:
-    if not (k >= 1 and k == np.floor(k)):
-        raise DataError(f"k is {k:g}; it must be a whole number of at least 1.")
+def _check_k(k: ArrayLike) -> FloatArray:
+    tries = np.asarray(k, dtype=np.float64)
+    wrong = ~((tries >= 1) & np.isfinite(tries) & (tries == np.floor(tries)))
+    if wrong.any():
+        raise DataError(f"k is {tries[wrong][0]:g}; it must be a whole number of at least 1.")
+    return tries
