@@ -151,8 +151,8 @@ PASS_AT_K_EXTRAPOLATION = pl.Schema(
 BUDGET = pl.Schema(
     {
         "policy": pl.String(),
-        "estimator": pl.String(),  # null for a policy that uses no confidence
-        "budget": pl.Int64(),  # samples per question, spread over all answered questions
+        "estimator": pl.String(),  # whose answered questions are sampled, by its confidences
+        "budget": pl.Int64(),  # samples per question, on average
         "success": pl.Float64(),  # expected share of the questions that get a correct sample
         "success_low": pl.Float64(),
         "success_high": pl.Float64(),

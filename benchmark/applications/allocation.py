@@ -48,7 +48,7 @@ class _Demand(NamedTuple):
         threshold = -np.int64(bits).view(np.float64)
         with np.errstate(divide="ignore", over="ignore"):
             samples = np.floor((threshold - self.first) / self.step) + 1
-        return np.clip(samples, self.least, self.most)
+        return np.asarray(np.clip(samples, self.least, self.most))
 
 
 def greedy_budget_allocation(
@@ -102,7 +102,7 @@ def greedy_budget_allocation(
     taken = demand.at(below)
     tied = demand.at(reached) - taken
     rest = budget - taken.sum() - (np.cumsum(tied) - tied)
-    return (taken + np.clip(rest, 0, tied)).astype(np.int64)
+    return np.asarray(taken + np.clip(rest, 0, tied), dtype=np.int64)
 
 
 def _limits(

@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from omegaconf import MISSING
 
 from benchmark.applications.pass_at_k import share_with_correct
-from benchmark.applications.policies import Run, Trial, informed_runs, uninformed_runs
+from benchmark.applications.policies import Run, Trial, run_policies
 from benchmark.applications.replay import first_success, outcome_matrix
 from benchmark.applications.study import Study
-from benchmark.capability import count_outcomes
 from benchmark.errors import ConfigError
 from benchmark.metrics.inputs import FloatArray
 from benchmark.metrics.pairing import PairedEstimate, pair_estimates
 from benchmark.metrics.statistics import divide, row_blocks, value_and_interval
-from benchmark.records import BUDGET, CONFIDENCE, CellResult, Estimate
+from benchmark.records import BUDGET, CellResult, Estimate
 
 MOST_DRAWS = 100  # of an estimator that is random
 _EQUAL = 1e-12  # successes that differ by rounding only
@@ -81,23 +80,23 @@ def budget_table(
     """Return the success of each policy with each estimator's confidences at each budget.
 
     ==================== ===========================================================================
-    uniform              as many samples for each question
-    greedy               allocated by `greedy_budget_allocation`
+    uniform              the same number of samples for every question
+    greedy               as `greedy_budget_allocation` allocates them
     uniform_stopping     rounds over the questions that are not solved yet
-    greedy_stopping      in the order of the greedy allocation; solved questions are passed over
-    posterior            next is the unsolved question most likely to be solved by one more sample
-    thompson             the same with a draw from each question's posterior (`posterior_draws`)
+    greedy_stopping      in the order of the greedy allocation, solved questions passed over
+    posterior            always the unsolved question whose next sample is most probably correct
+    thompson             the same, with a draw from each question's posterior (`posterior_draws`)
     ==================== ===========================================================================
 
     The first two are exact in expectation over which responses are drawn, averaged over at most
     ``MOST_DRAWS`` draws of an estimator that is random. The others are averaged over replays in
     ``settings.orders`` orders of the responses, each with the next draw of the estimator. Responses
-    that made the confidence are left out throughout. The policies of an estimator are evaluated on
-    the questions that it answered in any draw (the missing draws of a question are replaced by its
-    other ones) and compared with uniform sampling of the same questions.
+    that made the confidence are left out throughout. All policies are evaluated on the questions
+    that the estimator answered in any draw; the missing draws of a question are replaced by its
+    other ones.
 
     Intervals are bootstrapped over questions, the same resamples for all policies, so that gains
-    are paired; allocations stay as they were made for the questions as they are.
+    are paired. Allocations stay as they were made for the questions as they are.
 
     Args:
         estimates: by estimator.
@@ -113,28 +112,14 @@ def budget_table(
         DataError: for a table that breaks its contract.
     """
     seed = int(rng.integers(2**32))  # every policy meets the same orders of the responses
-    rows = []
-    every = {"": _uninformed(grades), **estimates}
-    for name, paired in pair_estimates(every, grades, rng, resamples):
-        outcomes = outcome_matrix(grades, every[name].samples_used)
+    rows: list[tuple[float | str, ...]] = []
+    for name, paired in pair_estimates(estimates, grades, rng, resamples):
+        outcomes = outcome_matrix(grades, estimates[name].samples_used)
         trial = _trial(paired, outcomes, settings, np.random.default_rng(seed))
-        if name:
-            runs = informed_runs(trial, settings.prior_strength, rng)
-        else:
-            runs = uninformed_runs(trial, rng)
         weights = paired.weights[:, paired.given.any(axis=0)]
-        for policy, run in runs.items():
-            rows += [(policy, name or None, *row) for row in _rows(run, trial, weights)]
+        for policy, run in run_policies(trial, settings.prior_strength, rng).items():
+            rows += [(policy, name, *row) for row in _rows(run, trial, weights)]
     return pl.DataFrame(rows, schema=BUDGET, orient="row")
-
-
-def _uninformed(grades: pl.DataFrame) -> Estimate:
-    """Return the same confidence for all questions, for the policies that use none."""
-    ids = count_outcomes(grades).select("question_id")
-    same = {"sample_index": 0, "confidence": 0.5, "status": "ok"}
-    same |= {"prompt_tokens": 0, "completion_tokens": 0}
-    table = ids.with_columns(**{column: pl.lit(value) for column, value in same.items()})
-    return Estimate(table.cast(dict(CONFIDENCE)))
 
 
 def _trial(
@@ -143,11 +128,9 @@ def _trial(
     """Return the answered questions with the confidences and responses that policies meet."""
     answered = paired.given.any(axis=0)
     orders = [first_success(outcomes, rng if o else None) for o in range(settings.orders)]
-    kinds, kind = np.unique(
-        np.stack([paired.n, paired.c])[:, answered], axis=1, return_inverse=True
-    )
+    counts = np.stack([paired.n, paired.c])[:, answered]
+    (n, c), kind = np.unique(counts, axis=1, return_inverse=True)
     samples = outcomes.shape[1]
-    drawn = np.minimum(np.arange(samples + 1.0)[:, None], kinds[0])
     budgets = np.array(sorted(set(settings.budgets)))
     return Trial(
         draws=np.clip(_draws(paired), settings.clip, 1 - settings.clip),
@@ -155,8 +138,8 @@ def _trial(
         samples=samples,
         first=np.stack(orders)[:, answered],
         kind=kind,
-        shares=share_with_correct(*kinds, drawn),
-        budgets=budgets[budgets <= kinds[0].min(initial=samples)],
+        shares=share_with_correct(n, c, np.minimum(np.arange(samples + 1.0)[:, None], n)),
+        budgets=budgets[budgets <= n.min(initial=samples)],
         minimum=settings.minimum,
     )
 

@@ -19,6 +19,7 @@ from benchmark.applications.replay import (
     samples_until_solved,
 )
 from benchmark.metrics.inputs import FloatArray
+from benchmark.metrics.statistics import divide
 
 
 class Trial(NamedTuple):
@@ -47,32 +48,29 @@ class Run(NamedTuple):
     deviation: FloatArray  # [M], standard deviation of the share of solved questions
 
 
-def uninformed_runs(trial: Trial, rng: np.random.Generator) -> dict[str, Run]:
-    """Return by name what the policies reach that use no confidence."""
-    solved = trial.shares[trial.budgets][:, trial.kind]
-    return {
-        "uniform": Run(
-            solved, trial.budgets.astype(np.float64), np.sqrt(_variance(solved, len(trial.n)))
-        ),
-        "uniform_stopping": _replay(trial, lambda conf: rounds(len(conf), trial.samples, rng)),
-    }
-
-
-def informed_runs(trial: Trial, strength: float, rng: np.random.Generator) -> dict[str, Run]:
-    """Return by name what the policies reach that use confidences.
+def run_policies(trial: Trial, strength: float, rng: np.random.Generator) -> dict[str, Run]:
+    """Return what each policy reaches, by name.
 
     Args:
         trial: the questions.
-        strength: how many responses a confidence counts as much as, where failures update it.
-        rng: draws from the posteriors.
+        strength: how many responses a confidence is worth, where failures update it.
+        rng: draws the order of the questions in rounds, and from the posteriors.
     """
     k = trial.samples
     return {
+        "uniform": _uniform(trial),
         "greedy": _greedy(trial),
+        "uniform_stopping": _replay(trial, lambda conf: rounds(len(conf), k, rng)),
         "greedy_stopping": _replay(trial, lambda conf: marginal_gains(conf, k)),
         "posterior": _replay(trial, lambda conf: posterior_means(conf, k, strength)),
         "thompson": _replay(trial, lambda conf: posterior_draws(conf, k, strength, rng)),
     }
+
+
+def _uniform(trial: Trial) -> Run:
+    """Give every question the same number of samples, exactly."""
+    solved = trial.shares[trial.budgets][:, trial.kind]
+    return Run(solved, trial.budgets.astype(np.float64), np.sqrt(_variance(solved)))
 
 
 def _greedy(trial: Trial) -> Run:
@@ -84,7 +82,7 @@ def _greedy(trial: Trial) -> Run:
             samples = greedy_budget_allocation(conf, int(total), trial.minimum, trial.n)
             solved[draw, row] = trial.shares[samples, trial.kind]
             spent[draw, row] = samples.mean()
-    variance = _variance(solved, len(trial.n)).mean(axis=0) + solved.mean(axis=-1).var(axis=0)
+    variance = _variance(solved).mean(axis=0) + solved.mean(axis=-1).var(axis=0)
     return Run(solved.mean(axis=0), spent.mean(axis=0), np.sqrt(variance))
 
 
@@ -104,6 +102,6 @@ def _replay(trial: Trial, priorities: Callable[[FloatArray], FloatArray]) -> Run
     return Run(solved.mean(axis=0), spent.mean(axis=0), deviation)
 
 
-def _variance(solved: FloatArray, questions: int) -> FloatArray:
+def _variance(solved: FloatArray) -> FloatArray:
     """Return the variance of the share of solved questions, over which responses are drawn."""
-    return np.asarray((solved * (1 - solved)).sum(axis=-1) / questions**2)
+    return np.asarray(divide((solved * (1 - solved)).sum(axis=-1), solved.shape[-1] ** 2))
