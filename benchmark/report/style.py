@@ -56,6 +56,15 @@ FALLBACK_MARKERS = ("<", ">", "d", "p")
 SERIES_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 SERIES_MARKERS = ("o", "s", "^", "D", "v", "P")
 
+POLICIES = {  # that spend a sampling budget
+    "uniform": Look("Uniform", BLACK, "o"),
+    "greedy": Look("Greedy", BLUE, "D"),
+    "uniform_stopping": Look("Uniform, stopping", GREY, ""),
+    "greedy_stopping": Look("Greedy, stopping", SKY, ""),
+    "posterior": Look("Posterior", VERMILLION, ""),
+    "thompson": Look("Thompson", GREEN, ""),
+}
+
 OUTCOMES = {
     "correct": Look("correct", BLUE),
     "incorrect": Look("incorrect", VERMILLION),
