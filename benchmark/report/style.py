@@ -82,6 +82,9 @@ METRICS = {
     "spearman": Metric("Spearman ρ", "Spearman", "highest", main=True),
     "auroc": Metric("AUROC, single responses", "AUROC", "highest", main=True),
     "tokens": Metric("Mean tokens spent", "Tokens", None, decimals=1, main=True),
+    "accuracy": Metric("Mean expected accuracy", "Accuracy", None),
+    "pass_at_k_mse": Metric("MSE of pass@k", "MSE", "lowest", decimals=4),
+    "success_rate": Metric("Share of questions solved", "Solved", "highest"),
 }
 
 DATASETS = {

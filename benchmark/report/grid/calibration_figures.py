@@ -1,5 +1,7 @@
 """Stage 8: figures of a grid's confidences against both targets, and of what they cost."""
 
+from typing import Any
+
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
@@ -22,9 +24,9 @@ from benchmark.report.outcome_figures import scale_tokens
 from benchmark.report.style import estimator_look, model_name
 from benchmark.report.tables import number
 
-_SHARES = np.array([0.05, 0.2, 0.5, 1])  # ticks of the mirrored histogram, the largest that fit
+_SHARES = (0.05, 0.2, 0.5, 1)  # ticks of the mirrored histogram, the largest that fit
 _UNIT_TICKS = ("0", ".5", "1")
-_DASHED = {"lw": 0.8, "ls": (0, (4, 3))}
+_DASHED: dict[str, Any] = {"lw": 0.8, "ls": (0, (4, 3))}
 
 
 def draw_divergence(grid: Grid) -> Drawing | None:
@@ -44,7 +46,7 @@ def draw_divergence(grid: Grid) -> Drawing | None:
         bars = histograms.get((cell.model, cell.dataset))
         if bars is None:
             return "one response\nper question"
-        place = {"width": 1 / TARGET_BINS, "align": "edge", "lw": 0}
+        place: dict[str, Any] = {"width": 1 / TARGET_BINS, "align": "edge", "lw": 0}
         axes.bar(bars.left, np.sqrt(bars.correct), color=right.colour, **place)
         axes.bar(bars.left, -np.sqrt(bars.incorrect), color=wrong.colour, **place)
         axes.axhline(0, color=style.BLACK, lw=0.5)
@@ -52,7 +54,7 @@ def draw_divergence(grid: Grid) -> Drawing | None:
         axes.text(0.5, 0.99, flip, ha="center", va="top", transform=axes.transAxes)
         axes.set(xlim=UNIT, xticks=TICKS, xticklabels=_UNIT_TICKS)
         axes.set_ylim(-1.05 * np.sqrt(top), 1.5 * np.sqrt(top))  # room for the text
-        ticks = np.sqrt(_SHARES[_SHARES <= max(top, _SHARES[0])][-2:])
+        ticks = np.sqrt([share for share in _SHARES if share <= max(top, _SHARES[0])][-2:])
         axes.set_yticks([*-ticks, 0, *ticks])
         axes.yaxis.set_major_formatter(FuncFormatter(lambda root, _: f"{100 * root**2:.0f}"))
         return None
@@ -64,7 +66,9 @@ def draw_divergence(grid: Grid) -> Drawing | None:
     figure = draw_cells(
         grid, draw, "Expected accuracy c/n from the other responses", "Questions (%)", legend
     )
-    return figure and Drawing(
+    if figure is None:
+        return None
+    return Drawing(
         "divergence",
         "The response target against the capability target",
         "Questions by their expected accuracy, the target of capability calibration, counted "
@@ -107,7 +111,9 @@ def draw_reliability(grid: Grid) -> Drawing | None:
     figure = draw_panels(
         names, dataset_names(grid), draw, "Mean confidence", "Mean expected accuracy c/n", legend
     )
-    return figure and Drawing(
+    if figure is None:
+        return None
+    return Drawing(
         "reliability",
         "Reliability diagrams",
         f"Mean expected accuracy in {points.RELIABILITY_BINS} equal-width bins of confidence, both "
@@ -146,7 +152,9 @@ def draw_cost(grid: Grid) -> Drawing | None:
     legend = legend_of([n for n in grid.estimators if n not in oracles], ls="none", ms=4.5)
     legend += legend_of(oracles, marker="", **_DASHED)
     figure = draw_cells(grid, draw, "Tokens per confidence", "1 − Brier score", legend)
-    return figure and Drawing(
+    if figure is None:
+        return None
+    return Drawing(
         "cost",
         "Cost against 1 − Brier score",
         "Mean prompt and completion tokens spent on one confidence, beyond answering the question, "

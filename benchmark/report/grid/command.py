@@ -1,4 +1,4 @@
-"""The command ``capcal-report``: regenerates every table and figure of the paper from finished runs.
+"""The command ``capcal-report``: every table and figure of the paper from finished runs.
 
 Nothing is sampled or evaluated: all comes from the finished cells that runs' folders point to.
 """
@@ -112,7 +112,9 @@ def _written(cell: Path) -> str:
 def _tell(grid: Grid, console: Console) -> None:
     """Say what the grid shows, and of which cells only the newest."""
     places = [(cell.model, cell.dataset) for cell in grid.every]
-    console.print(f"{len(grid.cells)} cells: {len(grid.models)} models, {len(grid.datasets)} datasets")
+    console.print(
+        f"{len(grid.cells)} cells: {len(grid.models)} models, {len(grid.datasets)} datasets"
+    )
     for model, dataset in grid.cells:
         times = places.count((model, dataset))
         if times > 1:

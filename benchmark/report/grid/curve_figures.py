@@ -1,47 +1,91 @@
 """Stage 8: figures of a grid's curves: over k, layers, samples and training questions."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
-import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from benchmark.records import CellResult
+from benchmark.records import PASS_AT_K, CellResult
 from benchmark.report import style
 from benchmark.report.canvas import TICKS, UNIT, Drawing
 from benchmark.report.grid import curves
 from benchmark.report.grid.grid import Grid
 from benchmark.report.grid.panels import draw_cells, legend_of, line_style
 
+_UNIFORM: dict[str, Any] = {"color": style.BLACK, "lw": 1.5, "zorder": 3}
+
 
 def draw_pass_at_k(grid: Grid) -> Drawing | None:
     """Draw pass@k as each confidence predicts it, over the unbiased estimate."""
-    ks: set[int] = set()
-    for cell in grid.cells.values():
-        ks |= set(cell.applications["pass_at_k"]["k"]) if "pass_at_k" in cell.applications else set()
+    tables = {
+        place: cell.applications.get("pass_at_k", PASS_AT_K.to_frame())
+        for place, cell in grid.cells.items()
+    }
+    k_values = sorted({k for table in tables.values() for k in table["k"]})
 
     def draw(axes: Axes, cell: CellResult) -> str | None:
-        table = cell.applications.get("pass_at_k")
-        if table is None or table.is_empty():
+        table = tables[cell.model, cell.dataset]
+        if table.is_empty():
             return "no pass@k"
         widest = table.group_by("estimator", maintain_order=True).len().sort("len")["estimator"][-1]
         observed = table.filter(estimator=widest).sort("k")
         axes.plot(observed["k"], observed["observed"], color=style.BLACK, lw=1.8, zorder=3)
         for (name,), rows in table.sort("k").group_by("estimator", maintain_order=True):
             axes.plot(rows["k"], rows["predicted"], **line_style(str(name)))
-        _log_axis(axes, sorted(ks))
+        _log_axis(axes, k_values)
         axes.set(ylim=UNIT, yticks=TICKS, yticklabels=("0", ".5", "1"))
         return None
 
-    legend = [Line2D([], [], color=style.BLACK, lw=1.8, label="observed"), *legend_of(grid.estimators)]
+    legend = [
+        Line2D([], [], color=style.BLACK, lw=1.8, label="observed"),
+        *legend_of(grid.estimators),
+    ]
     figure = draw_cells(grid, draw, "k, responses that may be tried", "pass@k", legend)
-    return figure and Drawing(
+    if figure is None:
+        return None
+    return Drawing(
         "pass_at_k",
         "pass@k, predicted and observed",
         "Coloured: the mean of 1 − (1 − confidence)^k over the answered questions, which needs no "
         "sampling. Black: the unbiased estimate 1 − C(n−c, k)/C(n, k) from the responses.",
+        figure,
+    )
+
+
+def draw_budget(grid: Grid) -> Drawing | None:
+    """Draw the share of solved questions against the sampling budget."""
+    rows = {place: curves.budget_rows(cell) for place, cell in grid.cells.items()}
+    budgets = sorted({budget for table in rows.values() for budget in table["budget"]})
+    methods = {method for table in rows.values() for method in table["method"]}
+
+    def draw(axes: Axes, cell: CellResult) -> str | None:
+        table = rows[cell.model, cell.dataset]
+        if table.is_empty():
+            return "no budget"
+        for (method,), line in table.sort("budget").group_by("method", maintain_order=True):
+            mark = _UNIFORM if method == "uniform" else line_style(str(method))
+            axes.plot(line["budget"], line["success"], **mark)
+        _log_axis(axes, budgets)
+        return None
+
+    legend = [
+        Line2D([], [], label="Uniform", **_UNIFORM),
+        *legend_of(name for name in grid.estimators if name in methods),
+    ]
+    figure = draw_cells(
+        grid, draw, "Samples per question, on average", "Share of questions solved", legend
+    )
+    if figure is None:
+        return None
+    return Drawing(
+        "budget",
+        "Questions solved with a sampling budget",
+        "Expected share of the questions that get at least one correct sample. Black: the same "
+        "number of samples for each question. Coloured: allocated greedily by the confidences of "
+        "an estimator. Both exact in expectation over which responses are drawn.",
         figure,
     )
 
@@ -76,7 +120,9 @@ def draw_layers(grid: Grid) -> Drawing | None:
         Line2D([], [], ls="none", marker="o", ms=6, mfc="none", mec=style.BLACK, label="chosen")
     )
     figure = draw_cells(grid, draw, "Layer (0: embedding)", "Brier score on test", legend)
-    return figure and Drawing(
+    if figure is None:
+        return None
+    return Drawing(
         "layers",
         "Brier score by layer",
         "Of a probe on each layer's hidden state at the last prompt token, against c/n of the test "
@@ -109,11 +155,13 @@ def draw_convergence(grid: Grid) -> Drawing | None:
     figure = draw_cells(
         grid, draw, "Samples per question, k", "Brier score against c/k", legend_of(names)
     )
-    return figure and Drawing(
+    if figure is None:
+        return None
+    return Drawing(
         "convergence",
         "Convergence of the Brier score with the number of samples",
-        "The Brier score that k samples of each question give, in exact expectation over which k of "
-        "the n responses are taken. Dashes at the right edge: where the lines end with ever "
+        "The Brier score that k samples of each question give, in exact expectation over which k "
+        "of the n responses are taken. Dashes at the right edge: where the lines end with ever "
         "more samples, the unbiased estimate. Oracles, which read the target, are left out.",
         figure,
     )

@@ -8,8 +8,8 @@ import polars as pl
 from benchmark.metrics.calibration import brier_loss, unbiased_brier_loss
 from benchmark.metrics.inputs import FloatArray
 from benchmark.metrics.pairing import PairedEstimate, pair_estimates
-from benchmark.metrics.statistics import mean_of_defined, mean_over_draws
-from benchmark.records import CellResult
+from benchmark.metrics.statistics import mean_over_draws
+from benchmark.records import BUDGET, CellResult
 from benchmark.report.points import best_strengths
 
 TARGET_BINS = 20
@@ -113,3 +113,17 @@ def cost_rows(cell: CellResult) -> pl.DataFrame:
     return brier.join(tokens, on="estimator", maintain_order="left").select(
         "estimator", pl.col("estimator").is_in(oracles).alias("oracle"), "tokens", "brier"
     )
+
+
+def budget_rows(cell: CellResult) -> pl.DataFrame:
+    """Return the success of uniform sampling and of the greedy allocation by each estimator.
+
+    Returns:
+        Columns of ``BUDGET`` and ``method``: ``uniform``, once, on the questions of the estimator
+        that answered the most, or the estimator that greedy allocates by. Empty without the table.
+    """
+    table = cell.applications.get("budget", BUDGET.to_frame())
+    greedy = table.filter(policy="greedy").with_columns(method=pl.col("estimator"))
+    uniform = table.filter(policy="uniform").sort("answered", descending=True, maintain_order=True)
+    widest = uniform.filter(pl.col("estimator") == pl.col("estimator").first())
+    return pl.concat([widest.with_columns(method=pl.lit("uniform")), greedy])

@@ -10,7 +10,12 @@ from benchmark.report import style
 from benchmark.report.canvas import Drawing
 from benchmark.report.figures import Plate
 from benchmark.report.grid.calibration_figures import draw_cost, draw_divergence, draw_reliability
-from benchmark.report.grid.curve_figures import draw_convergence, draw_layers, draw_pass_at_k
+from benchmark.report.grid.curve_figures import (
+    draw_budget,
+    draw_convergence,
+    draw_layers,
+    draw_pass_at_k,
+)
 from benchmark.report.grid.grid import Grid
 
 _RC = style.RC | {"pdf.fonttype": 42}  # fonts that editors and search can read
@@ -29,6 +34,7 @@ FIGURES = (
     Figure("reliability", draw_reliability, "an estimator that is no oracle"),
     Figure("cost", draw_cost, "an estimator whose tokens are known"),
     Figure("pass_at_k", draw_pass_at_k, "the application pass_at_k"),
+    Figure("budget", draw_budget, "the application budget"),
     Figure("layers", draw_layers, "a probe"),
     Figure("convergence", draw_convergence, "at least two responses per question"),
 )

@@ -76,7 +76,7 @@ def _lines(table: GridTable, rows: list[dict[str, Any]], columns: list[Any]) -> 
     found = {(row[table.row], row[table.column]): row for row in rows}
     for value in _values(rows, table.row):
         entries = [found.get((value, column)) for column in columns]
-        yield Line(_name(table.row, value), [entry and _entry(entry) for entry in entries])
+        yield Line(_name(table.row, value), [None if e is None else _entry(e) for e in entries])
 
 
 def _values(rows: list[dict[str, Any]], key: str) -> list[Any]:

@@ -8,6 +8,7 @@ the checksums of its own scripts, so that no other runs, and forbids the network
 import base64
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,7 @@ def _cell(cell: CellResult, payload: Payload, blocks: dict[str, str]) -> dict[st
 
 
 def _or_null(value: float) -> float | None:
-    return None if value != value else value  # noqa: PLR0124 - NaN
+    return None if math.isnan(value) else value
 
 
 def _index(grid: Grid, cells: list[dict[str, Any]]) -> dict[str, Any]:

@@ -62,7 +62,11 @@ def draw_panels(
         for axes, column in zip(line, columns, strict=True):
             lacking = draw(axes, row, column)
             if lacking:
-                place = {"ha": "center", "va": "center", "transform": axes.transAxes}
+                place: dict[str, Any] = {
+                    "ha": "center",
+                    "va": "center",
+                    "transform": axes.transAxes,
+                }
                 axes.text(0.5, 0.5, lacking, color=GREY, **place)
             drawn += not lacking
         line[0].set_ylabel(_broken(row_name))

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
 
 from benchmark.capability import count_outcomes
@@ -79,7 +78,9 @@ def _points(cell: CellResult, questions: pl.DataFrame) -> dict[str, Any]:
     ids = questions.select(ID)
 
     def counts(skip: int) -> dict[str, list[int]]:
-        found = ids.join(count_outcomes(cell.grades, skip), on=ID, how="left", maintain_order="left")
+        found = ids.join(
+            count_outcomes(cell.grades, skip), on=ID, how="left", maintain_order="left"
+        )
         return {name: found[name].fill_null(0).to_list() for name in ("n", "c")}
 
     every = pl.concat([cell.grades, cell.left_out])
@@ -93,7 +94,9 @@ def _points(cell: CellResult, questions: pl.DataFrame) -> dict[str, Any]:
         rows = ids.join(first, on=ID, how="left", maintain_order="left")
         confidences[name] = rows["confidence"].fill_nan(None).round(DECIMALS).to_list()
         lacking = rows.with_row_index().filter(pl.col("confidence").is_null())
-        statuses[name] = dict(lacking.select(pl.col("index").cast(str), "status").drop_nulls().rows())
+        statuses[name] = dict(
+            lacking.select(pl.col("index").cast(str), "status").drop_nulls().rows()
+        )
     return {
         "ids": questions[ID].to_list(),
         **counts(0),

@@ -76,7 +76,9 @@ def test_latex_is_a_booktabs_table_with_the_paper_s_numbers_below():
 def test_latex_has_as_many_columns_in_every_line_and_only_ascii():
     text = latex(SHOWN)
     assert text.isascii()
-    body = [line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
+    body = [
+        line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line
+    ]
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {2}
 
 
