@@ -242,12 +242,14 @@ class Estimate:
             they are left out of the target that it is evaluated against.
         oracle: made from the target's own responses; the target's noise can't be told apart.
         selection: of schema ``PROBE_SELECTION``, for estimators that chose on validation questions.
+        trained_on: how many questions a probe was trained on; None for what isn't trained.
     """
 
     confidences: pl.DataFrame
     samples_used: int = 0
     oracle: bool = False
     selection: pl.DataFrame | None = None
+    trained_on: int | None = None
 
 
 @dataclass(frozen=True)

@@ -50,4 +50,8 @@ class Probe:
             sample_index=pl.lit(0, pl.Int64), status=pl.lit("ok"),
             completion_tokens=pl.lit(0, pl.Int64),
         )  # fmt: skip
-        return Estimate(table.select(list(CONFIDENCE)), selection=probe.selection)
+        return Estimate(
+            table.select(list(CONFIDENCE)),
+            selection=probe.selection,
+            trained_on=len(features["train"].question_ids),
+        )

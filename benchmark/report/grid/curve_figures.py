@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
@@ -133,6 +134,37 @@ def draw_layers(grid: Grid) -> Drawing | None:
     )
 
 
+def draw_scaling(grid: Grid) -> Drawing | None:
+    """Draw the Brier score of the probes against the number of their training questions."""
+    rows = {
+        place: curves.scaling_rows(c for c in grid.every if (c.model, c.dataset) == place)
+        for place in grid.cells
+    }
+    every = pl.concat(rows.values())
+
+    def draw(axes: Axes, cell: CellResult) -> str | None:
+        table = rows[cell.model, cell.dataset]
+        for (name,), line in table.group_by("estimator", maintain_order=True):
+            mark, x = line_style(str(name)), line["trained_on"]
+            axes.vlines(x, line["low"], line["high"], color=mark["color"], lw=0.7)
+            axes.plot(x, line["value"], **mark)
+        _log_axis(axes, every["trained_on"].unique().sort())
+        axes.margins(x=0.15)
+        return "one training\nsize" if table.is_empty() else None
+
+    legend = legend_of(name for name in grid.estimators if name in set(every["estimator"]))
+    figure = draw_cells(grid, draw, "Training questions", "Brier score", legend)
+    if figure is None:
+        return None
+    return Drawing(
+        "scaling",
+        "Brier score by the probe's training questions",
+        "Against c/n of the test questions, with 95 % bootstrap intervals over them. One point for "
+        "each run of a sweep over dataset.train_limit.",
+        figure,
+    )
+
+
 def draw_convergence(grid: Grid) -> Drawing | None:
     """Draw the Brier score against the number of samples that the target is counted from."""
     names = [name for name in grid.estimators if not grid.oracle(name)]
@@ -179,4 +211,4 @@ def _log_axis(axes: Axes, ticks: Iterable[int]) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(shown))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([str(tick) for tick in shown])
+    axes.set_xticklabels([str(t) if t < 1000 else f"{t / 1000:.3g}k" for t in shown])

@@ -1,5 +1,6 @@
 """Stage 8: the numbers behind a grid's figures, computed before anything is drawn."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from benchmark.metrics.calibration import brier_loss, unbiased_brier_loss
 from benchmark.metrics.inputs import FloatArray
 from benchmark.metrics.pairing import PairedEstimate, pair_estimates
 from benchmark.metrics.statistics import mean_over_draws
-from benchmark.records import BUDGET, CellResult
+from benchmark.records import BUDGET, METRIC, CellResult
 from benchmark.report.points import best_strengths
 
 TARGET_BINS = 20
@@ -127,3 +128,27 @@ def budget_rows(cell: CellResult) -> pl.DataFrame:
     uniform = table.filter(policy="uniform").sort("answered", descending=True, maintain_order=True)
     widest = uniform.filter(pl.col("estimator") == pl.col("estimator").first())
     return pl.concat([widest.with_columns(method=pl.lit("uniform")), greedy])
+
+
+def scaling_rows(cells: Iterable[CellResult]) -> pl.DataFrame:
+    """Return the Brier score of each probe by the number of questions that it was trained on.
+
+    Args:
+        cells: of one model and dataset, the oldest first; the latest of a size counts.
+
+    Returns:
+        Columns ``estimator``, ``trained_on``, ``value``, ``low``, ``high``, by size, of the probes
+        that were trained on more than one number of questions.
+    """
+    found = {}
+    for cell in cells:
+        for row in cell.metrics.filter(metric="brier").iter_rows(named=True):
+            size = cell.estimates[row["estimator"]].trained_on
+            if size is not None:
+                found[row["estimator"], size] = row | {"trained_on": size}
+    schema = METRIC | {"trained_on": pl.Int64()}
+    rows = pl.DataFrame(list(found.values()), schema=schema).filter(pl.col("value").is_not_nan())
+    several = pl.col("trained_on").n_unique().over("estimator") > 1
+    return rows.filter(several).select("estimator", "trained_on", "value", "low", "high").sort(
+        "estimator", "trained_on"
+    )

@@ -15,6 +15,7 @@ from benchmark.report.grid.curve_figures import (
     draw_convergence,
     draw_layers,
     draw_pass_at_k,
+    draw_scaling,
 )
 from benchmark.report.grid.grid import Grid
 
@@ -36,6 +37,7 @@ FIGURES = (
     Figure("pass_at_k", draw_pass_at_k, "the application pass_at_k"),
     Figure("budget", draw_budget, "the application budget"),
     Figure("layers", draw_layers, "a probe"),
+    Figure("scaling", draw_scaling, "a probe in several runs with different dataset.train_limit"),
     Figure("convergence", draw_convergence, "at least two responses per question"),
 )
 

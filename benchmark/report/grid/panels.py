@@ -11,7 +11,8 @@ from benchmark.records import CellResult
 from benchmark.report.grid.grid import Grid
 from benchmark.report.style import GREY, TEXT_WIDTH, dataset_name, estimator_look, model_name
 
-_LEFT, _BOTTOM, _TOP, _GAP = 0.66, 0.42, 0.30, 0.10  # inches
+_LEFT, _BOTTOM, _TOP, _GAP = 0.80, 0.42, 0.30, 0.10  # inches
+_NAME = 0.52  # from a row's first panel to the middle of its name, beyond the ticks' labels
 _LARGEST, _SMALLEST = 1.7, 0.72  # width of a panel
 _HIGHEST = 8.4  # of all panels together, for a page of a paper
 _LEGEND_LINE, _LEGEND_ENTRY = 0.17, 1.6  # height and width of an entry
@@ -69,7 +70,10 @@ def draw_panels(
                 }
                 axes.text(0.5, 0.5, lacking, color=GREY, **place)
             drawn += not lacking
-        line[0].set_ylabel(_broken(row_name))
+        line[0].annotate(
+            _broken(row_name), (0, 0.5), (-72 * _NAME, 0), xycoords="axes fraction",
+            textcoords="offset points", ha="center", va="center", rotation=90,
+        )  # fmt: skip
     for axes, name in zip(panels[0], columns.values(), strict=True):
         axes.set_title(_broken(name))
     return figure if drawn else None

@@ -137,7 +137,7 @@ def _responses(cell: CellResult, questions: pl.DataFrame, shown: int) -> Iterato
         .group_by(ID, maintain_order=True)
         .head(shown)
         .lazy()
-        .join(cell.responses.lazy(), on=[ID, "sample_index"])
+        .join(cell.responses, on=[ID, "sample_index"])
         .sort(ID, "sample_index")
         .select(
             ID, "sample_index", pl.col("outcome").replace_strict(_OUTCOME_NUMBER), "answer",

@@ -1,6 +1,7 @@
 // One cell: its scatterplots, its list of questions, and the dialog that shows a question.
 
 const ROWS = 50; // questions that the list shows at a time
+const HOVERED = 300; // characters of a question below the pointer
 
 /** Returns a cell's questions with their counts, confidences and texts. */
 async function readCell(cell) {
@@ -90,7 +91,7 @@ function questionBrowser(host, controls) {
     tip.hidden = i === null;
     if (i === null) return;
     const counts = `${state.c[i]} of ${state.n[i]} correct`;
-    tip.replaceChildren(element("strong", {}, counts), element("div", {}, state.question[i]));
+    tip.replaceChildren(element("strong", {}, counts), element("div", {}, state.question[i].slice(0, HOVERED)));
   }
 
   document.addEventListener("mousemove", (event) => {

@@ -2,6 +2,7 @@
 
 const EDGE = [-0.04, 1.04]; // limits of both axes, with room for the points at 0 and 1
 const REACH = 12; // CSS pixels within which the pointer takes a point
+const MOST_ROUND = 3000; // more points are drawn as squares, which is several times faster
 
 /** Returns a small shift, the same for a question whenever it is drawn, so that ties show. */
 function shift(index, salt) {
@@ -66,14 +67,19 @@ function scatterplot(host, points, visible, hover, open) {
     diagonal(u, ink);
     const drawn = shown.filter((i) => visible[i]);
     ctx.globalAlpha = Math.min(0.75, Math.max(0.15, 300 / Math.max(1, drawn.length)));
-    const radius = 3 * devicePixelRatio;
+    const round = drawn.length <= MOST_ROUND;
+    const radius = (round ? 3 : 2) * devicePixelRatio;
     for (const i of drawn) {
       const x = u.valToPos(points.x[i] + shift(i, 1), "x", true);
       const y = u.valToPos(points.y[i] + shift(i, 2), "y", true);
       ctx.fillStyle = points.colour[i];
-      ctx.beginPath();
-      ctx.arc(x, y, radius, 0, 2 * Math.PI);
-      ctx.fill();
+      if (round) {
+        ctx.beginPath();
+        ctx.arc(x, y, radius, 0, 2 * Math.PI);
+        ctx.fill();
+      } else {
+        ctx.fillRect(x - radius, y - radius, 2 * radius, 2 * radius);
+      }
     }
     ctx.restore();
     return null;
