@@ -1,11 +1,12 @@
 """One model on one dataset: stages 1 to 4 for any of its splits, each made when asked for.
 
 Estimators take what they need from a ``Cell``; nothing is sampled twice, and nothing that no
-estimator asks for is sampled at all.
+estimator asks for is sampled at all. A cell also gives the cell of another dataset, for probes that
+are trained elsewhere.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -13,23 +14,26 @@ import torch
 from rich.console import Console
 
 from benchmark.capability import count_outcomes, counted_grades
-from benchmark.config import Config, Role
+from benchmark.config import Config, Role, TrainingConfig
 from benchmark.engines import Decoding, Engine, SampleRequest
 from benchmark.engines.tokens import sample_seed
 from benchmark.errors import DataError
 from benchmark.grading import build_graders, disagreements, grade
 from benchmark.probes.features import FeatureSet, check_finite
 from benchmark.progress import meter
+from benchmark.questions import load_splits, refuse_overlap
 from benchmark.sampling import sample_responses
 from benchmark.store import (
     Artifact,
     Store,
     StoredFeatures,
     append_features,
+    fingerprint,
     prompt_hash,
     read_features,
 )
 
+TRAINING: tuple[Role, ...] = ("train", "validation")
 _FEATURE_PART = 64  # questions
 
 
@@ -73,6 +77,25 @@ class Cell:
         self._store = store
         self._graders = build_graders(config.grading)
         self._splits: dict[Role, Split] = {}
+        self._others: dict[str, Cell] = {}
+
+    def other(self, training: TrainingConfig) -> "Cell":
+        """Return the same model's cell of another dataset, with what trains a probe.
+
+        Raises:
+            DataError: a question that a probe would be trained or chosen on is evaluated here.
+        """
+        key = fingerprint(asdict(training))
+        if key not in self._others:
+            dataset = training.dataset
+            questions = load_splits(dataset, TRAINING)
+            names = (f"{{}} of dataset={dataset.name}", f"evaluation of {self.config.dataset.name}")
+            for role, table in questions.items():
+                evaluated = self.questions["evaluation"]
+                refuse_overlap(table, evaluated, (names[0].format(role), names[1]))
+            config = replace(self.config, dataset=dataset, grading=training.grading)
+            self._others[key] = Cell(config, questions, self.engine, self._store, self.console)
+        return self._others[key]
 
     def decoding(self, max_new_tokens: int | None = None) -> Decoding:
         """Return the model's decoding settings, or the same with another cap.

@@ -47,6 +47,9 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
     console.print(f"Cell: model {config.model.name}, dataset {config.dataset.name}")
     cell = Cell(config, questions, build_engine(config, folder, console), store, console)
     try:
+        for estimator in estimators.values():
+            if hasattr(estimator, "prepare"):
+                estimator.prepare(cell)
         evaluation = cell.split("evaluation")
         estimates = _estimate(cell, estimators)
     finally:
@@ -155,6 +158,9 @@ def _finish(result: CellResult, cell: Cell, folder: Path) -> None:
         "responses per question": str(config.sampling.k),
         "git commit": git_commit() or "unknown",
     }
+    for name, estimate in result.estimates.items():
+        if estimate.probe is not None:
+            estimate.probe.save(folder / "probes" / name)
     report = write_report(result, folder, provenance)
     console.print(metric_table(result))
     console.print(outcome_line(result))

@@ -33,8 +33,9 @@ KINDS: dict[str, type] = {
 class Estimator(Protocol):
     """Gives each evaluation question of a cell a confidence.
 
-    A class may say ``roles``, the splits it needs beside evaluation (default none), and
-    ``hidden_states``, whether it reads them (default False).
+    A class may say ``roles``, the splits it needs beside evaluation (default none),
+    ``hidden_states``, whether it reads them (default False), and ``prepare(cell)``, which samples
+    what it needs, so that all sampling comes before the first hidden state.
     """
 
     def estimate(self, cell: Cell) -> Estimate:

@@ -172,7 +172,11 @@ def draw_selection(name: str, selection: pl.DataFrame) -> Drawing:
     features = best["feature"].to_list()
     x = np.arange(len(features))
     joined = np.array([feature not in POOLED for feature in features])
-    lines = (("train", style.GREY, ":"), ("validation", look.colour, "-"), ("test", style.BLACK, "--"))
+    lines = (
+        ("train", style.GREY, ":"),
+        ("validation", look.colour, "-"),
+        ("test", style.BLACK, "--"),
+    )
     for column, colour, line in lines:
         y = best[f"{column}_brier"].to_numpy()
         axes.plot(x[joined], y[joined], color=colour, ls=line, marker="o", ms=3, label=column)
