@@ -25,25 +25,25 @@ class Probe:
     roles: ClassVar[tuple[Role, ...]] = ("train", "validation")
     hidden_states: ClassVar[bool] = True
 
-    def estimate(self, cell: Cell) -> Estimate:
-        """Return the probe's confidence in each question; reading the prompt is its cost."""
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
+        """Return the probe's confidence in each question; reading the prompt is its cost.
+
+        Of the training questions it is better than of others, since it was trained on them.
+        """
         roles: tuple[Role, ...] = (*self.roles, "evaluation")
-        for role in roles:  # all sampling comes before the first hidden state
-            cell.split(role)
-        features = {role: cell.features(role) for role in roles}
-        evaluation = features["evaluation"]
+        for each in roles:  # all sampling comes before the first hidden state
+            cell.split(each)
+        features = {each: cell.features(each) for each in roles}
         probe = train_probe(
-            features["train"], features["validation"], self.settings, test=evaluation
+            features["train"], features["validation"], self.settings, test=features["evaluation"]
         )
         read = (
-            cell.split("evaluation")
-            .responses.group_by("question_id")
-            .agg(pl.col("prompt_tokens").first())
+            cell.split(role).responses.group_by("question_id").agg(pl.col("prompt_tokens").first())
         )
         table = pl.DataFrame(
             {
-                "question_id": evaluation.question_ids,
-                "confidence": probe.predict(evaluation.features).double().tolist(),
+                "question_id": features[role].question_ids,
+                "confidence": probe.predict(features[role].features).double().tolist(),
             }
         ).join(read, on="question_id")
         table = table.with_columns(
