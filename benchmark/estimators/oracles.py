@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from benchmark.cell import Cell
+from benchmark.config import Role
 from benchmark.records import CONFIDENCE, Estimate
 
 
@@ -14,9 +15,9 @@ class OracleCC:
 
     kind: str = "oracle_cc"
 
-    def estimate(self, cell: Cell) -> Estimate:
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return c / n of each question."""
-        capability = cell.split("evaluation").capability
+        capability = cell.split(role).capability
         table = capability.select(
             "question_id", sample_index=pl.lit(0, pl.Int64), confidence=pl.col("c") / pl.col("n")
         )
@@ -32,9 +33,9 @@ class OracleRC:
 
     kind: str = "oracle_rc"
 
-    def estimate(self, cell: Cell) -> Estimate:
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return 1 for each correct response and 0 for each other."""
-        table = cell.split("evaluation").grades.select(
+        table = cell.split(role).grades.select(
             "question_id",
             "sample_index",
             confidence=(pl.col("outcome") == "correct").cast(pl.Float64),
