@@ -18,7 +18,12 @@ from benchmark.config import Config, PassAtKConfig, TransformersConfig, VLLMConf
 from benchmark.engines import Engine
 from benchmark.engines.weights import find_weights, local_folder, model_identity
 from benchmark.errors import ConfigError
-from benchmark.estimators import Estimator, build_estimators, needed_roles
+from benchmark.estimators import (
+    Estimator,
+    build_estimators,
+    needed_roles,
+    reads_hidden_states,
+)
 from benchmark.metrics.evaluate import evaluate
 from benchmark.questions import load_splits
 from benchmark.records import CellResult, Estimate
@@ -40,7 +45,7 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
     Raises:
         BenchmarkError: for whatever the user can mend.
     """
-    estimators = build_estimators(config.estimator, config.sampling.k)
+    estimators = build_estimators(config.estimator, config.sampling)
     k_values = _k_values(config)
     questions = load_splits(config.dataset, needed_roles(estimators))
     store = Store(Path(config.paths.outputs).expanduser() / "store", console)
@@ -79,7 +84,7 @@ def _estimate(cell: Cell, estimators: Mapping[str, Estimator]) -> dict[str, Esti
     Those that read hidden states come last, so that a server that the harness runs stops once.
     """
     made = {}
-    for name in sorted(estimators, key=lambda n: getattr(estimators[n], "hidden_states", False)):
+    for name in sorted(estimators, key=lambda n: reads_hidden_states(estimators[n])):
         made[name] = estimators[name].estimate(cell)
         inputs = {"estimator": asdict(estimators[name])}  # type: ignore[call-overload]
         artifact = cell.artifact("evaluation", "confidences", inputs)

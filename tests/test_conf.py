@@ -35,7 +35,7 @@ def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
         "probe": f"probe@estimator.probe.settings={choice}",
     }
     config = composed(chosen.get(group, f"{group}={choice}"), *NEEDED.get(choice, []))
-    assert build_estimators(config.estimator, config.sampling.k)
+    assert build_estimators(config.estimator, config.sampling)
     assert build_graders(config.grading)
 
 
