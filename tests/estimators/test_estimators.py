@@ -1,4 +1,4 @@
-"""Estimators made of estimators: built from nested settings, checked at the start, run in a cell."""
+"""Estimators made of estimators: nested settings, checks at the start, whole cells."""
 
 from dataclasses import asdict
 

@@ -100,11 +100,10 @@ def test_a_training_question_never_sees_itself(cell, few_shot):
     assert len({prompt.split("another question:")[0] for prompt in asked}) == 4
 
 
-def test_more_training_questions_keep_the_examples(tmp_path, cell, few_shot):
-    _, few = prompts(
-        planted_cell(tmp_path, lambda p: p, "dataset.train_limit=60"), few_shot, "evaluation"
-    )
-    _, many = prompts(planted_cell(tmp_path / "other"), few_shot, "evaluation")
+def test_more_training_questions_keep_the_examples(tmp_path, few_shot):
+    small = planted_cell(tmp_path / "small", lambda p: p, "dataset.train_limit=60")
+    _, few = prompts(small, few_shot, "evaluation")
+    _, many = prompts(planted_cell(tmp_path / "large"), few_shot, "evaluation")
     assert few == many
 
 

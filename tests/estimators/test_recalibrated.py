@@ -33,7 +33,7 @@ class Stated:
     roles: tuple[str, ...] = ()
     asked: list[str] = field(default_factory=list)
 
-    def estimate(self, cell, role="evaluation"):
+    def estimate(self, _cell, role="evaluation"):
         self.asked.append(role)
         return self.estimates[role]
 
@@ -170,7 +170,7 @@ def test_a_base_that_uses_the_training_split_is_recalibrated_on_the_validation_s
 
 
 def test_an_unknown_method_is_refused() -> None:
-    with pytest.raises(ConfigError, match="beta.*isotonic"):
+    with pytest.raises(ConfigError, match=r"beta.*isotonic"):
         Recalibrated(method="beta", base=Stated({}))
 
 
