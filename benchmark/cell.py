@@ -5,9 +5,9 @@ estimator asks for is sampled at all. A cell also gives the cell of another data
 are trained elsewhere.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import polars as pl
 import torch
@@ -34,6 +34,7 @@ from benchmark.store import (
 )
 
 TRAINING: tuple[Role, ...] = ("train", "validation")
+T = TypeVar("T")
 _FEATURE_PART = 64  # questions
 
 
@@ -78,6 +79,7 @@ class Cell:
         self._graders = build_graders(config.grading)
         self._splits: dict[Role, Split] = {}
         self._others: dict[str, Cell] = {}
+        self._kept: dict[str, Any] = {}
 
     def other(self, training: TrainingConfig) -> "Cell":
         """Return the same model's cell of another dataset, with what trains a probe.
@@ -96,6 +98,14 @@ class Cell:
             config = replace(self.config, dataset=dataset, grading=training.grading)
             self._others[key] = Cell(config, questions, self.engine, self._store, self.console)
         return self._others[key]
+
+    def once(self, inputs: Mapping[str, Any], make: Callable[[], T]) -> T:
+        """Return what ``make`` gives, made once for equal inputs: estimators may share it."""
+        key = fingerprint(inputs)
+        if key not in self._kept:
+            self._kept[key] = make()
+        kept: T = self._kept[key]
+        return kept
 
     def decoding(self, max_new_tokens: int | None = None) -> Decoding:
         """Return the model's decoding settings, or the same with another cap.

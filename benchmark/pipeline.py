@@ -19,7 +19,13 @@ from benchmark.config import Config, TransformersConfig, VLLMConfig
 from benchmark.engines import Engine
 from benchmark.engines.weights import find_weights, local_folder, model_identity
 from benchmark.errors import BenchmarkError, StoreError
-from benchmark.estimators import Estimator, build_estimators, needed_roles
+from benchmark.estimators import (
+    Estimator,
+    build_estimators,
+    needed_roles,
+    prepare,
+    reads_hidden_states,
+)
 from benchmark.metrics.evaluate import evaluate
 from benchmark.questions import load_splits
 from benchmark.records import CellResult, Estimate
@@ -41,16 +47,14 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
     Raises:
         BenchmarkError: for whatever the user can mend.
     """
-    estimators = build_estimators(config.estimator, config.sampling.k)
+    estimators = build_estimators(config.estimator, config.sampling)
     applications = build_applications(config.application)
     questions = load_splits(config.dataset, needed_roles(estimators))
     store = Store(Path(config.paths.outputs).expanduser() / "store", console)
     console.print(f"Cell: model {config.model.name}, dataset {config.dataset.name}")
     cell = Cell(config, questions, build_engine(config, folder, console), store, console)
     try:
-        for estimator in estimators.values():
-            if hasattr(estimator, "prepare"):
-                estimator.prepare(cell)
+        prepare(estimators.values(), cell)
         evaluation = cell.split("evaluation")
         estimates = _estimate(cell, estimators)
     finally:
@@ -81,7 +85,7 @@ def _estimate(cell: Cell, estimators: Mapping[str, Estimator]) -> dict[str, Esti
     Those that read hidden states come last, so that a server that the harness runs stops once.
     """
     made = {}
-    for name in sorted(estimators, key=lambda n: getattr(estimators[n], "hidden_states", False)):
+    for name in sorted(estimators, key=lambda n: reads_hidden_states(estimators[n])):
         made[name] = estimators[name].estimate(cell)
         inputs = {"estimator": asdict(estimators[name])}  # type: ignore[call-overload]
         artifact = cell.artifact("evaluation", "confidences", inputs)

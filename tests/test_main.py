@@ -49,6 +49,34 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["estimator.p_true.kind=oracle"], ["oracle"]),
         (["estimator=[]"], ["estimator"]),
         (["estimator.consistency_5.m=40"], ["m=40", "sampling.k=32"]),
+        (
+            [
+                "estimator=[verbalized_isotonic]",
+                "estimator.verbalized_isotonic.base.kind=verbalised",
+            ],
+            ["estimator.verbalized_isotonic.base.kind", "verbalized"],
+        ),
+        (
+            ["estimator=[verbalized_platt]", "estimator.verbalized_platt.base.promt=x"],
+            ["estimator.verbalized_platt.base", "promt"],
+        ),
+        (["estimator=[verbalized_platt]", "estimator.verbalized_platt.method=beta"], ["beta"]),
+        (
+            [
+                "estimator=[p_true_isotonic]",
+                "estimator@estimator.p_true_isotonic.base=consistency_10",
+            ],
+            ["estimator.p_true_isotonic.base.m=10", "sampling.k_train=8"],
+        ),
+        (
+            [
+                "estimator=[average_verbalized_p_true]",
+                "~estimator.average_verbalized_p_true.of.p_true",
+            ],
+            ["estimator", "at least two"],
+        ),
+        (["estimator.tfidf.strengths=[]"], ["strengths=[]"]),
+        (["estimator=[verbalized_few_shot]", "dataset.train_limit=2"], ["dataset.train_limit"]),
         (["model.decoding.top_p=1.5"], ["top_p=1.5"]),
         (["tracker.kind=tensorboard"], ["tensorboard", "wandb"]),
         (["tracker.mode=cloud"], ["cloud", "offline"]),
@@ -117,6 +145,40 @@ def test_a_cell_runs_from_questions_to_report(
     assert dict(table.group_by("estimator").agg(pl.col("k").max()).rows())["random"] == 4
     manifests = [json.loads(p.read_text()) for p in tmp_path.glob("out/store/**/manifest.json")]
     assert len({json.dumps(m["inputs"], sort_keys=True) for m in manifests}) > 5
+
+
+MADE_OF_OTHERS = (
+    "estimator=[verbalized_few_shot,verbalized_isotonic,verbalized_platt,p_true,p_true_isotonic,"
+    "p_true_platt,p_true_response,consistency_5,consistency_10,consistency_20,consistency_response,"
+    "average_verbalized_p_true,average_verbalized_probe,probe,probe_isotonic,train_mean,"
+    "question_length,tfidf]"
+)
+
+
+def test_a_cell_runs_with_estimators_made_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tiny_model: Path,
+) -> None:
+    settings = tiny(tiny_model, MADE_OF_OTHERS, "sampling.k=21")
+    assert run(monkeypatch, tmp_path, *settings) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("P(True): 12 of 12") == 2  # the question alone, and a response
+    assert printed.count("P(True): 20 of 20") == 1  # fitted twice, asked once
+    (path,) = tmp_path.glob("out/*/*/metrics.csv")
+    table = pl.read_csv(path)
+    tokens = dict(table.filter(metric="tokens")["estimator", "value"].iter_rows())
+    answered = dict(table.filter(metric="brier")["estimator", "answered"].iter_rows())
+    assert answered["p_true_isotonic"] == answered["probe_isotonic"] == answered["tfidf"] == 12
+    assert tokens["p_true_platt"] == tokens["p_true"] > 0
+    assert tokens["probe_isotonic"] == tokens["probe"]
+    verbalized = tokens["verbalized_isotonic"]
+    assert tokens["average_verbalized_p_true"] == pytest.approx(verbalized + tokens["p_true"])
+    assert tokens["average_verbalized_probe"] == pytest.approx(verbalized + tokens["probe"])
+    assert tokens["verbalized_few_shot"] > verbalized
+    assert tokens["tfidf"] == tokens["question_length"] == tokens["train_mean"] == 0
+    assert tokens["consistency_20"] > tokens["consistency_10"] > tokens["consistency_5"]
 
 
 def test_graders_that_disagree_and_responses_left_out_reach_the_report(

@@ -6,7 +6,8 @@ import polars as pl
 
 from benchmark.cell import Cell
 from benchmark.config import Role
-from benchmark.records import CONFIDENCE, Estimate
+from benchmark.estimators.baselines import without_cost
+from benchmark.records import Estimate
 
 
 @dataclass
@@ -18,10 +19,8 @@ class OracleCC:
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return c / n of each question."""
         capability = cell.split(role).capability
-        table = capability.select(
-            "question_id", sample_index=pl.lit(0, pl.Int64), confidence=pl.col("c") / pl.col("n")
-        )
-        return Estimate(_free(table), oracle=True)
+        table = capability.select("question_id", confidence=pl.col("c") / pl.col("n"))
+        return Estimate(without_cost(table), oracle=True)
 
 
 @dataclass
@@ -40,12 +39,4 @@ class OracleRC:
             "sample_index",
             confidence=(pl.col("outcome") == "correct").cast(pl.Float64),
         )
-        return Estimate(_free(table), oracle=True)
-
-
-def _free(table: pl.DataFrame) -> pl.DataFrame:
-    """Add the columns of an answered confidence that costs no tokens."""
-    none = pl.lit(0, pl.Int64)
-    return table.with_columns(
-        status=pl.lit("ok"), prompt_tokens=none, completion_tokens=none
-    ).select(list(CONFIDENCE))
+        return Estimate(without_cost(table), oracle=True)

@@ -42,7 +42,7 @@ class PTrue:
 
     def __post_init__(self) -> None:
         """Refuse a prompt without its places."""
-        check_prompt(self.prompt, self.responses, "p_true")
+        check_prompt(self.prompt, "p_true", self.responses)
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return P(Yes) / (P(Yes) + P(No)) of each question; the left-over mass is in the store.

@@ -1,6 +1,6 @@
 """A probe on the hidden states of the question's last prompt token."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 import polars as pl
@@ -8,7 +8,7 @@ from omegaconf import MISSING
 
 from benchmark.cell import TRAINING, Cell
 from benchmark.config import Role, TrainingConfig
-from benchmark.probes import CapabilityProbe, ProbeSettings, train_probe
+from benchmark.probes import CapabilityProbe, ProbeSettings, TrainedProbe, train_probe
 from benchmark.probes.capability_probe import common_template
 from benchmark.probes.features import join
 from benchmark.records import CONFIDENCE, Estimate
@@ -42,12 +42,8 @@ class Probe:
         return () if self.train_on else TRAINING
 
     def prepare(self, cell: Cell) -> None:
-        """Refuse questions that are shared with the evaluated ones, and sample all that is needed.
-
-        So that all sampling comes before the first hidden state.
-        """
-        sources = self._sources(cell)
-        for source in sources:
+        """Refuse questions that are evaluated, too, and sample the responses that train."""
+        for source in self._sources(cell):
             for role in TRAINING:
                 source.split(role)
 
@@ -56,10 +52,8 @@ class Probe:
         self.prepare(cell)
         cell.split(role)
         sources = self._sources(cell)
-        train, validation = (join([s.features(part) for s in sources]) for part in TRAINING)
+        probe = cell.once(asdict(self), lambda: self._train(cell))
         asked = cell.features(role)
-        test = asked if role == "evaluation" else None
-        probe = train_probe(train, validation, self.settings, test)
         read = (
             cell.split(role).responses.group_by("question_id").agg(pl.col("prompt_tokens").first())
         )
@@ -81,6 +75,11 @@ class Probe:
             [_described(source, part) for source in sources for part in TRAINING],
         )
         return Estimate(table.select(list(CONFIDENCE)), selection=probe.selection, probe=exported)
+
+    def _train(self, cell: Cell) -> TrainedProbe:
+        sources = self._sources(cell)
+        train, validation = (join([s.features(part) for s in sources]) for part in TRAINING)
+        return train_probe(train, validation, self.settings, test=cell.features("evaluation"))
 
     def _sources(self, cell: Cell) -> list[Cell]:
         return [cell.other(training) for training in self.train_on.values()] or [cell]
