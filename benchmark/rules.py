@@ -61,11 +61,13 @@ def check_dataset(dataset: DatasetConfig, where: str) -> None:
         ConfigError: naming the key, below ``where``.
     """
     _check_name(where, dataset.name)
-    splits = dataset.splits
-    _require(set(splits) == set(ROLES), f"{where}.splits", splits, f"a split for each of {ROLES}")
+    splits, roles = dataset.splits, ROLES[:1] if dataset.counted else ROLES
+    _require(set(splits) == set(roles), f"{where}.splits", splits, f"a split for each of {roles}")
     for name in ("limit", "train_limit", "validation_limit"):
         value = getattr(dataset, name)
         _require(value is None or value >= 1, f"{where}.{name}", value, "at least 1, or null")
+        whole = value is None or not dataset.counted
+        _require(whole, f"{where}.{name}", value, "null where dataset=counts: its file says all")
     for name, source in dataset.sources.items():
         _one_of(("rest", "held_out"), source, f"{where}.sources.{name}", "part")
         _one_of(("refuse", "drop"), source, f"{where}.sources.{name}", "unanswered")
