@@ -11,8 +11,16 @@ from typing import Any, Protocol
 
 import polars as pl
 
+from benchmark.applications.allocation import (
+    allocation_value,
+    greedy_budget_allocation,
+    solved_probability,
+)
+from benchmark.applications.budget import Budget, budget_table
+from benchmark.applications.extrapolation import extrapolate_pass_at_k, fit_beta_binomial
 from benchmark.applications.pass_at_k import (
     PassAtK,
+    pass_at_k_extrapolation_table,
     pass_at_k_table,
     simulate_pass_at_k,
     simulate_question_pass_at_k,
@@ -26,16 +34,24 @@ from benchmark.records import CellResult
 __all__ = [
     "KINDS",
     "Application",
+    "Budget",
     "PassAtK",
     "Study",
+    "allocation_value",
+    "budget_table",
     "build_applications",
+    "extrapolate_pass_at_k",
+    "fit_beta_binomial",
+    "greedy_budget_allocation",
+    "pass_at_k_extrapolation_table",
     "pass_at_k_table",
     "simulate_pass_at_k",
     "simulate_question_pass_at_k",
+    "solved_probability",
     "unbiased_pass_at_k",
 ]
 
-KINDS: dict[str, type] = {"pass_at_k": PassAtK}
+KINDS: dict[str, type] = {"pass_at_k": PassAtK, "budget": Budget}
 
 
 class Application(Protocol):
