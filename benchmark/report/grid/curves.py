@@ -149,6 +149,8 @@ def scaling_rows(cells: Iterable[CellResult]) -> pl.DataFrame:
     schema = METRIC | {"trained_on": pl.Int64()}
     rows = pl.DataFrame(list(found.values()), schema=schema).filter(pl.col("value").is_not_nan())
     several = pl.col("trained_on").n_unique().over("estimator") > 1
-    return rows.filter(several).select("estimator", "trained_on", "value", "low", "high").sort(
-        "estimator", "trained_on"
+    return (
+        rows.filter(several)
+        .select("estimator", "trained_on", "value", "low", "high")
+        .sort("estimator", "trained_on")
     )

@@ -1,4 +1,7 @@
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from cells import simulate_cell
@@ -17,3 +20,16 @@ def grid() -> Grid:
         for seed, (model, dataset) in enumerate(places)
     ]
     return make_grid(cells)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A real headless Chromium."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+    if program is None:
+        pytest.skip("no chromium is installed (Debian: apt-get install chromium)")
+    driver = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with driver.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
