@@ -31,8 +31,7 @@ def draw_pass_at_k(grid: Grid) -> Drawing | None:
         table = tables[cell.model, cell.dataset]
         if table.is_empty():
             return "no pass@k"
-        widest = table.group_by("estimator", maintain_order=True).len().sort("len")["estimator"][-1]
-        observed = table.filter(estimator=widest).sort("k")
+        observed = curves.observed_pass_at_k(cell)
         axes.plot(observed["k"], observed["observed"], color=style.BLACK, lw=1.8, zorder=3)
         for (name,), rows in table.sort("k").group_by("estimator", maintain_order=True):
             axes.plot(rows["k"], rows["predicted"], **line_style(str(name)))

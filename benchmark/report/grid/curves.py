@@ -79,6 +79,23 @@ def convergence(paired: PairedEstimate) -> Convergence:
     return Convergence(samples, np.array(means), float(limit))
 
 
+def observed_pass_at_k(cell: CellResult) -> pl.DataFrame:
+    """Return the rows of ``PASS_AT_K`` whose ``observed`` speaks for the cell, by k.
+
+    They are those of the estimator with the most k, since what reads responses leaves fewer for
+    the target, and of several such of the one that answered the most questions.
+    """
+    table = cell.applications["pass_at_k"]
+    answered = cell.metrics.filter(metric="brier").select("estimator", "answered")
+    widest = (
+        table.group_by("estimator", maintain_order=True)
+        .len()
+        .join(answered, on="estimator", how="left", maintain_order="left")
+        .sort("len", "answered", descending=True, nulls_last=True, maintain_order=True)
+    )
+    return table.filter(estimator=widest["estimator"][0]).sort("k")
+
+
 def brier_by_layer(selection: pl.DataFrame) -> pl.DataFrame:
     """Return each layer's test Brier score at the setting that is best on validation.
 

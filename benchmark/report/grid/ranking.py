@@ -1,14 +1,48 @@
 """Stage 8: which estimators of a cell stand out, as far as paired differences support it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+
+import polars as pl
 
 from benchmark.records import CellResult
+from benchmark.report.style import metric_look
+from benchmark.report.tables import BEST_COVERAGE
 
-LEVEL = 0.05  # of the Holm-adjusted p-value below which two estimators are told apart
+LEVEL = 0.05  # two estimators are told apart by a Holm-adjusted p-value below it
 
 
-def ranks(cell: CellResult, metric: str, among: list[str] | None = None) -> dict[str, str]:
-    return {}
+def ranks(
+    cell: CellResult, metric: str, among: Collection[str] | None = None
+) -> dict[str, str]:
+    """Return which estimators of a cell are ``best`` and ``runner-up`` in a metric; see `ranked`.
+
+    Those compete that are no oracle and answered at least ``BEST_COVERAGE`` of the questions, and
+    that the cell's paired differences compare with every other of them.
+
+    Args:
+        cell: with its differences.
+        metric: of the cell's metrics; where better has no meaning nothing is ranked.
+        among: leaves all others out of the competition.
+    """
+    look = metric_look(metric)
+    rows = cell.metrics.filter(
+        pl.col("metric") == metric,
+        pl.col("value").is_not_nan(),
+        pl.col("answered") >= BEST_COVERAGE * pl.col("questions"),
+    )
+    loss = {"lowest": 1.0, "highest": -1.0}
+    losses = {
+        name: abs(value) if look.best == "nearest zero" else loss[look.best] * value
+        for name, value in rows.select("estimator", "value").iter_rows()
+        if look.best and not cell.estimates[name].oracle and (among is None or name in among)
+    }
+    tested = cell.differences.filter(
+        pl.col("metric") == metric, pl.col("p_holm").is_not_nan()
+    ).select("estimator", "other", "p_holm")
+    p_values = {frozenset(pair): p for *pair, p in tested.iter_rows()}
+    if any(frozenset((a, b)) not in p_values for a in losses for b in losses if a != b):
+        return {}
+    return ranked(losses, lambda a, b: p_values[frozenset((a, b))] < LEVEL)
 
 
 def ranked(losses: Mapping[str, float], apart: Callable[[str, str], bool]) -> dict[str, str]:

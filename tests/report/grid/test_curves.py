@@ -1,9 +1,12 @@
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
+import polars as pl
 import pytest
 from cells import only
 
+from benchmark.applications import Budget, Study
 from benchmark.metrics.calibration import brier_score, unbiased_brier_score
 from benchmark.metrics.pairing import PairedEstimate
 from benchmark.report.grid import curves
@@ -69,3 +72,37 @@ def test_cost_is_listed_where_tokens_are_known(cell):
     assert rows["p_true"]["tokens"] == 81
     assert not rows["p_true"]["oracle"]
     assert rows["oracle_cc"]["oracle"]
+
+
+def test_the_observed_pass_at_k_is_that_of_the_most_k_and_the_most_questions(cell):
+    silent = cell.metrics.with_columns(
+        answered=pl.when(pl.col("estimator").is_in(["random", "oracle_cc"]))
+        .then(3)
+        .otherwise("answered")
+    )
+    rows = curves.observed_pass_at_k(replace(cell, metrics=silent))
+    assert rows["estimator"].unique().to_list() == ["oracle_rc"]
+    assert rows["k"].to_list() == [1, 2, 4, 8]
+
+
+def test_budgets_have_uniform_once_and_greedy_for_each_estimator(cell):
+    study = Study(np.random.default_rng(0), 5, None)
+    shown = only(cell, "verbalized", "probe")
+    shown = replace(shown, applications=Budget(budgets=[1, 2], orders=1).evaluate(shown, study))
+    rows = curves.budget_rows(shown)
+    assert rows["method"].to_list() == ["uniform"] * 2 + ["verbalized"] * 2 + ["probe"] * 2
+    assert rows["answered"][0] == 60  # the probe's, which answered all
+    assert curves.budget_rows(only(cell, "probe")).is_empty()
+
+
+def test_scaling_takes_the_latest_run_of_a_size_and_probes_with_several_sizes_only(cell):
+    def run(own, math, brier):
+        sizes = {"probe": own, "p_true": math}  # any estimator that is trained
+        estimates = {n: replace(cell.estimates[n], trained_on=size) for n, size in sizes.items()}
+        metrics = cell.metrics.filter(metric="brier").with_columns(value=pl.lit(brier))
+        return replace(cell, estimates=cell.estimates | estimates, metrics=metrics)
+
+    rows = curves.scaling_rows([run(500, 70, 0.3), run(100, 70, 0.4), run(500, 70, 0.2)])
+    assert rows.select("estimator", "trained_on", "value").rows() == [
+        ("probe", 100, 0.4), ("probe", 500, 0.2),
+    ]  # fmt: skip
