@@ -129,6 +129,7 @@ MODELS = {
 
 MISSING = "–"
 LONGEST_LABEL = 23  # characters
+ONE_LINE = 10  # characters of a name that isn't broken into two lines
 COLUMN_WIDTH, TEXT_WIDTH = 3.3, 6.8  # inches, of a two-column page
 DPI = 250
 
@@ -206,6 +207,22 @@ def clipped(name: str) -> str:
         'the larger of two numb…'
     """
     return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1].rstrip()}…"
+
+
+def broken(name: str) -> str:
+    r"""Return a long name in two lines, to stand over or beside a narrow panel or column.
+
+    Examples:
+        >>> broken("Olmo-3-7B-Instruct"), broken("Consistency of 10"), broken("GSM8K")
+        ('Olmo-3-7B-\nInstruct', 'Consistency\nof 10', 'GSM8K')
+    """
+    if len(name) <= ONE_LINE:
+        return name
+    cuts = [i + 1 for i, char in enumerate(name[:-1]) if char in "- "]
+    if not cuts:
+        return name
+    cut = min(cuts, key=lambda place: abs(place - 0.55 * len(name)))
+    return f"{name[:cut].rstrip()}\n{name[cut:]}"
 
 
 def _readable(name: str) -> str:

@@ -9,16 +9,22 @@ from typing import Any, NamedTuple
 from benchmark.report import style
 from benchmark.report.grid.grid import in_order
 from benchmark.report.grid.tables import GridTable
-from benchmark.report.style import dataset_name, estimator_look, metric_look, model_name
+from benchmark.report.style import (
+    broken,
+    dataset_name,
+    estimator_look,
+    metric_look,
+    model_name,
+)
 from benchmark.report.tables import BEST_COVERAGE, number
 
 FEW = "†"  # marks a value over too few of the questions
-RULES = (
+RANKED = (
     "Bold: the best, with all that the paired difference doesn't tell from it (Holm-adjusted "
-    "p ≥ 0.05); italics: the next best, likewise. Nothing is marked where no paired difference was "
-    "computed. In brackets: the paper's number, and by how much this one is above it. "
-    f"{FEW}: fewer than {100 * BEST_COVERAGE:.0f} % of the questions answered, out of the ranking."
+    "p ≥ 0.05); italics: the next best, likewise."
 )
+COMPARED = "In brackets: the paper's number, and by how much this one is above it."
+FEW_ANSWERED = f"{FEW}: fewer than {100 * BEST_COVERAGE:.0f} % of the questions answered, unranked."
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -117,6 +123,18 @@ def _entry(row: dict[str, Any]) -> Entry:
     )
 
 
+def explained(table: GridTable) -> str:
+    """Return the table's note, and what the marks mean that occur in it."""
+    rows = table.rows
+    few = (rows["answered"] < BEST_COVERAGE * rows["questions"]).any()
+    rules = {
+        RANKED: rows["rank"].is_not_null().any(),
+        COMPARED: rows["reported"].is_not_null().any(),
+        FEW_ANSWERED: few,
+    }
+    return " ".join([table.note, *(rule for rule, occurs in rules.items() if occurs)])
+
+
 def markdown(table: GridTable) -> str:
     """Return the table as Markdown, with its title and its rules."""
     shown = layout(table)
@@ -128,7 +146,7 @@ def markdown(table: GridTable) -> str:
         for line in block.lines:
             entries = " | ".join(_markdown_entry(entry) for entry in line.entries)
             lines.append(f"| {_markdown_text(line.name)} | {entries} |")
-    return "\n".join([f"## {table.title}", "", f"{table.note} {RULES}", "", *lines, ""])
+    return "\n".join([f"## {table.title}", "", explained(table), "", *lines, ""])
 
 
 def _markdown_entry(entry: Entry | None) -> str:
@@ -147,12 +165,13 @@ def latex(table: GridTable) -> str:
     """Return the table as a LaTeX table for the package booktabs."""
     shown = layout(table)
     width = len(shown.columns)
-    head = " & ".join(["", *map(latex_text, shown.columns)])
+    head = " & ".join(["", *map(_latex_head, shown.columns)])
     lines = [
         r"\begin{table*}[t]",
         r"\centering",
-        r"\small",
-        rf"\caption{{{latex_text(f'{table.title}. {table.note} {RULES}')}}}",
+        r"\footnotesize",
+        r"\setlength{\tabcolsep}{2.5pt}",
+        rf"\caption{{{latex_text(f'{table.title}. {explained(table)}')}}}",
         rf"\label{{tab:{table.name}}}",
         rf"\begin{{tabular}}{{l{'r' * width}}}",
         r"\toprule",
@@ -166,6 +185,12 @@ def latex(table: GridTable) -> str:
         for line in block.lines:
             lines += _latex_line(line)
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""])
+
+
+def _latex_head(name: str) -> str:
+    """Return a column's name in two lines where it is long."""
+    lines = [latex_text(line) for line in broken(name).split("\n")]
+    return lines[0] if len(lines) == 1 else r"\shortstack[r]{" + r" \\ ".join(lines) + "}"
 
 
 def _latex_line(line: Line) -> Iterator[str]:

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from benchmark.records import OUTCOMES, CellResult
 from benchmark.report import style
 from benchmark.report.figures import Plate
-from benchmark.report.grid.formats import RULES, layout
+from benchmark.report.grid.formats import explained, layout
 from benchmark.report.grid.grid import Grid
 from benchmark.report.grid.payload import BLOCK, Payload, cell_payload
 from benchmark.report.grid.tables import GridTable
@@ -63,7 +63,6 @@ def write_page(
         styles=_asset(_STYLES),
         scripts=scripts,
         notes=_notes(grid, {payload.shown for payload in payloads}),
-        rules=RULES,
         tables=[_shown(table) for table in tables],
         plates=plates,
         lacking=lacking,
@@ -176,7 +175,7 @@ def _shown(table: GridTable) -> dict[str, Any]:
     grouped = [", ".join(table.group).capitalize()] if table.group else []
     return {
         "title": table.title,
-        "note": table.note,
+        "note": explained(table),
         "names": [*grouped, table.row.capitalize()],
         "columns": shown.columns,
         "rows": [

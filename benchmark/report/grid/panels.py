@@ -9,7 +9,14 @@ from matplotlib.lines import Line2D
 
 from benchmark.records import CellResult
 from benchmark.report.grid.grid import Grid
-from benchmark.report.style import GREY, TEXT_WIDTH, dataset_name, estimator_look, model_name
+from benchmark.report.style import (
+    GREY,
+    TEXT_WIDTH,
+    broken,
+    dataset_name,
+    estimator_look,
+    model_name,
+)
 
 _LEFT, _BOTTOM, _TOP, _GAP = 0.80, 0.42, 0.30, 0.10  # inches
 _NAME = 0.52  # from a row's first panel to the middle of its name, beyond the ticks' labels
@@ -17,7 +24,6 @@ _LARGEST, _SMALLEST = 1.7, 0.72  # width of a panel
 _HIGHEST = 8.4  # of all panels together, for a page of a paper
 _LEGEND_LINE, _LEGEND_ENTRY = 0.17, 1.6  # height and width of an entry
 _LEGEND_COLUMNS = 4
-_ONE_LINE = 10  # characters over a panel
 
 
 def draw_cells(
@@ -71,11 +77,11 @@ def draw_panels(
                 axes.text(0.5, 0.5, lacking, color=GREY, **place)
             drawn += not lacking
         line[0].annotate(
-            _broken(row_name), (0, 0.5), (-72 * _NAME, 0), xycoords="axes fraction",
+            broken(row_name), (0, 0.5), (-72 * _NAME, 0), xycoords="axes fraction",
             textcoords="offset points", ha="center", va="center", rotation=90,
         )  # fmt: skip
     for axes, name in zip(panels[0], columns.values(), strict=True):
-        axes.set_title(_broken(name))
+        axes.set_title(broken(name))
     return figure if drawn else None
 
 
@@ -130,19 +136,3 @@ def line_style(estimator: str) -> dict[str, Any]:
 def legend_of(names: Iterable[str], **style: Any) -> list[Line2D]:
     """Return a legend entry for each estimator."""
     return [Line2D([], [], label=estimator_look(n).name, **line_style(n) | style) for n in names]
-
-
-def _broken(name: str) -> str:
-    r"""Return a long name in two lines, to stand over or beside a narrow panel.
-
-    Examples:
-        >>> _broken("Olmo-3-7B-Instruct"), _broken("Consistency of 10"), _broken("GSM8K")
-        ('Olmo-3-7B-\nInstruct', 'Consistency\nof 10', 'GSM8K')
-    """
-    if len(name) <= _ONE_LINE:
-        return name
-    cuts = [i + 1 for i, char in enumerate(name[:-1]) if char in "- "]
-    if not cuts:
-        return name
-    cut = min(cuts, key=lambda place: abs(place - 0.55 * len(name)))
-    return f"{name[:cut].rstrip()}\n{name[cut:]}"

@@ -11,9 +11,7 @@ from benchmark.report.tables import BEST_COVERAGE
 LEVEL = 0.05  # two estimators are told apart by a Holm-adjusted p-value below it
 
 
-def ranks(
-    cell: CellResult, metric: str, among: Collection[str] | None = None
-) -> dict[str, str]:
+def ranks(cell: CellResult, metric: str, among: Collection[str] | None = None) -> dict[str, str]:
     """Return which estimators of a cell are ``best`` and ``runner-up`` in a metric; see `ranked`.
 
     Those compete that are no oracle and answered at least ``BEST_COVERAGE`` of the questions, and

@@ -4,7 +4,14 @@ import re
 import polars as pl
 import pytest
 
-from benchmark.report.grid.formats import latex, latex_text, layout, markdown, write_table
+from benchmark.report.grid.formats import (
+    explained,
+    latex,
+    latex_text,
+    layout,
+    markdown,
+    write_table,
+)
 from benchmark.report.grid.tables import GRID_TABLE, GridTable
 
 
@@ -80,6 +87,18 @@ def test_latex_has_as_many_columns_in_every_line_and_only_ascii():
         line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line
     ]
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {2}
+
+
+def test_only_the_marks_that_occur_are_explained():
+    assert explained(SHOWN).count(":") >= 4
+    plain = table(row("qwen3_8b", "math_500", "probe", 0.1))
+    assert explained(plain) == "A note."
+    assert "In brackets" in explained(table(row("qwen3_8b", "gsm8k", "probe", 0.1, reported=0.2)))
+
+
+def test_long_names_of_columns_are_broken_into_two_lines():
+    text = latex(table(row("qwen3_8b", "simpleqa_verified", "probe", 0.1)))
+    assert r" & \shortstack[r]{SimpleQA- \\ Verified} \\" in text
 
 
 def test_special_characters_of_latex_are_text():
