@@ -66,7 +66,7 @@ class CountedCell(Cell):
         _check_estimators(estimators, counts)
         self.config = config
         self.questions = {"evaluation": counts.questions}
-        self.failed_requests = 0
+        self._failed, self._others = 0, {}
         self._splits = {
             "evaluation": Split(
                 counts.questions, RESPONSE.to_frame(), counts.grades, GRADE.to_frame(),

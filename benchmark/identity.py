@@ -4,13 +4,14 @@ It names the artifact of the finished cell, so that a run with nothing to do fin
 Nothing here imports what is slow to import.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from benchmark.config import Config, DatasetConfig
+from benchmark.config import Config, DatasetConfig, typed
 from benchmark.engines.weights import find_weights, hub_commit, model_identity
 from benchmark.grading import build_graders
 from benchmark.store import Artifact, Store, file_checksum
@@ -24,25 +25,23 @@ def cell_artifact(config: Config, console: Console) -> Artifact:
     Neither weights nor rows are read, but for the checksums of local files that may have changed.
     """
     cache = Path(config.paths.cache).expanduser()
-    dataset = {k: v for k, v in asdict(config.dataset).items() if k not in _ELSEWHERE}
     inputs: dict[str, Any] = {
-        "dataset": dataset | {"rows": _rows(config.dataset, cache)},
+        "dataset": asdict(config.dataset),
         "estimators": config.estimator,
         "applications": config.application,
         "statistics": asdict(config.statistics),
     }
     if not config.dataset.counted:
         weights = find_weights(config.model, cache, console)
-        graders = build_graders(config.grading)
         inputs |= {
             "model": model_identity(config.model, weights),
             "decoding": asdict(config.model.decoding),
             "sampling": asdict(config.sampling),
-            "graders": [[name, grader.identity] for name, grader in graders.items()],
+            "grading": config.grading,
             "capability": asdict(config.capability),
         }
     store = Store(outputs_of(config) / "store", console)
-    return store.artifact(*_names(config), "cell", inputs)
+    return store.artifact(*_names(config), "cell", _named(inputs, cache))
 
 
 def has_cells(config: Config) -> bool:
@@ -57,6 +56,37 @@ def _names(config: Config) -> tuple[str, str, str]:
 def outputs_of(config: Config) -> Path:
     """Return the folder of the store and of the runs."""
     return Path(config.paths.outputs).expanduser()
+
+
+def _named(value: Any, cache: Path) -> Any:
+    """Return settings with what they mean here: of datasets the rows, of graders their identity.
+
+    Estimators may hold both, where they are trained on other datasets.
+    """
+    if isinstance(value, list):
+        return [_named(item, cache) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "loader" in value:
+        dataset: DatasetConfig = typed(value, DatasetConfig, "dataset")
+        settings = {key: item for key, item in value.items() if key not in _ELSEWHERE}
+        return settings | {"rows": _rows(dataset, cache)}
+    return {
+        key: _graders(item) if key == "grading" else _named(item, cache)
+        for key, item in value.items()
+    }
+
+
+def _graders(entries: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
+    """Return names and identities in their order: the first decides."""
+    return [[name, grader.identity] for name, grader in build_graders(entries).items()]
+
+
+def rows_known(inputs: Any) -> bool:
+    """Tell whether the inputs of a cell name the rows of all datasets that it is made from."""
+    if isinstance(inputs, dict):
+        return inputs.get("rows", ()) is not None and all(map(rows_known, inputs.values()))
+    return all(map(rows_known, inputs)) if isinstance(inputs, list) else True
 
 
 def _rows(dataset: DatasetConfig, cache: Path) -> list[str] | None:

@@ -23,6 +23,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.estimators import Estimator, build_estimators, needed_roles
 from benchmark.finished import (
     CELL,
+    export_probes,
     is_finished,
     load_cell,
     newest_cell,
@@ -70,6 +71,7 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
         statuses = pl.concat([e.confidences["status"] for e in result.estimates.values()])
         complete = not (result.failed or cell.failed_requests or "error" in statuses)
         save_cell(result, artifact, cell.split("evaluation").parents | read, complete)
+    export_probes(artifact, folder / "probes")
     report = write_report(result, folder, _provenance(artifact))
     console.print(metric_table(result))
     console.print(outcome_line(result))
@@ -96,6 +98,9 @@ def _evaluate(
 ) -> CellResult:
     """Return the cell with its estimates and metrics."""
     config = cell.config
+    for estimator in estimators.values():
+        if hasattr(estimator, "prepare"):
+            estimator.prepare(cell)
     evaluation = cell.split("evaluation")
     estimates = {**given, **_estimate(cell, estimators)}
     rng = np.random.default_rng(config.statistics.seed)

@@ -5,11 +5,14 @@ that could not be read is null with its status. Tables are joined by ``question_
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
 from benchmark.errors import DataError
+
+if TYPE_CHECKING:
+    from benchmark.probes import CapabilityProbe  # imports torch, which records don't need
 
 FinishReason = Literal["stop", "length", "error"]
 Outcome = Literal["correct", "incorrect", "unparsed", "truncated"]
@@ -186,7 +189,7 @@ PROBE_SELECTION = pl.Schema(
         "learning_rate": pl.Float64(),  # null where the optimum was solved for
         "train_brier": pl.Float64(),  # against c / n of the training split
         "validation_brier": pl.Float64(),  # what is chosen by
-        "test_brier": pl.Float64(),  # against the evaluation questions, unseen by the choice
+        "test_brier": pl.Float64(),  # of the evaluation questions, which the choice doesn't see
         "chosen": pl.Boolean(),  # true in exactly one row: the lowest validation Brier score
     }
 )
@@ -202,12 +205,14 @@ class Estimate:
             they are left out of the target that it is evaluated against.
         oracle: made from the target's own responses; the target's noise can't be told apart.
         selection: of schema ``PROBE_SELECTION``, for estimators that chose on validation questions.
+        probe: what made the confidences, where it can be used elsewhere.
     """
 
     confidences: pl.DataFrame
     samples_used: int = 0
     oracle: bool = False
     selection: pl.DataFrame | None = None
+    probe: "CapabilityProbe | None" = None
 
 
 @dataclass(frozen=True)
