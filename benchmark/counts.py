@@ -28,6 +28,7 @@ from benchmark.estimators import KINDS, Estimator
 from benchmark.metrics.inputs import FloatArray
 from benchmark.records import (
     CONFIDENCE,
+    COUNTED,
     DISAGREEMENT,
     GRADE,
     QUESTION,
@@ -269,7 +270,7 @@ def _grades(ids: list[str], n: np.ndarray, c: np.ndarray) -> pl.DataFrame:
         answer=pl.lit(None, pl.String),
         outcome=pl.when("right").then(pl.lit("correct")).otherwise(pl.lit("incorrect")),
         reason=pl.lit(None, pl.String),
-        grader=pl.lit("counts"),
+        grader=pl.lit(COUNTED),
     ).cast(GRADE)  # fmt: skip
 
 

@@ -104,9 +104,15 @@ def _append_probes(result: CellResult, artifact: Artifact) -> dict[str, Path]:
 
 
 def export_probes(artifact: Artifact, folder: Path) -> None:
-    """Write the probes of a finished cell into ``folder/<estimator>``, each to be used alone."""
+    """Write the probes of a finished cell into ``folder/<estimator>``, each to be used alone.
+
+    Raises:
+        StoreError: as ``load_cell``.
+    """
     paths = {path.name: path for path in artifact.parts(_PROBE)}
     for name, part in _content(artifact)["probes"].items():
+        if part not in paths:
+            raise _not_whole(artifact.folder, f"{part} is missing")
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(paths[part], target)

@@ -105,5 +105,5 @@ def _rows(dataset: DatasetConfig, cache: Path) -> list[str] | None:
         return [f"{p.relative_to(root)} {file_checksum(p, cache)}" for p in sorted(files)]
     try:
         return sorted(f"{hub_id}@{hub_commit(hub_id, rev, 'dataset')}" for hub_id, rev in sources)
-    except (OSError, ValueError):
+    except OSError:
         return None
