@@ -28,6 +28,7 @@ LOGGED_GROUPS = (
     "application",
     "statistics",
 )
+COUNTED_GROUPS = ("dataset", "estimator", "application", "statistics")  # what dataset=counts uses
 _SECRET_KEY = re.compile(
     r"key$|(^|_)token$|secret|passw(or)?d|credential|authorization|headers$", re.IGNORECASE
 )
@@ -114,9 +115,10 @@ def _may_go_online(tracker: TrackerConfig, login: Any) -> bool:
 
 
 def logged_config(config: Config) -> dict[str, Any]:
-    """Return what is logged of the configuration: ``LOGGED_GROUPS`` without secrets."""
+    """Return what is logged of the configuration: the groups that are used, without secrets."""
     resolved = asdict(config)
-    return {group: _without_secrets(resolved[group]) for group in LOGGED_GROUPS}
+    groups = COUNTED_GROUPS if config.dataset.counted else LOGGED_GROUPS
+    return {group: _without_secrets(resolved[group]) for group in groups}
 
 
 def _without_secrets(value: Any) -> Any:

@@ -258,9 +258,9 @@ def test_an_application_that_fails_does_not_lose_the_cell(
 ) -> None:
     monkeypatch.setattr(PassAtK, "evaluate", lambda _, __, study: study.stored_cell("absent"))
     assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[oracle_cc]")) == 1
-    assert "application pass_at_k: There is no finished cell of model absent" in (
-        capsys.readouterr().err
-    )
+    error = capsys.readouterr().err
+    assert "application pass_at_k: The store has no finished cell of model absent" in error
+    assert "python -m benchmark model=absent" in error
     (report,) = tmp_path.glob("out/*/*/report.html")
     assert "Application pass_at_k failed" in report.read_text()
     assert (report.parent / "metrics.csv").exists()
