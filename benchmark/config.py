@@ -270,7 +270,7 @@ class Config:
     ``grid`` names what the run is a part of: the folder of its multirun, its group in W&B.
     """
 
-    grid: str = MISSING
+    grid: str = "multirun"
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     engine: dict[str, Any] = field(default_factory=dict)

@@ -94,11 +94,11 @@ def _write_state(folder: Path, state: State, reason: str = "") -> None:
 
 def wait_for_submitted() -> None:
     """Wait for the jobs on a cluster; their launcher gives up at the first that is killed."""
-    submitted = [path for grid in launched for path in grid.glob(".submitit/*") if path.is_dir()]
+    submitted = [path for grid in launched for path in grid.glob(".submitit/*/*_submitted.pkl")]
     if submitted:
         from submitit import SlurmJob
 
-        jobs: list[SlurmJob[Any]] = [SlurmJob(path, path.name) for path in submitted]
+        jobs: list[SlurmJob[Any]] = [SlurmJob(p.parent, p.parent.name) for p in submitted]
         for job in jobs:
             job.wait()
 
