@@ -42,9 +42,14 @@ def _run(composed: DictConfig) -> None:
     try:
         with grid.recorded(folder) as faults:
             config = checked(composed)
-            from benchmark.pipeline import run_cell  # after the configuration is known to be right
+            from benchmark.finished import skip_finished  # after the configuration is checked
 
-            result = run_cell(config, folder, Console(soft_wrap=True))
+            console = Console(soft_wrap=True)
+            if skip_finished(config, folder, console):
+                return
+            from benchmark.pipeline import run_cell  # seconds to import
+
+            result = run_cell(config, folder, console)
             faults += [f"application {name}: {reason}" for name, reason in result.failed.items()]
         for fault in faults:
             _report(fault)

@@ -1,11 +1,12 @@
 """One model on one dataset: stages 1 to 4 for any of its splits, each made when asked for.
 
 Estimators take what they need from a ``Cell``; nothing is sampled twice, and nothing that no
-estimator asks for is sampled at all.
+estimator asks for is sampled at all. A cell also gives the cell of another dataset, for probes that
+are trained elsewhere.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -13,23 +14,19 @@ import torch
 from rich.console import Console
 
 from benchmark.capability import count_outcomes, counted_grades
-from benchmark.config import Config, Role
+from benchmark.config import Config, Role, TrainingConfig
 from benchmark.engines import Decoding, Engine, SampleRequest
 from benchmark.engines.tokens import sample_seed
 from benchmark.errors import DataError
 from benchmark.grading import build_graders, disagreements, grade
 from benchmark.probes.features import FeatureSet, check_finite
+from benchmark.probes.stored import StoredFeatures, append_features, read_features
 from benchmark.progress import meter
+from benchmark.questions import load_splits, refuse_overlap
 from benchmark.sampling import sample_responses
-from benchmark.store import (
-    Artifact,
-    Store,
-    StoredFeatures,
-    append_features,
-    prompt_hash,
-    read_features,
-)
+from benchmark.store import Artifact, Store, fingerprint, prompt_hash
 
+TRAINING: tuple[Role, ...] = ("train", "validation")
 _FEATURE_PART = 64  # questions
 
 
@@ -37,6 +34,7 @@ class Split(NamedTuple):
     """The records of one split, all sorted by question id.
 
     ``grades`` are those that count, by the first grader; ``left_out`` are its other ones.
+    ``parents`` are the fingerprints of the stages that they come from.
     """
 
     questions: pl.DataFrame
@@ -45,6 +43,7 @@ class Split(NamedTuple):
     left_out: pl.DataFrame
     disagreements: pl.DataFrame
     capability: pl.DataFrame
+    parents: dict[str, str]
 
 
 class Cell:
@@ -73,6 +72,35 @@ class Cell:
         self._store = store
         self._graders = build_graders(config.grading)
         self._splits: dict[Role, Split] = {}
+        self._failed = 0
+        self._others: dict[str, Cell] = {}
+
+    def other(self, training: TrainingConfig) -> "Cell":
+        """Return the same model's cell of another dataset, with what trains a probe.
+
+        Raises:
+            DataError: a question that a probe would be trained or chosen on is evaluated here.
+        """
+        key = fingerprint(asdict(training))
+        if key not in self._others:
+            dataset = training.dataset
+            questions = load_splits(dataset, TRAINING)
+            names = (f"{{}} of dataset={dataset.name}", f"evaluation of {self.config.dataset.name}")
+            for role, table in questions.items():
+                evaluated = self.questions["evaluation"]
+                refuse_overlap(table, evaluated, (names[0].format(role), names[1]))
+            config = replace(self.config, dataset=dataset, grading=training.grading)
+            self._others[key] = Cell(config, questions, self.engine, self._store, self.console)
+        return self._others[key]
+
+    @property
+    def failed_requests(self) -> int:
+        """How many failed and were left out; another run asks again."""
+        return self._failed + sum(other.failed_requests for other in self._others.values())
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        self.engine.close()
 
     def decoding(self, max_new_tokens: int | None = None) -> Decoding:
         """Return the model's decoding settings, or the same with another cap.
@@ -140,11 +168,13 @@ class Cell:
             inputs = {"responses": source.fingerprint, "treatment": treatment}
             inputs["grader"] = next(iter(self._graders.values())).identity
             parents = {"responses": source.fingerprint}
-            self.artifact(role, "capability", inputs).replace_table(capability, parents)
+            counts = self.artifact(role, "capability", inputs)
+            counts.replace_table(capability, parents)
             self._splits[role] = Split(
                 questions, responses, counted,
                 grades.join(counted, on=["question_id", "sample_index"], how="anti"),
                 disagreements(by_grader, questions), capability,
+                {**parents, "capability": counts.fingerprint},
             )  # fmt: skip
         return self._splits[role]
 
@@ -166,6 +196,7 @@ class Cell:
                 f"{what}. The others are kept in {source.folder}; run again to ask for those that "
                 f"are missing, or go on without them with capability.failed=left_out."
             )
+        self._failed += failed.height
         self.console.print(f"{what}. They are left out; another run asks for them again.")
         return responses.filter(pl.col("finish_reason") != "error")
 

@@ -5,11 +5,14 @@ that could not be read is null with its status. Tables are joined by ``question_
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
 from benchmark.errors import DataError
+
+if TYPE_CHECKING:
+    from benchmark.probes import CapabilityProbe  # imports torch, which records don't need
 
 FinishReason = Literal["stop", "length", "error"]
 Outcome = Literal["correct", "incorrect", "unparsed", "truncated"]
@@ -60,6 +63,8 @@ RESPONSE = pl.Schema(
         "error": pl.String(),  # why the request failed, with finish_reason error; else null
     }
 )
+
+STORED_RESPONSE = pl.Schema({**RESPONSE, "prompt_hash": pl.String()})  # of the prompt it answers
 
 GRADE = pl.Schema(
     {
@@ -184,7 +189,7 @@ PROBE_SELECTION = pl.Schema(
         "learning_rate": pl.Float64(),  # null where the optimum was solved for
         "train_brier": pl.Float64(),  # against c / n of the training split
         "validation_brier": pl.Float64(),  # what is chosen by
-        "test_brier": pl.Float64(),  # against the evaluation questions, which the choice doesn't see
+        "test_brier": pl.Float64(),  # of the evaluation questions, which the choice doesn't see
         "chosen": pl.Boolean(),  # true in exactly one row: the lowest validation Brier score
     }
 )
@@ -200,12 +205,14 @@ class Estimate:
             they are left out of the target that it is evaluated against.
         oracle: made from the target's own responses; the target's noise can't be told apart.
         selection: of schema ``PROBE_SELECTION``, for estimators that chose on validation questions.
+        probe: what made the confidences, where it can be used elsewhere.
     """
 
     confidences: pl.DataFrame
     samples_used: int = 0
     oracle: bool = False
     selection: pl.DataFrame | None = None
+    probe: "CapabilityProbe | None" = None
 
 
 @dataclass(frozen=True)
@@ -214,15 +221,16 @@ class CellResult:
 
     ``grades`` are those that count; ``left_out`` those that the capability's settings leave out.
     ``disagreements``, of schema ``DISAGREEMENT``, says where further graders judge otherwise.
-    ``applications`` holds their tables, by a name of each table's own; ``failed`` says why, by
-    application, where one could not be evaluated.
+    ``responses``, of schema ``RESPONSE`` and in any order, are read when they are collected: they
+    may be many, and few are shown. ``applications`` holds their tables, by a name of each table's
+    own; ``failed`` says why, by application, where one could not be evaluated.
     """
 
     model: str
     dataset: str
     split: str
     questions: pl.DataFrame
-    responses: pl.DataFrame
+    responses: pl.LazyFrame
     grades: pl.DataFrame
     left_out: pl.DataFrame
     disagreements: pl.DataFrame

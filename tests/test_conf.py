@@ -30,10 +30,16 @@ def composed(*overrides: str):
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
+    if choice in {"counts", "label"}:
+        counted = composed("dataset=counts", "dataset.path=my.csv")
+        assert counted.dataset.counted
+        assert counted.model.name == "unnamed"
+        assert not counted.grading
+        return
     chosen = {
         "estimator": f"estimator=[{choice}]",
         "application": f"application=[{choice}]",
-        "probe": f"probe@estimator.probe.settings={choice}",
+        "probe": f"probe@estimator.probe_own.settings={choice}",
     }
     config = composed(chosen.get(group, f"{group}={choice}"), *NEEDED.get(choice, []))
     assert build_estimators(config.estimator, config.sampling.k)

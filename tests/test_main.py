@@ -63,15 +63,15 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["dataset=gsm9k"], ["gsm9k", "gsm8k"]),
         (["application=null"], ["application=null", "[] is none"]),
         (["~dataset.splits.validation"], ["dataset.splits", "validation"]),
-        (["dataset.splits.validation=tset", "estimator=[probe]"], ["tset"]),
-        (["dataset.train_limit=100000", "estimator=[probe]"], ["100000", "train"]),
+        (["dataset.splits.validation=tset", "estimator=[probe_own]"], ["tset"]),
+        (["dataset.train_limit=100000", "estimator=[probe_own]"], ["100000", "train"]),
         (["statistics.seed=-1"], ["statistics.seed=-1"]),
         (["engine.device=foo"], ["engine.device=foo", "cpu"]),
         (["model.decoding.temperature=1e-30"], ["temperature=1e-30"]),
         (["model.name=a/b"], ["model.name=a/b"]),
         (["model.name=.."], ["model.name=.."]),
         (["estimator.random.draws=0"], ["draws=0"]),
-        (["estimator.probe.settings.strengths=[-1]"], ["strengths=[-1.0]"]),
+        (["estimator.probe_own.settings.strengths=[-1]"], ["strengths=[-1.0]"]),
         (["estimator.verbalized.max_new_tokens=0"], ["max_new_tokens=0"]),
         (["estimator.p_true.prompt=hello"], ["p_true", "{question}"]),
         (["paths.outputs=/proc/nope"], ["/proc/nope", "paths.outputs"]),
@@ -103,7 +103,9 @@ def test_a_cell_runs_from_questions_to_report(
     capsys: pytest.CaptureFixture[str],
     tiny_model: Path,
 ) -> None:
-    settings = tiny(tiny_model, "estimator=[random,oracle_cc,p_true,verbalized,family_mean,probe]")
+    settings = tiny(
+        tiny_model, "estimator=[random,oracle_cc,p_true,verbalized,family_mean,probe_own]"
+    )
     assert run(monkeypatch, tmp_path, *settings) == 0
     printed = capsys.readouterr().out
     assert "Brier" in printed
@@ -123,7 +125,7 @@ def test_graders_that_disagree_and_responses_left_out_reach_the_report(
     capsys: pytest.CaptureFixture[str],
     tiny_model: Path,
 ) -> None:
-    settings = tiny(tiny_model, "estimator=[random,probe]", "grading=[exact,basics]")
+    settings = tiny(tiny_model, "estimator=[random,probe_own]", "grading=[exact,basics]")
     settings += ["capability.truncated=left_out", "model.decoding.max_new_tokens=16"]
     assert run(monkeypatch, tmp_path, *settings) == 0
     assert "without an answer are left out" in capsys.readouterr().out
@@ -138,7 +140,7 @@ def test_overlapping_splits_are_refused_by_id(
     capsys: pytest.CaptureFixture[str],
     tiny_model: Path,
 ) -> None:
-    settings = tiny(tiny_model, "estimator=[probe]", "dataset.splits.validation=test")
+    settings = tiny(tiny_model, "estimator=[probe_own]", "dataset.splits.validation=test")
     assert run(monkeypatch, tmp_path, *settings) == 1
     assert "basics/test/" in capsys.readouterr().err
 
@@ -161,12 +163,12 @@ def test_hidden_states_that_are_not_numbers_are_refused(
             yield key, states
 
     monkeypatch.setattr(TransformersEngine, "hidden_states", broken)
-    assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[probe]")) == 1
+    assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[probe_own]")) == 1
     error = capsys.readouterr().err
     assert "basics/" in error
     assert "layer 1" in error
     monkeypatch.setattr(TransformersEngine, "hidden_states", original)
-    assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[probe]")) == 0
+    assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[probe_own]")) == 0
 
 
 def test_a_single_response_per_question_is_drawn(
@@ -194,9 +196,9 @@ def test_an_application_that_fails_does_not_lose_the_cell(
 ) -> None:
     monkeypatch.setattr(PassAtK, "evaluate", lambda _, __, study: study.stored_cell("absent"))
     assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[oracle_cc]")) == 1
-    assert "application pass_at_k: There is no finished cell of model absent" in (
-        capsys.readouterr().err
-    )
+    error = capsys.readouterr().err
+    assert "application pass_at_k: The store has no finished cell of model absent" in error
+    assert "python -m benchmark model=absent" in error
     (report,) = tmp_path.glob("out/*/*/report.html")
     assert "Application pass_at_k failed" in report.read_text()
     assert (report.parent / "metrics.csv").exists()

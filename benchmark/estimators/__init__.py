@@ -31,14 +31,16 @@ KINDS: dict[str, type] = {
 
 
 class Estimator(Protocol):
-    """Gives each evaluation question of a cell a confidence.
+    """Gives each question of one of a cell's splits a confidence.
 
-    A class may say ``roles``, the splits it needs beside evaluation (default none), and
-    ``hidden_states``, whether it reads them (default False).
+    A class may say ``roles``, the splits it needs beside evaluation (default none),
+    ``hidden_states``, whether it reads them, ``counts_suffice``, whether it needs no more than the
+    questions and their grades (default False), and ``prepare(cell)``, which samples what it needs,
+    so that all sampling comes before the first hidden state.
     """
 
-    def estimate(self, cell: Cell) -> Estimate:
-        """Return the confidences, asking the cell for what they are made of."""
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
+        """Return the confidences in a split's questions, asking the cell for what they need."""
 
 
 def build_estimators(entries: Mapping[str, Mapping[str, Any]], k: int) -> dict[str, Estimator]:

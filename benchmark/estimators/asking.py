@@ -3,6 +3,7 @@
 import polars as pl
 
 from benchmark.cell import Cell
+from benchmark.config import Role
 from benchmark.errors import ConfigError
 from benchmark.records import CONFIDENCE
 
@@ -25,12 +26,12 @@ def check_prompt(template: str, responses: int, name: str) -> None:
         )
 
 
-def fill_prompts(template: str, cell: Cell, responses: int) -> dict[str, str]:
+def fill_prompts(template: str, cell: Cell, role: Role, responses: int) -> dict[str, str]:
     """Return the template around each bare question, or around each shown response to it."""
-    table = cell.questions["evaluation"]["question_id", "question"]
+    table = cell.questions[role]["question_id", "question"]
     if not responses:
         return {key: template.replace("{question}", text) for key, text in table.iter_rows()}
-    shown = cell.split("evaluation").responses.filter(pl.col("sample_index") < responses)
+    shown = cell.split(role).responses.filter(pl.col("sample_index") < responses)
     rows = shown.join(table, on="question_id")["question_id", "sample_index", "question", "text"]
     head, *rest = template.split("{response}")
     return {

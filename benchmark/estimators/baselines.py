@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from benchmark.cell import Cell
-from benchmark.config import Role
+from benchmark.config import ROLES, Role
 from benchmark.errors import ConfigError
 from benchmark.records import CONFIDENCE, Estimate
 
@@ -19,6 +19,7 @@ class Random:
     kind: str = "random"
     draws: int = 100
     seed: int = 0
+    counts_suffice: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse settings that give no confidence."""
@@ -27,10 +28,10 @@ class Random:
                 f"random: draws={self.draws} must be at least 1, seed={self.seed} at least 0."
             )
 
-    def estimate(self, cell: Cell) -> Estimate:
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return ``draws`` independent confidences per question."""
-        ids = cell.questions["evaluation"]["question_id"]
-        rng = np.random.default_rng(self.seed)
+        ids = cell.questions[role]["question_id"]
+        rng = np.random.default_rng([self.seed, ROLES.index(role)])
         table = pl.DataFrame(
             {
                 "question_id": np.tile(ids.to_numpy(), self.draws),
@@ -56,14 +57,14 @@ class FamilyMean:
     kind: str = "family_mean"
     roles: ClassVar[tuple[Role, ...]] = ("train",)
 
-    def estimate(self, cell: Cell) -> Estimate:
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the family's training mean of each question."""
         train = cell.split("train")
         accuracy = pl.col("c").sum() / pl.col("n").sum()
         counts = train.capability.join(_families(train.questions), on="question_id")
         means = counts.group_by("family").agg(confidence=accuracy)
         overall = counts.select(accuracy).item()
-        table = _families(cell.questions["evaluation"]).join(
+        table = _families(cell.questions[role]).join(
             means, on="family", how="left", nulls_equal=True
         )
         none = pl.lit(0, pl.Int64)

@@ -6,6 +6,7 @@ import polars as pl
 from omegaconf import MISSING
 
 from benchmark.cell import Cell
+from benchmark.config import Role
 from benchmark.records import CONFIDENCE, Estimate
 
 
@@ -28,19 +29,19 @@ class Consistency:
     m: int = MISSING
     chance_corrected: bool = False
 
-    def estimate(self, cell: Cell) -> Estimate:
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the share of each question, at the cost of m responses."""
-        evaluation = cell.split("evaluation")
+        split = cell.split(role)
         used = pl.col("sample_index") < self.m
         agreeing = (
-            evaluation.grades.filter(used, pl.col("answer").is_not_null())
+            split.grades.filter(used, pl.col("answer").is_not_null())
             .group_by("question_id", "answer")
             .len()
             .group_by("question_id")
             .agg(pl.col("len").max())
         )
         costs = (
-            evaluation.responses.filter(used)
+            split.responses.filter(used)
             .group_by("question_id")
             .agg(pl.col("prompt_tokens").first(), pl.col("completion_tokens").sum())
         )

@@ -1,10 +1,12 @@
 """Oracles read the target's own responses; they bound what any estimator can reach."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import polars as pl
 
 from benchmark.cell import Cell
+from benchmark.config import Role
 from benchmark.records import CONFIDENCE, Estimate
 
 
@@ -13,10 +15,11 @@ class OracleCC:
     """The capability oracle: the expected accuracy c / n itself."""
 
     kind: str = "oracle_cc"
+    counts_suffice: ClassVar[bool] = True
 
-    def estimate(self, cell: Cell) -> Estimate:
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return c / n of each question."""
-        capability = cell.split("evaluation").capability
+        capability = cell.split(role).capability
         table = capability.select(
             "question_id", sample_index=pl.lit(0, pl.Int64), confidence=pl.col("c") / pl.col("n")
         )
@@ -31,10 +34,11 @@ class OracleRC:
     """
 
     kind: str = "oracle_rc"
+    counts_suffice: ClassVar[bool] = True
 
-    def estimate(self, cell: Cell) -> Estimate:
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return 1 for each correct response and 0 for each other."""
-        table = cell.split("evaluation").grades.select(
+        table = cell.split(role).grades.select(
             "question_id",
             "sample_index",
             confidence=(pl.col("outcome") == "correct").cast(pl.Float64),

@@ -7,6 +7,7 @@ import polars as pl
 from omegaconf import MISSING
 
 from benchmark.cell import Cell
+from benchmark.config import Role
 from benchmark.errors import ConfigError
 from benchmark.estimators.asking import by_question, check_prompt, fill_prompts
 from benchmark.records import Estimate
@@ -42,11 +43,11 @@ class Verbalized:
                 f"verbalized: max_new_tokens={self.max_new_tokens} must be at least 1."
             )
 
-    def estimate(self, cell: Cell) -> Estimate:
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the stated probability of each question, or null with the status that says why."""
-        prompts = fill_prompts(self.prompt, cell, self.responses)
+        prompts = fill_prompts(self.prompt, cell, role, self.responses)
         decoding = cell.decoding(self.max_new_tokens)
-        replies, _ = cell.sample("evaluation", "verbalized", prompts, 1, decoding)
+        replies, _ = cell.sample(role, "verbalized", prompts, 1, decoding)
         failed = pl.col("finish_reason") == "error"
         stated = pl.Series("confidence", [parse_confidence(t) for t in replies["text"]], pl.Float64)
         status = (

@@ -13,7 +13,7 @@ from benchmark.errors import DataError, StoreError
 from benchmark.probes.descent import logits_of
 from benchmark.probes.features import feature_names, select_feature
 from benchmark.probes.settings import Setting
-from benchmark.store import StoredFeatures
+from benchmark.probes.stored import StoredFeatures
 
 PARAMETERS = ("weight", "bias", "hidden_weight", "hidden_bias")
 _FILE = "probe.safetensors"
@@ -81,6 +81,12 @@ class TrainedProbe:
             "setting": self.setting._asdict(),
             "layers": self.layers,
         }
+
+    def validation(self) -> dict[str, float]:
+        """Return the chosen probe's Brier scores, of schema ``PROBE_SELECTION``."""
+        assert self.selection is not None
+        chosen = self.selection.row(by_predicate=pl.col("chosen"), named=True)
+        return {key: chosen[key] for key in ("train_brier", "validation_brier")}
 
     @classmethod
     def load(cls, folder: Path, card: dict[str, Any]) -> "TrainedProbe":

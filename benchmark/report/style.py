@@ -48,6 +48,11 @@ ESTIMATORS = {
     "consistency_5": Look("Consistency of 5", GREEN, "v"),
     "consistency_10": Look("Consistency of 10", BLUE, "^"),
     "probe": Look("Probe", VERMILLION, "o"),
+    "probe_own": Look("Probe", VERMILLION, "o"),
+    "probe_math": Look("Probe from MATH", "#882255", "p"),
+    "probe_gsm8k": Look("Probe from GSM8K", "#AA4499", "h"),
+    "probe_triviaqa": Look("Probe from TriviaQA", "#CC6677", "8"),
+    "probe_mixture": Look("Probe from a mixture", "#661100", "H"),
     "family_mean": Look("Family mean", PURPLE, "P"),
     "train_mean": Look("Train mean", "#8C6D31", "X"),
 }
