@@ -133,6 +133,8 @@ def report(console: Console) -> bool:
         return True
     grid = launched.pop()
     jobs = read_jobs(grid)
+    if all(job.folder is None for job in jobs):  # the launcher refused, and has said why
+        return False
     counts = Counter(job.state for job in jobs)
     told = ", ".join(f"{counts[state]} {state}" for state in get_args(State) if counts[state])
     console.print(f"\nGrid of {len(jobs)} cells in {grid}: {told}.", markup=False)
