@@ -129,6 +129,9 @@ def _explained(error: Exception) -> str:
     lines = list(dict.fromkeys(line for text in texts for line in text.splitlines() if line))
     noise = ("object_type", "Config search path", "provider=")
     message = "\n".join(line for line in lines if not line.lstrip().startswith(noise))
+    for extra, choice in {"slurm": "submitit_slurm", "joblib": "hydra/launcher/joblib"}.items():
+        if choice in message:
+            return f"{message}\nInstall it: pip install -c constraints.txt -e '.[{extra}]'"
     match = re.search(r"Key '([^']+)'|override '([^']+)'|(?:find|load) '([^']+)'", message)
     if match is None:
         return message
