@@ -128,6 +128,49 @@ PASS_AT_K = pl.Schema(
     }
 )
 
+ABSTENTION = pl.Schema(
+    {
+        "estimator": pl.String(),
+        "coverage": pl.Float64(),  # share of the questions that is answered, in steps of 1 %
+        "risk": pl.Float64(),  # 1 - mean expected accuracy of those, in expectation over ties
+        "low": pl.Float64(),  # 95 % interval over questions
+        "high": pl.Float64(),
+        "oracle_risk": pl.Float64(),  # ranked by c / n of the same target
+    }
+)
+
+ABSTENTION_METRIC = pl.Schema(
+    {
+        "estimator": pl.String(),
+        "metric": pl.String(),  # aurc, excess_aurc, normalised_aurc, or accuracy at a coverage
+        "coverage": pl.Float64(),  # null for the areas
+        "value": pl.Float64(),  # NaN where undefined
+        "low": pl.Float64(),  # 95 % interval over questions
+        "high": pl.Float64(),
+        "answered": pl.Int64(),  # questions with a confidence; the others rank last
+        "questions": pl.Int64(),
+    }
+)
+
+ABSTENTION_TARGET = pl.Schema(
+    {
+        "estimator": pl.String(),
+        "target": pl.Float64(),  # accuracy that the answered questions shall have
+        "threshold": pl.Float64(),  # NaN where none reaches it on the validation half
+        "validation_questions": pl.Int64(),
+        "validation_coverage": pl.Float64(),
+        "validation_accuracy": pl.Float64(),  # NaN where nothing is answered
+        "test_questions": pl.Int64(),
+        "coverage": pl.Float64(),  # on the test half, as all that follows
+        "coverage_low": pl.Float64(),
+        "coverage_high": pl.Float64(),
+        "accuracy": pl.Float64(),
+        "accuracy_low": pl.Float64(),
+        "accuracy_high": pl.Float64(),
+        "met": pl.Boolean(),  # accuracy >= target; null where nothing is answered
+    }
+)
+
 
 def check_table(table: pl.DataFrame, schema: pl.Schema, name: str) -> pl.DataFrame:
     """Return ``table`` if it has the schema's columns and types, in any order.
