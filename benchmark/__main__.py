@@ -38,7 +38,9 @@ def _run(composed: DictConfig) -> None:
         folder = Path(HydraConfig.get().runtime.output_dir)
         from benchmark.pipeline import run_cell  # after the configuration is known to be right
 
-        run_cell(config, folder, Console(soft_wrap=True))
+        result = run_cell(config, folder, Console(soft_wrap=True))
+        for name, reason in result.failed.items():
+            _report(f"application {name}: {reason}")
     except BenchmarkError as error:  # of one cell of a multirun; the others go on
         _report(str(error))
     except OSError as error:

@@ -237,13 +237,6 @@ class CapabilityConfig:
 
 
 @dataclass
-class PassAtKConfig:
-    """The k of pass@k; those above the fewest responses that count for a question are left out."""
-
-    k_values: list[int] = MISSING
-
-
-@dataclass
 class StatisticsConfig:
     """The bootstrap over questions."""
 

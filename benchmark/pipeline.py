@@ -1,23 +1,24 @@
 """One cell from configuration to report: the stages in order, from records to records.
 
-Questions, responses, grades and capability come from ``cell``; estimators, metrics, pass@k and the
-report follow here.
+Questions, responses, grades and capability come from ``cell``; estimators, metrics, applications
+and the report follow here.
 """
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 from rich.console import Console
 
-from benchmark.applications.pass_at_k import pass_at_k_table
+from benchmark.applications import Application, Study, build_applications
 from benchmark.cell import Cell
-from benchmark.config import Config, PassAtKConfig, TransformersConfig, VLLMConfig, typed
+from benchmark.config import Config, TransformersConfig, VLLMConfig
 from benchmark.engines import Engine
 from benchmark.engines.weights import find_weights, local_folder, model_identity
-from benchmark.errors import ConfigError
+from benchmark.errors import BenchmarkError, StoreError
 from benchmark.estimators import Estimator, build_estimators, needed_roles
 from benchmark.metrics.evaluate import evaluate
 from benchmark.questions import load_splits
@@ -41,7 +42,7 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
         BenchmarkError: for whatever the user can mend.
     """
     estimators = build_estimators(config.estimator, config.sampling.k)
-    k_values = _k_values(config)
+    applications = build_applications(config.application)
     questions = load_splits(config.dataset, needed_roles(estimators))
     store = Store(Path(config.paths.outputs).expanduser() / "store", console)
     console.print(f"Cell: model {config.model.name}, dataset {config.dataset.name}")
@@ -65,10 +66,8 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
         capability=evaluation.capability,
         estimates=estimates,
         metrics=metrics,
-        pass_at_k=pass_at_k_table(
-            estimates, evaluation.grades, k_values, rng, config.statistics.resamples
-        ),
     )
+    result = _apply(result, applications, config)
     _finish(result, cell, folder)
     return result
 
@@ -85,6 +84,27 @@ def _estimate(cell: Cell, estimators: Mapping[str, Estimator]) -> dict[str, Esti
         artifact = cell.artifact("evaluation", "confidences", inputs)
         artifact.replace_table(made[name].confidences, {})
     return {name: made[name] for name in estimators}
+
+
+def _apply(
+    result: CellResult, applications: Mapping[str, Application], config: Config
+) -> CellResult:
+    """Return the cell with the applications' tables; one that fails doesn't lose the cell."""
+    tables: dict[str, pl.DataFrame] = {}
+    failed: dict[str, str] = {}
+    for name, application in applications.items():
+        rng = np.random.default_rng(config.statistics.seed)
+        try:
+            tables |= application.evaluate(
+                result, Study(rng, config.statistics.resamples, _stored_cell)
+            )
+        except BenchmarkError as error:
+            failed[name] = str(error)
+    return replace(result, applications=tables, failed=failed)
+
+
+def _stored_cell(model: str) -> CellResult:
+    raise StoreError(f"There is no finished cell of model {model}; run it first.")
 
 
 def build_engine(config: Config, folder: Path, console: Console) -> Engine:
@@ -129,26 +149,11 @@ def build_engine(config: Config, folder: Path, console: Console) -> Engine:
     )
 
 
-def _k_values(config: Config) -> list[int]:
-    """Return the k of pass@k that were asked for.
-
-    Raises:
-        ConfigError: there is none, or one is below 1.
-    """
-    if "pass_at_k" not in config.application:
-        return []
-    entry = typed(config.application["pass_at_k"], PassAtKConfig, "application.pass_at_k")
-    if not entry.k_values or min(entry.k_values) < 1:
-        raise ConfigError(f"application.pass_at_k.k_values={entry.k_values} must be at least 1.")
-    return sorted(set(entry.k_values))
-
-
 def _finish(result: CellResult, cell: Cell, folder: Path) -> None:
     """Store the metrics, show the table, write the report and tell the tracker."""
     config, console = cell.config, cell.console
     inputs = {"estimators": sorted(result.estimates), "statistics": asdict(config.statistics)}
     cell.artifact("evaluation", "metrics", inputs).replace_table(result.metrics, {})
-    cell.artifact("evaluation", "pass_at_k", inputs).replace_table(result.pass_at_k, {})
     provenance = {
         "weights": str(cell.engine.identity["weights"]),
         "decoding": str(asdict(config.model.decoding)),

@@ -257,6 +257,8 @@ class CellResult:
 
     ``grades`` are those that count; ``left_out`` those that the capability's settings leave out.
     ``disagreements``, of schema ``DISAGREEMENT``, says where further graders judge otherwise.
+    ``applications`` holds their tables, by a name of each table's own; ``failed`` says why, by
+    application, where one could not be evaluated.
     """
 
     model: str
@@ -270,4 +272,5 @@ class CellResult:
     capability: pl.DataFrame
     estimates: dict[str, Estimate]
     metrics: pl.DataFrame
-    pass_at_k: pl.DataFrame
+    applications: dict[str, pl.DataFrame] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)

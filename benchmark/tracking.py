@@ -83,7 +83,13 @@ def _log_to_wandb(result: CellResult, config: Config, folder: Path) -> None:
             rows = [list(row) for row in table.rows()]
             images = {f"figures/{path.stem}": wandb.Image(str(path)) for path in figures}
             questions = wandb.Table(columns=[*table.columns], data=rows)
-            run.log({"questions": questions, **images}, step=0)
+            tables = {
+                f"applications/{name}": wandb.Table(
+                    columns=[*t.columns], data=[*map(list, t.rows())]
+                )
+                for name, t in result.applications.items()
+            }
+            run.log({"questions": questions, **tables, **images}, step=0)
             run.summary.update(metric_summary(result.metrics))
     except wandb.Error as error:
         raise StoreError(

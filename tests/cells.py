@@ -65,7 +65,9 @@ def simulate_cell(n_questions: int = 200, k: int = 16, seed: int = 0) -> CellRes
         capability=count_outcomes(grades),
         estimates=estimates,
         metrics=evaluate(estimates, grades, rng, resamples=200),
-        pass_at_k=pass_at_k_table(estimates, grades, k_values, rng, resamples=200),
+        applications={
+            "pass_at_k": pass_at_k_table(estimates, grades, k_values, rng, resamples=200)
+        },
     )
 
 
@@ -201,5 +203,8 @@ def only(cell: CellResult, *names: str) -> CellResult:
         cell,
         estimates={name: cell.estimates[name] for name in names},
         metrics=cell.metrics.filter(pl.col("estimator").is_in(names)),
-        pass_at_k=cell.pass_at_k.filter(pl.col("estimator").is_in(names)),
+        applications={
+            name: table.filter(pl.col("estimator").is_in(names))
+            for name, table in cell.applications.items()
+        },
     )

@@ -5,6 +5,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from benchmark.__main__ import CONF
+from benchmark.applications import build_applications
 from benchmark.config import register_schema
 from benchmark.estimators import build_estimators
 from benchmark.grading import build_graders
@@ -37,6 +38,7 @@ def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
     config = composed(chosen.get(group, f"{group}={choice}"), *NEEDED.get(choice, []))
     assert build_estimators(config.estimator, config.sampling.k)
     assert build_graders(config.grading)
+    assert build_applications(config.application)
 
 
 def test_a_list_chooses_the_estimators() -> None:

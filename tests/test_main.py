@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from benchmark.__main__ import main
+from benchmark.applications import PassAtK
 from tests.conftest import save_tiny_model
 
 
@@ -53,6 +54,7 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["tracker.mode=cloud"], ["cloud", "offline"]),
         (["engine.dtype=float8"], ["float8"]),
         (["application.pass_at_k.k_values=[0]"], ["k_values"]),
+        (["application.pass_at_k.kind=pas_at_k"], ["pas_at_k", "pass_at_k"]),
         (["grading=[math_verfy]"], ["math_verfy", "math_verify"]),
         (["grading=[]"], ["grading", "at least one grader"]),
         (["grading=[llm_judge]"], ["grading.llm_judge", "model"]),
@@ -182,6 +184,22 @@ def test_each_estimator_keeps_the_pass_at_k_that_its_own_target_allows(
     (path,) = tmp_path.glob("out/*/*/pass_at_k.csv")
     largest = pl.read_csv(path).group_by("estimator").agg(pl.col("k").max())
     assert dict(largest.rows()) == {"oracle_cc": 8, "consistency_5": 2}
+
+
+def test_an_application_that_fails_does_not_lose_the_cell(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tiny_model: Path,
+) -> None:
+    monkeypatch.setattr(PassAtK, "evaluate", lambda _, __, study: study.stored_cell("absent"))
+    assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[oracle_cc]")) == 1
+    assert "application pass_at_k: There is no finished cell of model absent" in (
+        capsys.readouterr().err
+    )
+    (report,) = tmp_path.glob("out/*/*/report.html")
+    assert "Application pass_at_k failed" in report.read_text()
+    assert (report.parent / "metrics.csv").exists()
 
 
 def test_retrained_weights_in_the_same_folder_are_another_model(

@@ -14,6 +14,7 @@ from cells import only, simulate_cell
 
 from benchmark import tracking
 from benchmark.config import Config, DatasetConfig, ModelConfig, SamplingConfig, TrackerConfig
+from benchmark.records import PASS_AT_K
 from benchmark.report.figures import write_figures
 from benchmark.tracking import logged_config, question_table, run_id, track
 
@@ -108,7 +109,7 @@ def test_every_metric_is_logged_with_its_interval(records, cell):
             assert summary[key] == (None if math.isnan(row[value]) else row[value])
 
 
-def test_the_question_table_and_the_figures_are_logged(records, run):
+def test_all_tables_and_figures_are_logged(records, run, cell):
     history = values(records, "history")
     assert history["questions/_type"] == "table-file"
     (files,) = run[1].glob("wandb/offline-run-*/files")
@@ -117,6 +118,9 @@ def test_the_question_table_and_the_figures_are_logged(records, run):
         "question_id", "n", "c", "expected_accuracy", "oracle_rc", "verbalized", "probe",
     ]  # fmt: skip
     assert len(table["data"]) == 12
+    pass_at_k = json.loads((files / history["applications/pass_at_k/path"]).read_text())
+    assert pass_at_k["columns"] == list(PASS_AT_K)
+    assert len(pass_at_k["data"]) == len(cell.applications["pass_at_k"]) > 0
     for path in (run[1] / "figures").iterdir():
         assert history[f"figures/{path.stem}/_type"] == "image-file"
         image = files / history[f"figures/{path.stem}/path"]

@@ -1,7 +1,19 @@
-"""Stage 7: what a capability-calibrated confidence is good for."""
+"""Stage 7: what a capability-calibrated confidence is good for.
 
-from benchmark.applications.abstention import validation_half
+An application is a dataclass whose fields are its settings, the schema of its file in
+``conf/application``; ``KINDS`` maps the ``kind`` of such a file to the class. What it computes is
+done by pure functions on arrays, which are exported here for use without the pipeline.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, Protocol
+
+import polars as pl
+
+from benchmark.applications.abstention import Abstention, validation_half
 from benchmark.applications.pass_at_k import (
+    PassAtK,
     pass_at_k_table,
     simulate_pass_at_k,
     simulate_question_pass_at_k,
@@ -16,11 +28,21 @@ from benchmark.applications.selective import (
     normalised_aurc,
     risk_coverage_curve,
 )
+from benchmark.applications.study import Study
+from benchmark.config import typed
+from benchmark.errors import ConfigError
+from benchmark.records import CellResult
 
 __all__ = [
+    "KINDS",
+    "Abstention",
+    "Application",
+    "PassAtK",
+    "Study",
     "accuracy_at_coverage",
     "answered_at",
     "aurc",
+    "build_applications",
     "excess_aurc",
     "lowest_threshold",
     "normalised_aurc",
@@ -31,3 +53,37 @@ __all__ = [
     "unbiased_pass_at_k",
     "validation_half",
 ]
+
+KINDS: dict[str, type] = {"pass_at_k": PassAtK, "abstention": Abstention}
+
+
+class Application(Protocol):
+    """Puts the confidences of a cell to use."""
+
+    def evaluate(self, result: CellResult, study: Study) -> dict[str, pl.DataFrame]:
+        """Return tables by a name of their own, of schemas in ``records``."""
+
+
+def build_applications(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Application]:
+    """Return the applications of ``conf/application`` entries by name.
+
+    Raises:
+        ConfigError: an unknown kind or key, a setting out of range, or two entries of one kind,
+            whose tables would have the same names.
+    """
+    applications: dict[str, Application] = {}
+    for name, entry in entries.items():
+        kind = str(entry.get("kind"))
+        if kind not in KINDS:
+            near = get_close_matches(kind, KINDS) or sorted(KINDS)
+            raise ConfigError(f"application.{name}.kind={kind} is unknown; choose one of {near}.")
+        application = typed(dict(entry), KINDS[kind], f"application.{name}")
+        for other, made in applications.items():
+            if type(made) is type(application):
+                raise ConfigError(
+                    f"application.{other} and application.{name} are both of kind {kind} and would "
+                    f"make the same tables; leave one out, and give the other's settings in a run "
+                    f"of its own."
+                )
+        applications[name] = application
+    return applications

@@ -4,16 +4,45 @@ A confidence that matches the expected accuracy predicts it without sampling.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike
+from omegaconf import MISSING
 
-from benchmark.errors import DataError
+from benchmark.applications.study import Study
+from benchmark.errors import ConfigError, DataError
 from benchmark.metrics.inputs import FloatArray, check_confidences, check_counts
 from benchmark.metrics.pairing import PairedEstimate, pair_estimates
 from benchmark.metrics.statistics import mean_over_draws, value_and_interval
-from benchmark.records import PASS_AT_K, Estimate
+from benchmark.records import PASS_AT_K, CellResult, Estimate
+
+
+@dataclass
+class PassAtK:
+    """pass@k as each confidence predicts it, beside its unbiased estimate.
+
+    Attributes:
+        k_values: how many responses may be tried; those above the fewest responses that count for a
+            question are left out.
+    """
+
+    kind: str = "pass_at_k"
+    k_values: list[int] = MISSING
+
+    def __post_init__(self) -> None:
+        """Refuse settings that ask for nothing, or for what has no meaning."""
+        if not self.k_values or min(self.k_values) < 1:
+            raise ConfigError(f"pass_at_k: k_values={self.k_values} must each be at least 1.")
+
+    def evaluate(self, result: CellResult, study: Study) -> dict[str, pl.DataFrame]:
+        """Return the table ``pass_at_k``, of schema ``PASS_AT_K``."""
+        k_values = sorted(set(self.k_values))
+        table = pass_at_k_table(
+            result.estimates, result.grades, k_values, study.rng, study.resamples
+        )
+        return {"pass_at_k": table}
 
 
 def simulate_pass_at_k(confidences: ArrayLike, k: ArrayLike) -> FloatArray:

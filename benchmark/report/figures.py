@@ -1,6 +1,6 @@
 """Stage 8: all figures of one grid cell."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,10 @@ from benchmark.report.outcome_figures import (
     draw_pass_at_k,
     draw_selection,
 )
+
+DRAW: dict[str, Callable[[CellResult], Drawing]] = {  # by the name of an application's table
+    "pass_at_k": draw_pass_at_k,
+}
 
 
 class Plate(NamedTuple):
@@ -45,8 +49,9 @@ def _draw(result: CellResult) -> Iterator[Drawing]:
     yield draw_confidences(result, paired)
     yield draw_reliability(paired)
     yield draw_cost(result)
-    if not result.pass_at_k.is_empty():
-        yield draw_pass_at_k(result)
+    for name, table in result.applications.items():
+        if name in DRAW and not table.is_empty():
+            yield DRAW[name](result)
     yield draw_histogram(result)
     for name, estimate in result.estimates.items():
         if estimate.selection is not None:

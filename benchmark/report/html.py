@@ -44,7 +44,7 @@ class StatusRow(NamedTuple):
 
 
 def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -> Path:
-    """Write ``report.html``, ``metrics.csv``, ``pass_at_k.csv`` and ``figures/*.png``.
+    """Write ``report.html``, ``metrics.csv``, a table per application and ``figures/*.png``.
 
     ``report.html`` comes last, so that where it exists the rest is complete. It needs no other
     file and no network.
@@ -62,7 +62,7 @@ def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -
     page.unlink(missing_ok=True)
     plates = write_figures(result, folder / "figures")
     tables.write_metrics(result, folder / "metrics.csv")
-    tables.write_pass_at_k(result, folder / "pass_at_k.csv")
+    files = ["metrics.csv", *tables.write_applications(result, folder)]
     disagreements = folder / "disagreements.csv"
     disagreements.unlink(missing_ok=True)
     if len(result.disagreements):
@@ -82,6 +82,8 @@ def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -
         rows=tables.metric_rows(result),
         table_caption=tables.CAPTION,
         missing=style.MISSING,
+        files=files,
+        failed=result.failed,
         plates=plates,
         outcome_looks=style.OUTCOMES,
         outcomes=outcome_rows(result),

@@ -81,11 +81,12 @@ def _scale_tokens(axes: Axes, most: float) -> None:
 
 def draw_pass_at_k(result: CellResult) -> Drawing:
     """Draw pass@k as each confidence predicts it, over the unbiased estimate."""
-    names = [n for n in result.estimates if n in set(result.pass_at_k["estimator"])]
+    table = result.applications["pass_at_k"]
+    names = [n for n in result.estimates if n in set(table["estimator"])]
     figure, panels = small_multiples(len(names), "k, responses that may be tried", "pass@k")
     for axes, name in zip(panels, names, strict=True):
         look = estimator_look(name)
-        rows = result.pass_at_k.filter(pl.col("estimator") == name).sort("k")
+        rows = table.filter(pl.col("estimator") == name).sort("k")
         k = rows["k"].to_numpy()
         axes.fill_between(
             k, rows["observed_low"], rows["observed_high"], color=style.LIGHT_GREY, lw=0
@@ -96,7 +97,7 @@ def draw_pass_at_k(result: CellResult) -> Drawing:
         )
         axes.plot(k, rows["predicted"], color=look.colour, marker="o", ms=2.5)
         axes.set_title(f"{style.clipped(look.name)}\nMSE {rows['mse'][-1]:.3f} at k = {k[-1]}")
-    _scale_k(panels[0], result.pass_at_k["k"].unique().sort().to_list())
+    _scale_k(panels[0], table["k"].unique().sort().to_list())
     return Drawing(
         "pass_at_k",
         "pass@k, predicted and observed",
@@ -172,7 +173,11 @@ def draw_selection(name: str, selection: pl.DataFrame) -> Drawing:
     features = best["feature"].to_list()
     x = np.arange(len(features))
     joined = np.array([feature not in POOLED for feature in features])
-    lines = (("train", style.GREY, ":"), ("validation", look.colour, "-"), ("test", style.BLACK, "--"))
+    lines = (
+        ("train", style.GREY, ":"),
+        ("validation", look.colour, "-"),
+        ("test", style.BLACK, "--"),
+    )
     for column, colour, line in lines:
         y = best[f"{column}_brier"].to_numpy()
         axes.plot(x[joined], y[joined], color=colour, ls=line, marker="o", ms=3, label=column)

@@ -124,9 +124,15 @@ def write_metrics(result: CellResult, path: Path) -> None:
     _with_cell(result, check_table(result.metrics, METRIC, "metrics")).write_csv(path)
 
 
-def write_pass_at_k(result: CellResult, path: Path) -> None:
-    """Write the pass@k table as CSV with the cell's identity."""
-    _with_cell(result, result.pass_at_k).write_csv(path)
+def write_applications(result: CellResult, folder: Path) -> list[str]:
+    """Write each table of the applications as ``<name>.csv`` with the cell's identity.
+
+    Returns:
+        The names of the files.
+    """
+    for name, table in result.applications.items():
+        _with_cell(result, table).write_csv(folder / f"{name}.csv")
+    return [f"{name}.csv" for name in result.applications]
 
 
 def _with_cell(result: CellResult, table: pl.DataFrame) -> pl.DataFrame:

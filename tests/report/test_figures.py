@@ -27,7 +27,7 @@ def with_estimates(cell, estimates, grades=None):
         grades=grades,
         capability=count_outcomes(grades),
         metrics=evaluate(estimates, grades, rng, 10),
-        pass_at_k=pass_at_k_table(estimates, grades, [1], rng, 10),
+        applications={"pass_at_k": pass_at_k_table(estimates, grades, [1], rng, 10)},
     )
 
 
@@ -87,7 +87,7 @@ def test_without_pass_at_k_families_and_selection_the_other_figures_are_drawn(ce
     shown = replace(
         with_estimates(cell, {"p_true": cell.estimates["p_true"]}),
         questions=cell.questions.with_columns(metadata=none),
-        pass_at_k=PASS_AT_K.to_frame(),
+        applications={"pass_at_k": PASS_AT_K.to_frame()},
     )
     assert drawn(shown, tmp_path) == [
         "divergence", "confidences", "reliability", "cost", "expected_accuracy",

@@ -12,8 +12,8 @@ from benchmark.report.tables import (
     metric_names,
     metric_rows,
     metric_table,
+    write_applications,
     write_metrics,
-    write_pass_at_k,
 )
 
 
@@ -87,8 +87,8 @@ def test_all_metrics_come_in_the_order_of_the_style_and_unlisted_ones_last(cell)
 
 def test_the_csv_files_hold_every_value_and_name_the_cell(cell, tmp_path):
     write_metrics(cell, tmp_path / "metrics.csv")
-    write_pass_at_k(cell, tmp_path / "pass_at_k.csv")
-    for name, table in (("metrics", cell.metrics), ("pass_at_k", cell.pass_at_k)):
+    assert write_applications(cell, tmp_path) == ["pass_at_k.csv"]
+    for name, table in (("metrics", cell.metrics), *cell.applications.items()):
         read = pl.read_csv(tmp_path / f"{name}.csv", schema_overrides=dict(table.schema))
         assert read.select(table.columns).equals(table, null_equal=True)
         assert read.select("model", "dataset", "split").unique().row(0) == (
