@@ -171,6 +171,52 @@ ABSTENTION_TARGET = pl.Schema(
     }
 )
 
+ROUTING = pl.Schema(
+    {
+        "router": pl.String(),  # an estimator, or: always, random mix, oracle
+        "point": pl.Int64(),  # 0-based, from the cheapest up; of "always" a model of ROUTING_MODEL
+        "validation_cost": pl.Float64(),  # of a query, in the prices' currency; null for the oracle
+        "validation_accuracy": pl.Float64(),
+        "cost": pl.Float64(),  # on the test half, as all that follows
+        "accuracy": pl.Float64(),  # mean expected accuracy
+        "low": pl.Float64(),  # 95 % interval over questions
+        "high": pl.Float64(),
+    }
+)
+
+ROUTING_AREA = pl.Schema(
+    {
+        "router": pl.String(),
+        "area": pl.Float64(),  # mean accuracy between the costs of the cheapest and dearest model
+        "area_low": pl.Float64(),
+        "area_high": pl.Float64(),
+        "gain": pl.Float64(),  # of the area: 0 for the random mix, 1 for the oracle
+        "gain_low": pl.Float64(),
+        "gain_high": pl.Float64(),
+    }
+)
+
+ROUTING_THRESHOLD = pl.Schema(
+    {
+        "router": pl.String(),
+        "point": pl.Int64(),
+        "model": pl.String(),
+        "threshold": pl.Float64(),  # -inf: all without asking; inf: none; null for the last model
+        "share": pl.Float64(),  # of the test questions that the model answers
+    }
+)
+
+ROUTING_MODEL = pl.Schema(
+    {
+        "model": pl.String(),  # from the cheapest up
+        "prompt_price": pl.Float64(),  # of a million tokens
+        "completion_price": pl.Float64(),
+        "questions": pl.Int64(),  # of its cell
+        "common": pl.Int64(),  # of all cells; the others are left out
+        "test": pl.Int64(),  # of the common ones; the others choose the thresholds
+    }
+)
+
 
 def check_table(table: pl.DataFrame, schema: pl.Schema, name: str) -> pl.DataFrame:
     """Return ``table`` if it has the schema's columns and types, in any order.

@@ -12,6 +12,13 @@ from typing import Any, Protocol
 import polars as pl
 
 from benchmark.applications.abstention import Abstention, validation_half
+from benchmark.applications.cascade import Routed, RoutedModel, route, tune_thresholds
+from benchmark.applications.frontier import (
+    Frontier,
+    concave_frontier,
+    mean_accuracy,
+    oracle_frontier,
+)
 from benchmark.applications.pass_at_k import (
     PassAtK,
     pass_at_k_table,
@@ -19,6 +26,7 @@ from benchmark.applications.pass_at_k import (
     simulate_question_pass_at_k,
     unbiased_pass_at_k,
 )
+from benchmark.applications.routing import Routing
 from benchmark.applications.selective import (
     accuracy_at_coverage,
     answered_at,
@@ -37,24 +45,33 @@ __all__ = [
     "KINDS",
     "Abstention",
     "Application",
+    "Frontier",
     "PassAtK",
+    "Routed",
+    "RoutedModel",
+    "Routing",
     "Study",
     "accuracy_at_coverage",
     "answered_at",
     "aurc",
     "build_applications",
+    "concave_frontier",
     "excess_aurc",
     "lowest_threshold",
+    "mean_accuracy",
     "normalised_aurc",
+    "oracle_frontier",
     "pass_at_k_table",
     "risk_coverage_curve",
+    "route",
     "simulate_pass_at_k",
     "simulate_question_pass_at_k",
+    "tune_thresholds",
     "unbiased_pass_at_k",
     "validation_half",
 ]
 
-KINDS: dict[str, type] = {"pass_at_k": PassAtK, "abstention": Abstention}
+KINDS: dict[str, type] = {"pass_at_k": PassAtK, "abstention": Abstention, "routing": Routing}
 
 
 class Application(Protocol):

@@ -1,47 +1,13 @@
-from dataclasses import replace
-
 import numpy as np
 import polars as pl
 import pytest
-from cells import confidence_table, simulate_cell
+from cells import simulate_cell
+from counted import counted_cell, ids_by_half, study
 
 from benchmark.applications import aurc, excess_aurc, normalised_aurc, validation_half
 from benchmark.applications.abstention import CURVE, Abstention
-from benchmark.applications.study import Study
-from benchmark.errors import ConfigError, StoreError
-from benchmark.records import (
-    ABSTENTION,
-    ABSTENTION_METRIC,
-    ABSTENTION_TARGET,
-    GRADE,
-    Estimate,
-)
-
-
-def no_other_cell(model):
-    raise StoreError(f"no cell of {model}")
-
-
-def study(resamples=50, seed=0):
-    return Study(np.random.default_rng(seed), resamples, no_other_cell)
-
-
-def with_counts(cell, ids, n, c, estimates):
-    """The cell with these questions only, each with n responses, the first c of them correct."""
-    grades = pl.DataFrame(
-        {
-            "question_id": np.repeat(ids, n),
-            "sample_index": np.concatenate([np.arange(number) for number in n]),
-            "answer": None,
-            "outcome": np.concatenate(
-                [["correct"] * b + ["incorrect"] * (a - b) for a, b in zip(n, c, strict=True)]
-            ),
-            "reason": None,
-            "grader": "exact",
-        },
-        schema_overrides=GRADE,
-    )  # fmt: skip
-    return replace(cell, grades=grades, estimates=estimates)
+from benchmark.errors import ConfigError
+from benchmark.records import ABSTENTION, ABSTENTION_METRIC, ABSTENTION_TARGET
 
 
 @pytest.fixture(scope="module")
@@ -104,21 +70,10 @@ def test_the_responses_that_made_a_confidence_are_no_part_of_its_target(cell, ta
     assert curve["risk"][-1] == pytest.approx(1 - accuracy)
 
 
-def ids_by_half(count):
-    """``count`` ids that thresholds are chosen on, and as many that verify them."""
-    ids = np.array([f"q{number}" for number in range(8 * count)])
-    half = validation_half(ids)
-    return list(ids[half][:count]), list(ids[~half][:count])
-
-
-def test_a_threshold_is_chosen_on_one_half_and_verified_on_the_other(cell):
-    chosen, verified = ids_by_half(4)
-    ids = np.array(chosen + verified)
-    n = np.full(8, 4)
+def test_a_threshold_is_chosen_on_one_half_and_verified_on_the_other():
     c = [4, 3, 0, 0, 4, 1, 0, 4]
     confidences = [0.9, 0.8, 0.4, 0.1, 0.95, 0.85, 0.7, 0.2]
-    estimate = Estimate(confidence_table(ids, confidences))
-    small = with_counts(cell, ids, n, c, {"probe": estimate})
+    small = counted_cell(ids_by_half(4), 4, c, {"probe": confidences})
     table = Abstention(coverages=[], targets=[0.58, 0.8, 0.9, 1.0]).evaluate(small, study())
     rows = table["abstention_targets"].rows_by_key("target", named=True, unique=True)
     row = rows[0.8]
@@ -133,22 +88,17 @@ def test_a_threshold_is_chosen_on_one_half_and_verified_on_the_other(cell):
     assert (rows[1.0]["accuracy"], rows[1.0]["met"]) == (1, True)
 
 
-def test_a_target_that_no_threshold_reaches_answers_nothing(cell):
-    chosen, verified = ids_by_half(3)
-    ids = np.array(chosen + verified)
-    estimate = Estimate(confidence_table(ids, np.full(6, 0.5)))
-    small = with_counts(cell, ids, np.full(6, 4), [3] * 6, {"probe": estimate})
+def test_a_target_that_no_threshold_reaches_answers_nothing():
+    small = counted_cell(ids_by_half(3), 4, 3, {"probe": [0.5] * 6})
     table = Abstention(coverages=[], targets=[0.9]).evaluate(small, study())["abstention_targets"]
     row = table.row(0, named=True)
     assert np.isnan([row["threshold"], row["accuracy"], row["validation_accuracy"]]).all()
     assert (row["coverage"], row["validation_coverage"], row["met"]) == (0, 0, None)
 
 
-def test_a_question_without_a_confidence_ranks_last_and_passes_no_threshold(cell):
-    chosen, verified = ids_by_half(2)
-    ids = np.array(chosen + verified)
-    estimate = Estimate(confidence_table(ids, [0.0, np.nan, 0.0, np.nan]))
-    small = with_counts(cell, ids, np.full(4, 2), [2, 0, 2, 0], {"verbalized": estimate})
+def test_a_question_without_a_confidence_ranks_last_and_passes_no_threshold():
+    confidences = [0.0, np.nan, 0.0, np.nan]
+    small = counted_cell(ids_by_half(2), 2, [2, 0, 2, 0], {"verbalized": confidences})
     tables = Abstention(coverages=[0.5], targets=[0.5]).evaluate(small, study())
     rows = tables["abstention_metrics"]
     assert rows.filter(pl.col("coverage") == 0.5)["value"].to_list() == [1.0]
@@ -158,12 +108,9 @@ def test_a_question_without_a_confidence_ranks_last_and_passes_no_threshold(cell
 
 
 @pytest.mark.filterwarnings("error")
-def test_an_estimator_that_gave_no_confidence_has_no_curve(cell):
-    ids = cell.capability["question_id"].to_numpy()
-    silent = Estimate(confidence_table(ids, np.full(len(ids), np.nan)))
-    tables = Abstention(coverages=[0.5], targets=[0.5]).evaluate(
-        replace(cell, estimates={"silent": silent}), study(10)
-    )
+def test_an_estimator_that_gave_no_confidence_has_no_curve():
+    silent = counted_cell(ids_by_half(3), 4, [0, 1, 2, 3, 4, 4], {"silent": [np.nan] * 6})
+    tables = Abstention(coverages=[0.5], targets=[0.5]).evaluate(silent, study(10))
     assert tables["abstention"]["risk"].is_nan().all()
     assert tables["abstention_metrics"]["value"].is_nan().all()
     assert tables["abstention_targets"]["met"].to_list() == [None]
@@ -179,15 +126,11 @@ def test_halves_do_not_depend_on_the_other_questions():
 
 def test_the_interval_of_the_verified_accuracy_covers_its_expectation():
     rng = np.random.default_rng(3)
-    cell = simulate_cell(n_questions=6, k=12)
-    ids = np.array([f"q{number}" for number in range(200)])
+    ids = [f"q{number}" for number in range(200)]
     p = rng.beta(2, 1, (40, 200))
     covered = 0
     for row in p:  # the confidence says nothing, so every threshold has the mean accuracy
-        small = with_counts(
-            cell, ids, np.full(200, 4), rng.binomial(4, row),
-            {"random": Estimate(confidence_table(ids, rng.random(200)))},
-        )  # fmt: skip
+        small = counted_cell(ids, 4, rng.binomial(4, row), {"random": rng.random(200)})
         table = Abstention(coverages=[], targets=[0.5]).evaluate(small, study(100))
         found = table["abstention_targets"].row(0, named=True)
         covered += found["accuracy_low"] <= 2 / 3 <= found["accuracy_high"]
