@@ -10,6 +10,7 @@ from benchmark.records import CellResult
 from benchmark.report import points, style
 from benchmark.report.calibration_figures import draw_confidences, draw_divergence, draw_reliability
 from benchmark.report.canvas import Drawing
+from benchmark.report.decision_figures import draw_abstention, draw_routing
 from benchmark.report.outcome_figures import (
     draw_cost,
     draw_histogram,
@@ -19,6 +20,8 @@ from benchmark.report.outcome_figures import (
 
 DRAW: dict[str, Callable[[CellResult], Drawing]] = {  # by the name of an application's table
     "pass_at_k": draw_pass_at_k,
+    "abstention": draw_abstention,
+    "routing": draw_routing,
 }
 
 
