@@ -36,9 +36,14 @@ def _run(composed: DictConfig) -> None:
     try:
         config = checked(composed)
         folder = Path(HydraConfig.get().runtime.output_dir)
-        from benchmark.pipeline import run_cell  # after the configuration is known to be right
+        from benchmark.finished import skip_finished  # after the configuration is known to be right
 
-        result = run_cell(config, folder, Console(soft_wrap=True))
+        console = Console(soft_wrap=True)
+        if skip_finished(config, folder, console):
+            return
+        from benchmark.pipeline import run_cell  # seconds to import
+
+        result = run_cell(config, folder, console)
         for name, reason in result.failed.items():
             _report(f"application {name}: {reason}")
     except BenchmarkError as error:  # of one cell of a multirun; the others go on

@@ -19,16 +19,10 @@ from benchmark.engines.tokens import sample_seed
 from benchmark.errors import DataError
 from benchmark.grading import build_graders, disagreements, grade
 from benchmark.probes.features import FeatureSet, check_finite
+from benchmark.probes.stored import StoredFeatures, append_features, read_features
 from benchmark.progress import meter
 from benchmark.sampling import sample_responses
-from benchmark.store import (
-    Artifact,
-    Store,
-    StoredFeatures,
-    append_features,
-    prompt_hash,
-    read_features,
-)
+from benchmark.store import Artifact, Store, prompt_hash
 
 _FEATURE_PART = 64  # questions
 
@@ -37,6 +31,7 @@ class Split(NamedTuple):
     """The records of one split, all sorted by question id.
 
     ``grades`` are those that count, by the first grader; ``left_out`` are its other ones.
+    ``parents`` are the fingerprints of the stages that they come from.
     """
 
     questions: pl.DataFrame
@@ -45,6 +40,7 @@ class Split(NamedTuple):
     left_out: pl.DataFrame
     disagreements: pl.DataFrame
     capability: pl.DataFrame
+    parents: dict[str, str]
 
 
 class Cell:
@@ -73,6 +69,11 @@ class Cell:
         self._store = store
         self._graders = build_graders(config.grading)
         self._splits: dict[Role, Split] = {}
+        self.failed_requests = 0  # left out of what was made; another run asks again
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+        self.engine.close()
 
     def decoding(self, max_new_tokens: int | None = None) -> Decoding:
         """Return the model's decoding settings, or the same with another cap.
@@ -140,11 +141,13 @@ class Cell:
             inputs = {"responses": source.fingerprint, "treatment": treatment}
             inputs["grader"] = next(iter(self._graders.values())).identity
             parents = {"responses": source.fingerprint}
-            self.artifact(role, "capability", inputs).replace_table(capability, parents)
+            counts = self.artifact(role, "capability", inputs)
+            counts.replace_table(capability, parents)
             self._splits[role] = Split(
                 questions, responses, counted,
                 grades.join(counted, on=["question_id", "sample_index"], how="anti"),
                 disagreements(by_grader, questions), capability,
+                {**parents, "capability": counts.fingerprint},
             )  # fmt: skip
         return self._splits[role]
 
@@ -166,6 +169,7 @@ class Cell:
                 f"{what}. The others are kept in {source.folder}; run again to ask for those that "
                 f"are missing, or go on without them with capability.failed=left_out."
             )
+        self.failed_requests += failed.height
         self.console.print(f"{what}. They are left out; another run asks for them again.")
         return responses.filter(pl.col("finish_reason") != "error")
 

@@ -45,6 +45,25 @@ class SourceConfig:
 
 
 @dataclass
+class ColumnsConfig:
+    """What the columns of a file of counts are called; see ``counts``.
+
+    Attributes:
+        question_id: names the question.
+        n: how many responses were judged.
+        c: how many of them were correct.
+        question: its text, to be shown where the file has it.
+        confidences: one column per confidence source; None takes every other column of numbers.
+    """
+
+    question_id: str = "question_id"
+    n: str = "n"
+    c: str = "c"
+    question: str = "question"
+    confidences: list[str] | None = None
+
+
+@dataclass
 class DatasetConfig:
     """Where questions come from and how they are worded; see ``questions``.
 
@@ -54,6 +73,8 @@ class DatasetConfig:
         licence: of the rows.
         sources: where the rows of each split come from, for the loader ``hub``.
         hub_root: folder that mirrors the Hub's datasets; None takes the Hub.
+        path: of a file of counts, for the loader ``counts``.
+        columns: of that file.
         splits: split of each role: evaluation, train, validation.
         limit: number of evaluation questions; None for all.
         train_limit: number of questions that probes are trained on.
@@ -68,6 +89,8 @@ class DatasetConfig:
     licence: str = MISSING
     sources: dict[str, SourceConfig] = field(default_factory=dict)
     hub_root: str | None = None
+    path: str | None = None
+    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
     splits: dict[str, str] = MISSING
     limit: int | None = None
     train_limit: int | None = None
@@ -75,6 +98,11 @@ class DatasetConfig:
     seed: int = 0
     instruction: str = ""
     prompts: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> bool:
+        """Whether responses were sampled and judged elsewhere, so that no model is run."""
+        return self.loader == "counts"
 
 
 @dataclass

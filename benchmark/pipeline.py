@@ -6,7 +6,7 @@ and the report follow here.
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +16,35 @@ from rich.console import Console
 from benchmark.applications import Application, Study, build_applications
 from benchmark.cell import Cell
 from benchmark.config import Config, TransformersConfig, VLLMConfig
+from benchmark.counts import CountedCell, read_counts
 from benchmark.engines import Engine
 from benchmark.engines.weights import find_weights, local_folder, model_identity
-from benchmark.errors import BenchmarkError, StoreError
+from benchmark.errors import BenchmarkError
 from benchmark.estimators import Estimator, build_estimators, needed_roles
+from benchmark.finished import (
+    CELL,
+    is_finished,
+    load_cell,
+    newest_cell,
+    point_to_cell,
+    save_cell,
+)
+from benchmark.identity import cell_artifact, outputs_of
 from benchmark.metrics.evaluate import evaluate
 from benchmark.questions import load_splits
 from benchmark.records import CellResult, Estimate
 from benchmark.report.html import write_report
 from benchmark.report.tables import metric_table, outcome_line
 from benchmark.rules import engine_config
-from benchmark.store import Store, git_commit
+from benchmark.store import Artifact, Store, git_commit
 from benchmark.tracking import track
 
 
 def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
-    """Run one cell and write its report into ``folder``.
+    """Run one cell and write its report into ``folder``; a finished one is only reported.
+
+    An application that fails doesn't lose the cell: its reason is in the result's ``failed``, and
+    the next run evaluates it again.
 
     Args:
         config: what to run.
@@ -43,33 +56,62 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
     """
     estimators = build_estimators(config.estimator, config.sampling.k)
     applications = build_applications(config.application)
-    questions = load_splits(config.dataset, needed_roles(estimators))
-    store = Store(Path(config.paths.outputs).expanduser() / "store", console)
+    artifact = cell_artifact(config, console)
     console.print(f"Cell: model {config.model.name}, dataset {config.dataset.name}")
-    cell = Cell(config, questions, build_engine(config, folder, console), store, console)
-    try:
-        evaluation = cell.split("evaluation")
-        estimates = _estimate(cell, estimators)
-    finally:
-        cell.engine.close()
+    if is_finished(artifact):
+        result = load_cell(artifact.folder)
+    else:
+        cell, given = _open(config, estimators, folder, console)
+        try:
+            result = _evaluate(cell, given, estimators)
+        finally:
+            cell.close()
+        result, read = _apply(result, applications, artifact, config)
+        statuses = pl.concat([e.confidences["status"] for e in result.estimates.values()])
+        complete = not (result.failed or cell.failed_requests or "error" in statuses)
+        save_cell(result, artifact, cell.split("evaluation").parents | read, complete)
+    report = write_report(result, folder, _provenance(artifact))
+    console.print(metric_table(result))
+    console.print(outcome_line(result))
+    console.print(f"Report: {report}")
+    track(result, config, folder)
+    point_to_cell(artifact, report, folder, config)
+    return result
+
+
+def _open(
+    config: Config, estimators: Mapping[str, Estimator], folder: Path, console: Console
+) -> tuple[Cell, dict[str, Estimate]]:
+    """Return the cell, and the confidences that come with its questions."""
+    if config.dataset.counted:
+        counts = read_counts(config.dataset, console)
+        return CountedCell(config, counts, estimators), counts.estimates
+    questions = load_splits(config.dataset, needed_roles(estimators))
+    store = Store(outputs_of(config) / "store", console)
+    return Cell(config, questions, build_engine(config, folder, console), store, console), {}
+
+
+def _evaluate(
+    cell: Cell, given: Mapping[str, Estimate], estimators: Mapping[str, Estimator]
+) -> CellResult:
+    """Return the cell with its estimates and metrics."""
+    config = cell.config
+    evaluation = cell.split("evaluation")
+    estimates = {**given, **_estimate(cell, estimators)}
     rng = np.random.default_rng(config.statistics.seed)
-    metrics = evaluate(estimates, evaluation.grades, rng, config.statistics.resamples)
-    result = CellResult(
+    return CellResult(
         model=config.model.name,
         dataset=config.dataset.name,
         split=config.dataset.splits["evaluation"],
         questions=evaluation.questions,
-        responses=evaluation.responses,
+        responses=evaluation.responses.lazy(),
         grades=evaluation.grades,
         left_out=evaluation.left_out,
         disagreements=evaluation.disagreements,
         capability=evaluation.capability,
         estimates=estimates,
-        metrics=metrics,
+        metrics=evaluate(estimates, evaluation.grades, rng, config.statistics.resamples),
     )
-    result = _apply(result, applications, config)
-    _finish(result, cell, folder)
-    return result
 
 
 def _estimate(cell: Cell, estimators: Mapping[str, Estimator]) -> dict[str, Estimate]:
@@ -80,31 +122,48 @@ def _estimate(cell: Cell, estimators: Mapping[str, Estimator]) -> dict[str, Esti
     made = {}
     for name in sorted(estimators, key=lambda n: getattr(estimators[n], "hidden_states", False)):
         made[name] = estimators[name].estimate(cell)
-        inputs = {"estimator": asdict(estimators[name])}  # type: ignore[call-overload]
-        artifact = cell.artifact("evaluation", "confidences", inputs)
-        artifact.replace_table(made[name].confidences, {})
     return {name: made[name] for name in estimators}
 
 
 def _apply(
-    result: CellResult, applications: Mapping[str, Application], config: Config
-) -> CellResult:
-    """Return the cell with the applications' tables; one that fails doesn't lose the cell."""
+    result: CellResult,
+    applications: Mapping[str, Application],
+    artifact: Artifact,
+    config: Config,
+) -> tuple[CellResult, dict[str, str]]:
+    """Return the cell with the applications' tables, and the other cells that they read."""
     tables: dict[str, pl.DataFrame] = {}
     failed: dict[str, str] = {}
+    read: dict[str, str] = {}
+
+    def stored_cell(model: str) -> CellResult:
+        found = newest_cell(artifact, model)
+        read[f"{CELL}{model}"] = found.name
+        return load_cell(found)
+
     for name, application in applications.items():
         rng = np.random.default_rng(config.statistics.seed)
+        study = Study(rng, config.statistics.resamples, stored_cell)
         try:
-            tables |= application.evaluate(
-                result, Study(rng, config.statistics.resamples, _stored_cell)
-            )
+            tables |= application.evaluate(result, study)
         except BenchmarkError as error:
             failed[name] = str(error)
-    return replace(result, applications=tables, failed=failed)
+    return replace(result, applications=tables, failed=failed), read
 
 
-def _stored_cell(model: str) -> CellResult:
-    raise StoreError(f"There is no finished cell of model {model}; run it first.")
+def _provenance(artifact: Artifact) -> dict[str, str]:
+    """Return what the report says about where the cell comes from."""
+    inputs = artifact.inputs
+    if "model" in inputs:
+        known = {
+            "weights": inputs["model"]["weights"],
+            "decoding": inputs["decoding"],
+            "responses per question": inputs["sampling"]["k"],
+        }
+    else:
+        known = {"checksum of the counts": inputs["dataset"]["rows"][0]}
+    known |= {"git commit": git_commit() or "unknown", "fingerprint": artifact.fingerprint}
+    return {name: str(value) for name, value in known.items()}
 
 
 def build_engine(config: Config, folder: Path, console: Console) -> Engine:
@@ -147,21 +206,3 @@ def build_engine(config: Config, folder: Path, console: Console) -> Engine:
         lambda: in_process(settings.in_process),
         launched,
     )
-
-
-def _finish(result: CellResult, cell: Cell, folder: Path) -> None:
-    """Store the metrics, show the table, write the report and tell the tracker."""
-    config, console = cell.config, cell.console
-    inputs = {"estimators": sorted(result.estimates), "statistics": asdict(config.statistics)}
-    cell.artifact("evaluation", "metrics", inputs).replace_table(result.metrics, {})
-    provenance = {
-        "weights": str(cell.engine.identity["weights"]),
-        "decoding": str(asdict(config.model.decoding)),
-        "responses per question": str(config.sampling.k),
-        "git commit": git_commit() or "unknown",
-    }
-    report = write_report(result, folder, provenance)
-    console.print(metric_table(result))
-    console.print(outcome_line(result))
-    console.print(f"Report: {report}")
-    track(result, config, folder)

@@ -61,6 +61,8 @@ RESPONSE = pl.Schema(
     }
 )
 
+STORED_RESPONSE = pl.Schema({**RESPONSE, "prompt_hash": pl.String()})  # of the prompt it answers
+
 GRADE = pl.Schema(
     {
         "question_id": pl.String(),
@@ -273,7 +275,7 @@ PROBE_SELECTION = pl.Schema(
         "learning_rate": pl.Float64(),  # null where the optimum was solved for
         "train_brier": pl.Float64(),  # against c / n of the training split
         "validation_brier": pl.Float64(),  # what is chosen by
-        "test_brier": pl.Float64(),  # against the evaluation questions, which the choice doesn't see
+        "test_brier": pl.Float64(),  # against the evaluation questions, unseen by the choice
         "chosen": pl.Boolean(),  # true in exactly one row: the lowest validation Brier score
     }
 )
@@ -303,15 +305,16 @@ class CellResult:
 
     ``grades`` are those that count; ``left_out`` those that the capability's settings leave out.
     ``disagreements``, of schema ``DISAGREEMENT``, says where further graders judge otherwise.
-    ``applications`` holds their tables, by a name of each table's own; ``failed`` says why, by
-    application, where one could not be evaluated.
+    ``responses``, of schema ``RESPONSE`` and in any order, are read when they are collected: they
+    may be many, and few are shown. ``applications`` holds their tables, by a name of each table's
+    own; ``failed`` says why, by application, where one could not be evaluated.
     """
 
     model: str
     dataset: str
     split: str
     questions: pl.DataFrame
-    responses: pl.DataFrame
+    responses: pl.LazyFrame
     grades: pl.DataFrame
     left_out: pl.DataFrame
     disagreements: pl.DataFrame

@@ -56,11 +56,13 @@ def checked(composed: DictConfig) -> Config:
 
 def _check_dataset(dataset: DatasetConfig) -> None:
     _check_name("dataset", dataset.name)
-    splits = dataset.splits
-    _require(set(splits) == set(ROLES), "dataset.splits", splits, f"a split for each of {ROLES}")
+    splits, roles = dataset.splits, ROLES[:1] if dataset.counted else ROLES
+    _require(set(splits) == set(roles), "dataset.splits", splits, f"a split for each of {roles}")
     for name in ("limit", "train_limit", "validation_limit"):
         value = getattr(dataset, name)
         _require(value is None or value >= 1, f"dataset.{name}", value, "at least 1, or null")
+        whole = value is None or not dataset.counted
+        _require(whole, f"dataset.{name}", value, "null where dataset=counts: its file says all")
     for name, source in dataset.sources.items():
         where = f"dataset.sources.{name}"
         _one_of(("rest", "held_out"), source, where, "part")

@@ -10,13 +10,11 @@ from rich.console import Console
 from benchmark.engines import Decoding, Engine, SampleRequest
 from benchmark.engines.tokens import sample_seed
 from benchmark.progress import meter
-from benchmark.records import RESPONSE
+from benchmark.records import RESPONSE, STORED_RESPONSE
 from benchmark.store import Artifact, prompt_hash
 
 _PART_SECONDS = 5.0  # of work that a killed run may lose
 _PART_ROWS = 2000
-
-STORED_RESPONSE = pl.Schema({**RESPONSE, "prompt_hash": pl.String()})
 
 
 def sample_responses(

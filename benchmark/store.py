@@ -7,7 +7,7 @@ at most the part in flight and a damaged file is noticed.
 
 Two kinds of stage use it. What costs model time (responses, P(True), hidden states) is collected
 row by row: ``missing`` rows are produced and appended. What is a pure function of stored rows
-(grades, confidences, metrics) is made anew by every run and replaced as a whole.
+(grades, capability, the finished cell) is replaced as a whole.
 """
 
 import hashlib
@@ -15,8 +15,9 @@ import io
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -24,9 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import safetensors
-import safetensors.torch
-import torch
 from filelock import FileLock, Timeout
 from rich.console import Console
 
@@ -35,12 +33,44 @@ from benchmark.records import check_table
 
 _DIGEST = 16  # characters of a checksum in a file's name
 _FINGERPRINT = 12
+_SETTLED_SECONDS = 2.0  # since a file's last change
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
     """Return the checksum of JSON-like inputs, whatever the order of their keys."""
     canonical = json.dumps(inputs, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:_FINGERPRINT]
+
+
+def file_checksum(path: Path, memory: Path) -> str:
+    """Return a file's SHA-256, read again only where the file may have changed since.
+
+    Weights take long to read. As git does, what tells a change is the file's size, its place on
+    the disk and the times of its last changes; a file that was touched just now may change again
+    within the clock's step and is not remembered.
+
+    Args:
+        path: of the file.
+        memory: the folder that keeps checksums.
+    """
+    state = path.stat()
+    seen = (state.st_size, state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
+    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
+    kept = memory / "checksums" / f"{key}.json"
+    with suppress(OSError, ValueError):
+        known, checksum = json.loads(kept.read_text())
+        if tuple(known) == seen:
+            return str(checksum)
+    with path.open("rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    newest = max(state.st_mtime_ns, state.st_ctime_ns) / 1e9
+    if time.time() - newest > _SETTLED_SECONDS:
+        with suppress(OSError):  # then it is read again next time
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            partial = kept.with_suffix(f".{os.getpid()}")
+            partial.write_text(json.dumps([seen, checksum]))
+            partial.rename(kept)
+    return checksum
 
 
 def prompt_hash(prompt: str) -> str:
@@ -88,7 +118,7 @@ class Artifact:
     def append(self, data: bytes, suffix: str) -> Path:
         """Write a part file; it appears complete or not at all."""
         digest = hashlib.sha256(data).hexdigest()[:_DIGEST]
-        return self._write(f"part-{digest}{suffix}", data)
+        return self.write(f"part-{digest}{suffix}", data)
 
     def append_table(self, table: pl.DataFrame) -> Path:
         """Write rows as one Parquet part."""
@@ -133,11 +163,13 @@ class Artifact:
     def replace_table(self, table: pl.DataFrame, parents: Mapping[str, str]) -> None:
         """Make ``table`` the artifact's only part; parents are fingerprints by stage."""
         with self.lock():
-            kept = self.append_table(table)
-            for other in self.folder.glob("part-*"):
-                if other != kept:
-                    other.unlink()
+            self.keep_only([self.append_table(table)])
             self.write_manifest({"rows": table.height}, parents)
+
+    def keep_only(self, parts: Iterable[Path]) -> None:
+        """Remove all other parts."""
+        for other in set(self.folder.glob("part-*")) - set(parts):
+            other.unlink()
 
     def write_manifest(self, counts: Mapping[str, int], parents: Mapping[str, str]) -> None:
         """Write what the artifact holds and what it was made from and by."""
@@ -150,9 +182,10 @@ class Artifact:
             "git_commit": git_commit(),
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        self._write("manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False).encode())
+        self.write("manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False).encode())
 
-    def _write(self, name: str, data: bytes) -> Path:
+    def write(self, name: str, data: bytes) -> Path:
+        """Write a file; it appears complete or not at all."""
         target = self.folder / name
         partial = self.folder / f".partial-{os.getpid()}-{name}"
         with _writing(target):
@@ -182,78 +215,6 @@ class Store:
         """Return the artifact of a stage; nothing is read or written yet."""
         name = f"{stage}-{fingerprint(inputs)}"
         return Artifact(self._root / model / dataset / split / name, inputs, self._console)
-
-
-def append_features(
-    artifact: Artifact, question_ids: list[str], hashes: list[str], features: torch.Tensor
-) -> None:
-    """Write hidden states [N, L + 1, D] with their question ids as one safetensors part."""
-    metadata = {"question_ids": json.dumps(question_ids), "prompt_hashes": json.dumps(hashes)}
-    data = safetensors.torch.save({"features": features.contiguous()}, metadata=metadata)
-    artifact.append(data, ".safetensors")
-
-
-class StoredFeatures:
-    """Hidden states of N questions in safetensors files, which are mapped only while they're read.
-
-    Args:
-        places: file and row in it, of each question.
-
-    Attributes:
-        shape: (N, L, D).
-    """
-
-    def __init__(self, places: Sequence[tuple[Path, int]]) -> None:
-        self._places = list(places)
-        _, layers, width = _feature_slice(self._places[0][0]).get_shape()
-        self.shape = (len(self._places), layers, width)
-        self._rows: dict[Path, tuple[list[int], list[int]]] = {}
-        for position, (path, row) in enumerate(self._places):
-            positions, rows = self._rows.setdefault(path, ([], []))
-            positions.append(position)
-            rows.append(row)
-
-    def __add__(self, other: "StoredFeatures") -> "StoredFeatures":
-        """Return the questions of both, one after the other."""
-        return StoredFeatures(self._places + other._places)
-
-    def layer(self, index: int) -> torch.Tensor:
-        """Return one layer of all questions, [N, D] in float32."""
-        result = torch.empty(self.shape[0], self.shape[2])
-        for path, (positions, rows) in self._rows.items():
-            part = _feature_slice(path)[:, index : index + 1]
-            result[positions] = part[rows, 0].float()
-        return result
-
-    def blocks(self, most: int) -> Iterator[tuple[list[int], torch.Tensor]]:
-        """Yield positions and hidden states [at most ``most``, L, D], in float32, of all."""
-        for path, (positions, rows) in self._rows.items():
-            for start in range(0, len(rows), most):
-                chosen = rows[start : start + most]
-                low, high = min(chosen), max(chosen) + 1
-                part = _feature_slice(path)[low:high]
-                yield (
-                    positions[start : start + most],
-                    part[[row - low for row in chosen]].float(),
-                )
-
-
-def _feature_slice(path: Path) -> Any:
-    """Return the hidden states of a part, to be read by slices; the mapping lives as long."""
-    return safetensors.safe_open(path, framework="pt").get_slice("features")
-
-
-def read_features(artifact: Artifact) -> dict[tuple[str, str], tuple[Path, int]]:
-    """Return where hidden states lie, file and row, by (question id, prompt hash)."""
-    places: dict[tuple[str, str], tuple[Path, int]] = {}
-    for path in artifact.parts(".safetensors"):
-        with safetensors.safe_open(path, framework="pt") as file:
-            metadata = file.metadata()
-        keys = zip(
-            json.loads(metadata["question_ids"]), json.loads(metadata["prompt_hashes"]), strict=True
-        )
-        places.update({key: (path, row) for row, key in enumerate(keys)})
-    return places
 
 
 @cache

@@ -58,7 +58,7 @@ def simulate_cell(n_questions: int = 200, k: int = 16, seed: int = 0) -> CellRes
         dataset="basics",
         split="test",
         questions=question_table(questions),
-        responses=_responses(ids, outcomes, rng),
+        responses=_responses(ids, outcomes, rng).lazy(),
         grades=grades,
         left_out=GRADE.to_frame(),
         disagreements=DISAGREEMENT.to_frame(),

@@ -11,7 +11,8 @@ from polars.testing import assert_frame_equal
 from rich.console import Console
 
 from benchmark.errors import StoreError
-from benchmark.store import Artifact, Store, append_features, fingerprint, read_features
+from benchmark.probes.stored import append_features, read_features
+from benchmark.store import Artifact, Store, fingerprint
 
 SCHEMA = pl.Schema({"question_id": pl.String(), "value": pl.Int64()})
 

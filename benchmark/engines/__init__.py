@@ -6,11 +6,12 @@ engine returns carries the key it was asked with, in whatever order work ends.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
-
-import torch
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from benchmark.records import FinishReason
+
+if TYPE_CHECKING:
+    import torch  # seconds to import, and not needed to tell which model it is
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Engine(Protocol):
         first seed, and the distribution is that of the first token behind the reasoning.
         """
 
-    def hidden_states(self, prompts: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
+    def hidden_states(self, prompts: Mapping[str, str]) -> Iterator[tuple[str, "torch.Tensor"]]:
         """Yield, per key, the last prompt token's states [L + 1, D]: embedding, then each layer."""
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from rich.console import Console
 
 from benchmark.config import ModelConfig
 from benchmark.errors import ModelError, StoreError
+from benchmark.store import file_checksum
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def find_weights(config: ModelConfig, cache: Path, console: Console) -> Weights:
         )
     folder = Path(config.hub_id).expanduser()
     if folder.is_dir():
-        return Weights(str(folder), None, f"folder-sha256:{_folder_checksum(folder)}")
+        return Weights(str(folder), None, f"folder-sha256:{folder_checksum(folder, cache)}")
     commit = _commit(config)
     return Weights(config.hub_id, commit, f"{config.hub_id}@{commit}")
 
@@ -104,30 +105,37 @@ def _assembled(package: str, cache: Path) -> Path:
     return target
 
 
-def _folder_checksum(folder: Path) -> str:
+def folder_checksum(folder: Path, cache: Path) -> str:
     """Return a checksum of the names and contents of a folder's files: weights may be retrained."""
     whole = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
-        whole.update(f"{path.name} {_checksum(path)}\n".encode())
+        whole.update(f"{path.name} {file_checksum(path, cache)}\n".encode())
     return whole.hexdigest()
 
 
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def hub_commit(hub_id: str, revision: str | None, kind: str = "model") -> str:
+    """Return the commit that a revision means now; a branch such as ``main`` moves.
+
+    Args:
+        hub_id: on the Hub.
+        revision: a commit, a branch or a tag; None is ``main``.
+        kind: model or dataset.
+
+    Raises:
+        OSError or ValueError: the Hub doesn't tell.
+    """
+    revision = revision or "main"
+    if re.fullmatch(r"[0-9a-f]{40}", revision):
+        return revision
+    return str(huggingface_hub.HfApi().repo_info(hub_id, revision=revision, repo_type=kind).sha)
 
 
 def _commit(config: ModelConfig) -> str:
-    """Return the commit that the revision means now; a branch such as ``main`` moves.
-
-    Without the Hub it is the commit that was downloaded last.
-    """
-    revision = config.revision or "main"
-    if re.fullmatch(r"[0-9a-f]{40}", revision):
-        return revision
+    """Return the commit of the model; without the Hub it is the one that was downloaded last."""
     try:
-        return str(huggingface_hub.HfApi().model_info(config.hub_id, revision=revision).sha)
+        return hub_commit(config.hub_id, config.revision)
     except (OSError, ValueError) as error:
+        revision = config.revision or "main"
         cached = (
             huggingface_hub.try_to_load_from_cache(config.hub_id, "config.json", revision=revision)
             if "/" in config.hub_id
@@ -152,7 +160,7 @@ def _converted(path: Path, config: ModelConfig, cache: Path, console: Console) -
             f"model={config.name}: the package '{path.parent.name}' holds no '{path.name}'; "
             f"install the version that constraints.txt pins, or set model.gguf=null for the Hub."
         )
-    checksum = _checksum(path)
+    checksum = file_checksum(path, cache)
     target = cache / "models" / f"{config.name}-{checksum[:16]}"
     if not target.exists():
         target.parent.mkdir(parents=True, exist_ok=True)

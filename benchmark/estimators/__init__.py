@@ -33,8 +33,9 @@ KINDS: dict[str, type] = {
 class Estimator(Protocol):
     """Gives each evaluation question of a cell a confidence.
 
-    A class may say ``roles``, the splits it needs beside evaluation (default none), and
-    ``hidden_states``, whether it reads them (default False).
+    A class may say ``roles``, the splits it needs beside evaluation (default none),
+    ``hidden_states``, whether it reads them, and ``counts_suffice``, whether it needs no more than
+    the questions and their grades (default False).
     """
 
     def estimate(self, cell: Cell) -> Estimate:

@@ -19,6 +19,7 @@ class Random:
     kind: str = "random"
     draws: int = 100
     seed: int = 0
+    counts_suffice: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse settings that give no confidence."""

@@ -1,6 +1,7 @@
 """Oracles read the target's own responses; they bound what any estimator can reach."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import polars as pl
 
@@ -13,6 +14,7 @@ class OracleCC:
     """The capability oracle: the expected accuracy c / n itself."""
 
     kind: str = "oracle_cc"
+    counts_suffice: ClassVar[bool] = True
 
     def estimate(self, cell: Cell) -> Estimate:
         """Return c / n of each question."""
@@ -31,6 +33,7 @@ class OracleRC:
     """
 
     kind: str = "oracle_rc"
+    counts_suffice: ClassVar[bool] = True
 
     def estimate(self, cell: Cell) -> Estimate:
         """Return 1 for each correct response and 0 for each other."""

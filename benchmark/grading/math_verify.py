@@ -18,11 +18,11 @@ from rich.console import Console
 
 from benchmark.errors import ConfigError
 from benchmark.grading.extract import last_box, visible, without_echo
-from benchmark.grading.math_equality import Judgement, judge_pairs, limit_worker
 from benchmark.grading.verdict import TRUNCATED, Answer, Verdict
 from benchmark.progress import meter
 
 if TYPE_CHECKING:
+    from benchmark.grading.math_equality import Judgement
     from benchmark.store import Artifact
 
 _VERSION = 1  # of the normalisation in math_equality; raise it when verdicts change
@@ -108,7 +108,7 @@ class MathVerify:
         return Verdict(box, "incorrect")
 
     def _verdict(
-        self, answer: Answer, found: Verdict, judgements: dict[Pair, Judgement]
+        self, answer: Answer, found: Verdict, judgements: "dict[Pair, Judgement]"
     ) -> Verdict:
         if found.answer is None or found.reason is not None:
             return found
@@ -120,7 +120,7 @@ class MathVerify:
 
     def _judgements(
         self, pairs: set[Pair], artifact: "Artifact", console: Console
-    ) -> dict[Pair, Judgement]:
+    ) -> "dict[Pair, Judgement]":
         with artifact.lock():
             known = {
                 (row[0], row[1]): (row[2], row[3])
@@ -143,11 +143,13 @@ class MathVerify:
         return known
 
 
-def compare(pairs: Sequence[Pair], limits: MathVerify) -> Iterable[tuple[Pair, Judgement]]:
+def compare(pairs: Sequence[Pair], limits: MathVerify) -> "Iterable[tuple[Pair, Judgement]]":
     """Yield each pair's judgement in the order given, from a pool of killable workers.
 
     Pairs travel in small groups; a group that doesn't come back is compared pair by pair.
     """
+    from benchmark.grading.math_equality import judge_pairs, limit_worker  # sympy behind it is slow
+
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["benchmark.grading.math_equality"])
     groups = [pairs[at : at + _GROUP] for at in range(0, len(pairs), _GROUP)]
@@ -173,7 +175,7 @@ def compare(pairs: Sequence[Pair], limits: MathVerify) -> Iterable[tuple[Pair, J
             yield from zip(group, judgements, strict=True)
 
 
-def _result(future: "ProcessFuture[list[Judgement]]") -> Judgement:
+def _result(future: "ProcessFuture[list[Judgement]]") -> "Judgement":
     try:
         return future.result()[0]
     except FutureTimeoutError:

@@ -13,7 +13,7 @@ from benchmark.errors import DataError, StoreError
 from benchmark.probes.descent import logits_of
 from benchmark.probes.features import feature_names, select_feature
 from benchmark.probes.settings import Setting
-from benchmark.store import StoredFeatures
+from benchmark.probes.stored import StoredFeatures
 
 PARAMETERS = ("weight", "bias", "hidden_weight", "hidden_bias")
 _FILE = "probe.safetensors"

@@ -169,6 +169,7 @@ def _shown_responses(result: CellResult, ids: pl.Series) -> dict[str, list[dict[
     """Return the first responses of the questions, with their grades, by question."""
     rows = (
         result.responses.filter(pl.col(ID).is_in(ids.implode()))
+        .collect()
         .join(pl.concat([result.grades, result.left_out]), on=[ID, "sample_index"])
         .sort(ID, "sample_index")
         .group_by(ID, maintain_order=True)

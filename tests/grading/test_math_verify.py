@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from benchmark.errors import ConfigError
+from benchmark.grading import math_equality
 from benchmark.grading import math_verify as grader_module
 from benchmark.grading.math_equality import judge_pairs
 from benchmark.grading.math_verify import JUDGEMENT, MathVerify, compare
@@ -108,7 +109,7 @@ def test_a_worker_that_dies_is_replaced_and_its_pairs_compared_again():
 
 
 def test_a_pair_that_kills_every_worker_is_unparsed(monkeypatch):
-    monkeypatch.setattr(grader_module, "judge_pairs", die_on_poison)
+    monkeypatch.setattr(math_equality, "judge_pairs", die_on_poison)
     pairs = [("1", "1"), ("1", "poison"), ("2", "2")]
     judgements = dict(compare(pairs, MathVerify(workers=1)))
     assert judgements["1", "poison"] == ("unparsed", "worker died")

@@ -8,7 +8,8 @@ from rich.console import Console
 from benchmark.errors import DataError
 from benchmark.probes import FeatureSet
 from benchmark.probes.features import feature_names, join, select_feature
-from benchmark.store import Store, StoredFeatures, append_features, read_features
+from benchmark.probes.stored import StoredFeatures, append_features, read_features
+from benchmark.store import Store
 
 
 def feature_set(**changes: object) -> FeatureSet:

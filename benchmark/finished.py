@@ -1,0 +1,251 @@
+"""The finished cell as an artifact of the store: what reports are made from, and reruns skip.
+
+It holds every table of a ``CellResult``, but for the responses, whose texts stay in their own
+artifact beside it. Nothing here imports what is slow to import.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich.console import Console
+
+from benchmark.config import Config
+from benchmark.errors import StoreError
+from benchmark.identity import cell_artifact, has_cells, outputs_of
+from benchmark.records import RESPONSE, STORED_RESPONSE, CellResult, Estimate
+from benchmark.store import Artifact, prompt_hash
+
+CELL = "cell/"  # before the model's name, among the parents
+_TABLES = [field.name for field in fields(CellResult) if field.type is pl.DataFrame]
+
+
+def skip_finished(config: Config, folder: Path, console: Console) -> bool:
+    """Tell whether there is nothing to do: the cell is finished and its report is there.
+
+    It says where both are, and lets the run's folder point to them.
+    """
+    if not has_cells(config):  # the rest of the configuration is checked before weights are sought
+        return False
+    artifact = cell_artifact(config, console)
+    report = _report_of(artifact, config)
+    if report is None or not is_finished(artifact):
+        return False
+    point_to_cell(artifact, report, folder, config)
+    console.print(
+        f"Cell: model {config.model.name}, dataset {config.dataset.name}: finished before.\n"
+        f"Result: {artifact.folder} (delete it to evaluate the cell anew)\nReport: {report}"
+    )
+    return True
+
+
+def save_cell(
+    result: CellResult, artifact: Artifact, parents: Mapping[str, str], complete: bool
+) -> None:
+    """Write every table of the cell as a Parquet part, but for the responses.
+
+    The part that lists the others comes last, so that where it exists the cell is whole.
+
+    Args:
+        result: the cell.
+        artifact: of ``cell_artifact``.
+        parents: fingerprints by stage; with ``responses`` they are read from their artifact, and
+            ``cell/<model>`` are the cells that an application read.
+        complete: whether running it again would change nothing.
+    """
+    tables = {name: getattr(result, name) for name in _TABLES}
+    tables |= {f"application/{name}": table for name, table in result.applications.items()}
+    estimates: dict[str, dict[str, Any]] = {name: {} for name in result.estimates}
+    for name, estimate in result.estimates.items():
+        for field in fields(Estimate):
+            value = getattr(estimate, field.name)
+            if isinstance(value, pl.DataFrame):
+                tables[f"{field.name}/{name}"] = value
+            else:
+                estimates[name][field.name] = value
+    with artifact.lock():
+        parts = {name: artifact.append_table(table) for name, table in tables.items()}
+        content = {
+            "model": result.model,
+            "dataset": result.dataset,
+            "split": result.split,
+            "tables": {name: path.name for name, path in parts.items()},
+            "estimates": estimates,
+            "failed": result.failed,
+            "parents": dict(parents),
+            "complete": complete,
+        }
+        listing = artifact.append(json.dumps(content, indent=2).encode(), ".json")
+        artifact.keep_only([*parts.values(), listing])
+        counts = {name: table.height for name, table in tables.items()}
+        artifact.write_manifest(counts, parents)
+
+
+def load_cell(folder: Path) -> CellResult:
+    """Return a finished cell; its responses are read when they are collected.
+
+    Raises:
+        StoreError: the folder holds no whole cell, or a part of it is damaged.
+    """
+    artifact = Artifact(folder, {}, Console(quiet=True))
+    content = _content(artifact)
+    paths = {path.name: path for path in artifact.parts(".parquet")}
+    try:
+        tables = {
+            name: pl.read_parquet(paths[part], hive_partitioning=False)
+            for name, part in content["tables"].items()
+        }
+        estimates = {name: _estimate(tables, name, content) for name in content["estimates"]}
+        known: dict[str, Any] = {name: tables[name] for name in _TABLES}
+        known |= {name: content[name] for name in ("model", "dataset", "split", "failed")}
+        responses = content["parents"].get("responses")
+    except KeyError as error:
+        raise _not_whole(folder, f"{error} is missing") from error
+    return CellResult(
+        **known,
+        responses=_responses(folder.parent / f"responses-{responses}", known)
+        if responses
+        else RESPONSE.to_frame().lazy(),
+        estimates=estimates,
+        applications={
+            name.removeprefix("application/"): table
+            for name, table in tables.items()
+            if name.startswith("application/")
+        },
+    )
+
+
+def _estimate(tables: Mapping[str, pl.DataFrame], name: str, content: dict[str, Any]) -> Estimate:
+    """Return an estimate from its own tables and the values of its other fields."""
+    values: dict[str, Any] = dict(content["estimates"][name])
+    for field in fields(Estimate):
+        if f"{field.name}/{name}" in tables:
+            values[field.name] = tables[f"{field.name}/{name}"]
+    return Estimate(**values)
+
+
+def _responses(folder: Path, tables: Mapping[str, pl.DataFrame]) -> pl.LazyFrame:
+    """Return the responses that were graded, to be read from their artifact when collected."""
+    prompts = tables["questions"].select(
+        "question_id",
+        prompt_hash=pl.col("prompt").map_elements(prompt_hash, return_dtype=pl.String),
+    )
+    graded = pl.concat([tables["grades"], tables["left_out"]])["question_id", "sample_index"]
+    key = ["question_id", "prompt_hash", "sample_index"]
+
+    def read() -> pl.LazyFrame:
+        parts = Artifact(folder, {}, Console(quiet=True)).parts(".parquet")
+        if not parts:
+            raise StoreError(f"{folder} is gone; run the cell again to draw its responses again.")
+        stored = pl.scan_parquet(parts, schema=STORED_RESPONSE, hive_partitioning=False)
+        wanted = graded.join(prompts, on="question_id").lazy()
+        drawn = stored.filter(pl.col("finish_reason") != "error").join(wanted, on=key, how="semi")
+        return drawn.unique(key).select(list(RESPONSE))
+
+    return pl.defer(read, schema=RESPONSE)  # type: ignore[arg-type]  # a LazyFrame does as well
+
+
+def is_finished(artifact: Artifact) -> bool:
+    """Tell whether the cell is whole and running it again would change nothing.
+
+    It would where requests had failed or an application had, where a cell of another model that an
+    application read isn't the newest any more, and where rows may have changed unseen.
+    """
+    if artifact.inputs["dataset"]["rows"] is None:
+        return False
+    try:
+        content = _content(artifact)
+        intact = {path.name for path in artifact.parts(".parquet")}
+        return (
+            content["complete"]
+            and set(content["tables"].values()) <= intact
+            and set(_TABLES) <= set(content["tables"])
+            and all(
+                newest_cell(artifact, stage.removeprefix(CELL)).name == name
+                for stage, name in content["parents"].items()
+                if stage.startswith(CELL)
+            )
+        )
+    except (StoreError, KeyError):
+        return False
+
+
+def newest_cell(artifact: Artifact, model: str) -> Path:
+    """Return the newest whole cell of another model on the artifact's dataset and split.
+
+    Cells of the very same questions come before others.
+
+    Raises:
+        StoreError: there is none; the message says what to run.
+    """
+    split, dataset, _, root = artifact.folder.parents[:4]
+    found = []
+    for path in (root / model / dataset.name / split.name).glob("cell-*/manifest.json"):
+        with suppress(ValueError, KeyError):  # a damaged one is made anew by its own run
+            manifest = json.loads(path.read_text())
+            same = manifest["inputs"]["dataset"] == artifact.inputs["dataset"]
+            found.append((same, manifest["written"], path.parent))
+    if not found:
+        raise StoreError(
+            f"The store has no finished cell of model {model} on {dataset.name}, split "
+            f"{split.name}. Run it first: python -m benchmark model={model} dataset={dataset.name}"
+        )
+    return max(found)[-1]
+
+
+def point_to_cell(artifact: Artifact, report: Path, folder: Path, config: Config) -> None:
+    """Let the run's folder point to the cell, and the cell to its report.
+
+    ``cell.json`` in the run's folder says where both are, relative to ``paths.outputs``.
+    """
+    outputs = outputs_of(config)
+    places = {"cell": artifact.folder, "report": report}
+    relative = {name: os.path.relpath(path, outputs) for name, path in places.items()}
+    partial = folder / ".partial-cell.json"
+    partial.write_text(json.dumps(relative, indent=2))
+    partial.rename(folder / "cell.json")
+    artifact.write("report.json", json.dumps({"report": relative["report"]}).encode())
+
+
+def cell_of(run: Path) -> Path:
+    """Return the finished cell that a run's folder points to.
+
+    Raises:
+        StoreError: the run didn't finish, or the cell isn't in the store any more.
+    """
+    try:
+        place = str(json.loads((run / "cell.json").read_text())["cell"])
+    except (OSError, ValueError, KeyError) as error:
+        raise StoreError(f"{run} is no folder of a finished run: it has no cell.json.") from error
+    for outputs in run.absolute().parents:
+        if (outputs / place).is_dir():
+            return outputs / place
+    raise StoreError(f"{run}: its cell, {place}, isn't in the store any more; run it again.")
+
+
+def _report_of(artifact: Artifact, config: Config) -> Path | None:
+    """Return the cell's report where there is one, logged as the tracker's settings ask."""
+    try:
+        place = json.loads((artifact.folder / "report.json").read_text())["report"]
+    except (OSError, ValueError, KeyError):
+        return None
+    report = outputs_of(config) / place
+    tracked = config.tracker.kind == "none" or (report.parent / config.tracker.kind).is_dir()
+    return report if report.is_file() and tracked else None
+
+
+def _content(artifact: Artifact) -> dict[str, Any]:
+    listings = artifact.parts(".json")
+    if len(listings) != 1:
+        raise _not_whole(artifact.folder, f"it has {len(listings)} lists of its tables")
+    content: dict[str, Any] = json.loads(listings[0].read_text())
+    return content
+
+
+def _not_whole(folder: Path, why: str) -> StoreError:
+    return StoreError(f"{folder} holds no whole cell ({why}). Run the cell again.")

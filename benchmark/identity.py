@@ -1,0 +1,79 @@
+"""What decides a cell's result, known before weights or rows are read.
+
+It names the artifact of the finished cell, so that a run with nothing to do finds out in a second.
+Nothing here imports what is slow to import.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmark.config import Config, DatasetConfig
+from benchmark.engines.weights import find_weights, hub_commit, model_identity
+from benchmark.grading import build_graders
+from benchmark.store import Artifact, Store, file_checksum
+
+_ELSEWHERE = ("hub_root", "licence", "path")  # say where rows lie, not what they hold
+
+
+def cell_artifact(config: Config, console: Console) -> Artifact:
+    """Return the artifact of the cell that a configuration describes.
+
+    Neither weights nor rows are read, but for the checksums of local files that may have changed.
+    """
+    cache = Path(config.paths.cache).expanduser()
+    dataset = {k: v for k, v in asdict(config.dataset).items() if k not in _ELSEWHERE}
+    inputs: dict[str, Any] = {
+        "dataset": dataset | {"rows": _rows(config.dataset, cache)},
+        "estimators": config.estimator,
+        "applications": config.application,
+        "statistics": asdict(config.statistics),
+    }
+    if not config.dataset.counted:
+        weights = find_weights(config.model, cache, console)
+        graders = build_graders(config.grading)
+        inputs |= {
+            "model": model_identity(config.model, weights),
+            "decoding": asdict(config.model.decoding),
+            "sampling": asdict(config.sampling),
+            "graders": [[name, grader.identity] for name, grader in graders.items()],
+            "capability": asdict(config.capability),
+        }
+    store = Store(outputs_of(config) / "store", console)
+    return store.artifact(*_names(config), "cell", inputs)
+
+
+def has_cells(config: Config) -> bool:
+    """Tell whether the store has any cell of the configured model, dataset and split."""
+    return any((outputs_of(config) / "store").joinpath(*_names(config)).glob("cell-*"))
+
+
+def _names(config: Config) -> tuple[str, str, str]:
+    return config.model.name, config.dataset.name, config.dataset.splits["evaluation"]
+
+
+def outputs_of(config: Config) -> Path:
+    """Return the folder of the store and of the runs."""
+    return Path(config.paths.outputs).expanduser()
+
+
+def _rows(dataset: DatasetConfig, cache: Path) -> list[str] | None:
+    """Return what names the rows that questions are made from; None where only reading them does.
+
+    Of a file or a local mirror these are checksums, of the Hub commits. A branch whose commit the
+    Hub doesn't tell gives None.
+    """
+    if dataset.path is not None:
+        path = Path(dataset.path).expanduser()
+        return [file_checksum(path, cache)] if path.is_file() else None
+    sources = {(source.hub_id, source.revision) for source in dataset.sources.values()}
+    if dataset.hub_root is not None:
+        root = Path(dataset.hub_root).expanduser()
+        files = [p for hub_id, _ in sources for p in (root / hub_id).rglob("*") if p.is_file()]
+        return [f"{p.relative_to(root)} {file_checksum(p, cache)}" for p in sorted(files)]
+    try:
+        return sorted(f"{hub_id}@{hub_commit(hub_id, rev, 'dataset')}" for hub_id, rev in sources)
+    except (OSError, ValueError):
+        return None
