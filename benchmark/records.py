@@ -127,6 +127,46 @@ PASS_AT_K = pl.Schema(
         "observed_low": pl.Float64(),
         "observed_high": pl.Float64(),
         "mse": pl.Float64(),  # instance level, against each question's unbiased estimate
+        "mse_low": pl.Float64(),
+        "mse_high": pl.Float64(),
+        "bias": pl.Float64(),  # instance level, predicted minus observed
+        "bias_low": pl.Float64(),
+        "bias_high": pl.Float64(),
+    }
+)
+
+PASS_AT_K_EXTRAPOLATION = pl.Schema(
+    {
+        "estimator": pl.String(),
+        "k": pl.Int64(),  # above the responses of the question that has the fewest
+        "predicted": pl.Float64(),  # mean of 1 - (1 - confidence)^k over the answered questions
+        "predicted_low": pl.Float64(),
+        "predicted_high": pl.Float64(),
+        "extrapolated": pl.Float64(),  # from a Beta-Binomial fit to the same questions' counts
+        "extrapolated_low": pl.Float64(),
+        "extrapolated_high": pl.Float64(),
+        "alpha": pl.Float64(),  # of the fit
+        "beta": pl.Float64(),
+    }
+)
+
+BUDGET = pl.Schema(
+    {
+        "policy": pl.String(),
+        "estimator": pl.String(),  # whose answered questions are sampled, by its confidences
+        "budget": pl.Int64(),  # samples per question, on average
+        "success": pl.Float64(),  # expected share of the questions that get a correct sample
+        "success_low": pl.Float64(),
+        "success_high": pl.Float64(),
+        "deviation": pl.Float64(),  # standard deviation of that share from run to run
+        "gain": pl.Float64(),  # success minus that of uniform sampling of the same questions
+        "gain_low": pl.Float64(),
+        "gain_high": pl.Float64(),
+        "saved": pl.Float64(),  # samples per question that uniform needs more for equal success
+        "saved_low": pl.Float64(),
+        "saved_high": pl.Float64(),
+        "spent": pl.Float64(),  # samples per question; less than the budget where none is wanted
+        "answered": pl.Int64(),  # questions with a confidence
     }
 )
 

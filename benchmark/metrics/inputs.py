@@ -76,6 +76,19 @@ def check_counts(n: ArrayLike, c: ArrayLike) -> tuple[FloatArray, FloatArray]:
     return n, c
 
 
+def check_tries(k: ArrayLike) -> FloatArray:
+    """Return how many responses may be tried, of any shape, each a whole number of at least 1.
+
+    Raises:
+        DataError: naming the value that isn't.
+    """
+    tries = np.asarray(k, dtype=np.float64)
+    wrong = ~((tries >= 1) & np.isfinite(tries) & (tries == np.floor(tries)))
+    if wrong.any():
+        raise DataError(f"k is {tries[wrong][0]:g}; it must be a whole number of at least 1.")
+    return tries
+
+
 def _vector(name: str, values: ArrayLike) -> FloatArray:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1:

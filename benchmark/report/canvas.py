@@ -3,6 +3,7 @@
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ TICKS = (0, 0.5, 1)
 REFERENCE: dict[str, Any] = {"color": GREY, "lw": 0.8, "ls": (0, (4, 3)), "zorder": 0}
 MOST_COLUMNS = 5
 _LEFT, _BOTTOM, _TITLE, _BETWEEN = 0.42, 0.42, 0.32, 0.13  # inches, of small multiples
+_LEGEND = (1.45, 0.14)  # inches, of an entry
 _PANEL = (TEXT_WIDTH - _LEFT) / MOST_COLUMNS - _BETWEEN
 
 
@@ -53,7 +55,7 @@ def small_multiples(count: int, x_label: str, y_label: str) -> tuple[Figure, lis
     centre = (_LEFT + columns * (_PANEL + _BETWEEN) / 2) / width
     figure.text(centre, 0.04 / height, x_label, ha="center", va="bottom")
     middle = (_BOTTOM + height - _TITLE) / 2 / height
-    figure.text(0.04 / width, middle, y_label, ha="left", va="center", rotation=90)
+    figure.text(0.02 / width, middle, y_label, ha="left", va="center", rotation=90)
     return figure, panels[:count]
 
 
@@ -62,6 +64,23 @@ def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
     markers = [bars.lines[0] for bars in axes.containers if isinstance(bars, ErrorbarContainer)]
     labels = axes.get_legend_handles_labels()[1]
     figure.legend(markers, labels, loc="outside lower center", ncols=columns, columnspacing=1.2)
+
+
+def legend_under(figure: Figure, lines: list[Artist], labels: list[str]) -> None:
+    """Add a legend below small multiples, which get higher by the room that it takes."""
+    width, height = figure.get_size_inches()
+    columns = max(1, int(width / _LEGEND[0]))
+    higher = height + 0.1 + -(-len(lines) // columns) * _LEGEND[1]
+    figure.set_size_inches(width, higher)
+
+    def kept(y: float) -> float:
+        """Return the position, as a share of the height, that is as far from the top as before."""
+        return float(1 - (1 - y) * height / higher)
+
+    figure.subplots_adjust(bottom=kept(figure.subplotpars.bottom), top=kept(figure.subplotpars.top))
+    for text in figure.texts:
+        text.set_y(kept(text.get_position()[1]))
+    figure.legend(lines, labels, loc="lower center", ncols=columns, borderaxespad=0.3)
 
 
 def marker(estimator: str) -> dict[str, Any]:

@@ -54,6 +54,15 @@ ESTIMATORS = {
 FALLBACK_COLOURS = (ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE)
 FALLBACK_MARKERS = ("<", ">", "d", "p")
 
+POLICIES = {  # that spend a sampling budget
+    "uniform": Look("Uniform", BLACK, "o"),
+    "greedy": Look("Greedy", BLUE, "D"),
+    "uniform_stopping": Look("Uniform, stopping", GREY, ""),
+    "greedy_stopping": Look("Greedy, stopping", SKY, ""),
+    "posterior": Look("Posterior", VERMILLION, ""),
+    "thompson": Look("Thompson", GREEN, ""),
+}
+
 OUTCOMES = {
     "correct": Look("correct", BLUE),
     "incorrect": Look("incorrect", VERMILLION),

@@ -1,0 +1,160 @@
+"""Stage 8: figures of sampling budgets, beside the paper's numbers, and of pass@k beyond n."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, ScalarFormatter
+
+from benchmark.records import CellResult
+from benchmark.report import style
+from benchmark.report.canvas import Drawing, legend_under, small_multiples
+from benchmark.report.style import POLICIES, clipped, estimator_look
+from benchmark.report.tables import number
+
+REPORTED = Path(__file__).parent / "reported" / "budget.csv"
+_LINES: dict[str, Any] = {  # of the policies that are shown
+    "uniform": "-",
+    "greedy": "-",
+    "uniform_stopping": (0, (4, 1.5)),
+    "posterior": (0, (2, 1)),
+    "thompson": (0, (1, 1)),
+}
+_FAR = 1e12  # beyond every axis
+_REPORTED_NOTE = (
+    " Hollow: reported by the paper (arXiv 2602.13540; mean of 10 runs, read from its figure), "
+    "whose evaluation draws the samples of every question with the same seed, so that its values "
+    "are off by what all questions share, most at small budgets."
+)
+
+
+def draw_budget(result: CellResult) -> Drawing:
+    """Draw the share of solved questions against the budget, one panel per estimator."""
+    table = result.applications["budget"].filter(pl.col("policy").is_in(list(_LINES)))
+    names = [name for name in result.estimates if name in set(table["estimator"])]
+    theirs = reported_budget(result.model, result.dataset)
+    figure, panels = small_multiples(
+        len(names), "Samples per question, on average", "Share of questions solved"
+    )
+    middle = _middle(table)
+    for axes, name in zip(panels, names, strict=True):
+        rows = table.filter(pl.col("estimator") == name)
+        _draw_policies(axes, rows)
+        _draw_reported(axes, theirs, name)
+        axes.set_title(f"{clipped(estimator_look(name).name)}\n{_gain(rows, middle)}")
+    _scale(panels[0], table["budget"].unique().sort().to_list())
+    entries = {
+        label: line
+        for axes in panels
+        for line, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    legend_under(figure, list(entries.values()), list(entries))
+    return Drawing(
+        "budget",
+        "Questions solved with a sampling budget",
+        "Expected share of the questions that get at least one correct sample. Uniform: the same "
+        "number of samples for each; greedy: allocated beforehand by the confidences; both exact "
+        "in expectation over which responses are drawn. Below the names: greedy's gain in "
+        f"percentage points at {middle} samples per question, with the paired 95 % bootstrap "
+        "interval over questions. Broken lines see whether a sample is correct and stop there; "
+        "next comes the next round over the unsolved questions, the highest posterior mean, or the "
+        "highest draw from the posteriors (Thompson)." + (_REPORTED_NOTE if len(theirs) else ""),
+        figure,
+    )
+
+
+def draw_pass_at_k_extrapolation(result: CellResult) -> Drawing:
+    """Draw pass@k up to n, and apart from it what a Beta-Binomial fit says beyond."""
+    tables = result.applications["pass_at_k"], result.applications["pass_at_k_extrapolation"]
+    names = [name for name in result.estimates if name in set(tables[1]["estimator"])]
+    figure, panels = small_multiples(len(names), "k, responses that may be tried", "pass@k")
+    for axes, name in zip(panels, names, strict=True):
+        measured, beyond = (t.filter(pl.col("estimator") == name).sort("k") for t in tables)
+        _draw_beyond(axes, measured, beyond, estimator_look(name).colour)
+        fit = beyond.row(0, named=True)
+        axes.set_title(
+            f"{clipped(estimator_look(name).name)}\nBeta({fit['alpha']:.2g}, {fit['beta']:.2g})"
+        )
+    _scale(panels[0], sorted({k for table in tables for k in table["k"]}))
+    return Drawing(
+        "pass_at_k_extrapolation",
+        "pass@k beyond the responses that were drawn",
+        "White: k up to the responses that were drawn; black is the unbiased estimate. Grey: "
+        "larger k, where broken lines are the expectation given each question's counts if expected "
+        "accuracies follow the Beta distribution below the names, the one of greatest likelihood: "
+        "an assumption about its shape near 0, which the responses can't test. "
+        "Coloured: the mean of 1 − (1 − confidence)^k. Bands are 95 % bootstrap intervals over "
+        "questions, with a fit of its own in each resample.",
+        figure,
+    )
+
+
+def _draw_beyond(axes: Axes, measured: pl.DataFrame, beyond: pl.DataFrame, colour: str) -> None:
+    """Draw the measured and the extrapolated part, the latter on grey."""
+    last, first = measured["k"].to_numpy().max(initial=0), beyond["k"].to_numpy().min()
+    shade: dict[str, Any] = {"color": style.LIGHT_GREY, "alpha": 0.45, "lw": 0, "zorder": -1}
+    axes.axvspan((last + first) / 2, _FAR, **shade)
+    for rows, value, line in ((measured, "observed", "-"), (beyond, "extrapolated", (0, (3, 1.5)))):
+        low, high = rows[f"{value}_low"], rows[f"{value}_high"]
+        axes.fill_between(rows["k"], low, high, color=style.GREY, alpha=0.35, lw=0)
+        axes.plot(rows["k"], rows[value], color=style.BLACK, lw=0.9, ls=line, marker=".", ms=2)
+        low, high = rows["predicted_low"], rows["predicted_high"]
+        axes.fill_between(rows["k"], low, high, color=colour, alpha=0.3, lw=0)
+        axes.plot(rows["k"], rows["predicted"], color=colour, marker="o", ms=2.5)
+
+
+def reported_budget(model: str, dataset: str) -> pl.DataFrame:
+    """Return what the paper reports for a cell, by method (uniform, or an estimator) and budget."""
+    table = pl.read_csv(REPORTED)
+    return table.filter(pl.col("model") == model, pl.col("dataset") == dataset).sort("budget")
+
+
+def _draw_policies(axes: Axes, table: pl.DataFrame) -> None:
+    for policy, line in _LINES.items():
+        look, rows = POLICIES[policy], table.filter(pl.col("policy") == policy).sort("budget")
+        shown: dict[str, Any] = {"color": look.colour, "marker": look.marker, "label": look.name}
+        axes.plot(rows["budget"], rows["success"], ls=line, ms=2.5, **shown)
+
+
+def _draw_reported(axes: Axes, theirs: pl.DataFrame, estimator: str) -> None:
+    for policy, method in (("uniform", "uniform"), ("greedy", estimator)):
+        look, rows = POLICIES[policy], theirs.filter(pl.col("method") == method)
+        if len(rows):
+            hollow: dict[str, Any] = {
+                "ls": "none",
+                "marker": look.marker,
+                "mfc": "none",
+                "mec": look.colour,
+            }
+            label = f"{look.name}, reported"
+            axes.plot(rows["budget"], rows["success"], ms=4, mew=0.8, label=label, **hollow)
+
+
+def _middle(table: pl.DataFrame) -> int:
+    """Return the middle one of the budgets that all estimators have."""
+    estimators = table["estimator"].n_unique()
+    shared = table.group_by("budget").agg(pl.col("estimator").n_unique()).sort("budget")
+    budgets = shared.filter(pl.col("estimator") == estimators)["budget"]
+    return int(budgets[len(budgets) // 2])
+
+
+def _gain(rows: pl.DataFrame, budget: int) -> str:
+    """Return greedy's gain in percentage points with its interval."""
+    row = rows.row(
+        by_predicate=(pl.col("policy") == "greedy") & (pl.col("budget") == budget), named=True
+    )
+    gain, low, high = (number(100 * row[key], 1) for key in ("gain", "gain_low", "gain_high"))
+    return f"{'+' if row['gain'] > 0 else ''}{gain} [{low}, {high}]"
+
+
+def _scale(axes: Axes, budgets: list[int]) -> None:
+    """Scale the panels, which share their axes, to what is drawn in them."""
+    axes.set_xscale("log", base=2)
+    axes.set_xlim(min(budgets) * 0.8, max(2, max(budgets)) * 1.25)
+    axes.xaxis.set_major_locator(FixedLocator(budgets[:: -(-len(budgets) // 4)]))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.autoscale(axis="y")
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.3g}".removeprefix("0")))
