@@ -149,6 +149,9 @@ def _routed(
     """Return one model as an estimator knows it.
 
     A confidence whose tokens are unknown, since its request failed, costs the mean of the others.
+
+    Raises:
+        DataError: there are confidences, but none says what it cost.
     """
     estimate = cell.estimates[estimator]
     grades = cell.grades.filter(pl.col("question_id").is_in(ids.implode()))
@@ -157,7 +160,13 @@ def _routed(
     rows = estimate.confidences.group_by("question_id").agg(cost=_price(price).mean())
     spent = _in_order(rows, ids, pl.col("cost"))
     known = spent[~np.isnan(spent)]
-    spent = np.where(np.isnan(spent), known.mean() if len(known) else 0.0, spent)
+    if paired.answered and not len(known):
+        raise DataError(
+            f"routing: the cell of {cell.model} doesn't say how many tokens the confidences of "
+            f"'{estimator}' cost."
+        )
+    never_asked = 0.0  # without a single confidence no threshold but the infinite ones is tried
+    spent = np.where(np.isnan(spent), known.mean() if len(known) else never_asked, spent)
     return RoutedModel(accuracy, cost, paired.confidences, spent)
 
 

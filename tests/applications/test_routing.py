@@ -158,6 +158,20 @@ def test_responses_without_token_counts_are_refused():
             evaluated(replace(small, responses=responses), large_cell(ids))
 
 
+def test_confidences_without_token_counts_are_refused():
+    ids = ids_by_half(2)
+    small = small_cell(ids, [4, 0, 4, 0], [0.9, 0.1, 0.9, 0.1])
+    table = small.estimates["probe"].confidences
+    unknown = table.with_columns(completion_tokens=pl.lit(None, pl.Int64))
+    with pytest.raises(DataError, match="how many tokens the confidences of 'probe' cost"):
+        evaluated(replace(small, estimates={"probe": Estimate(unknown)}), large_cell(ids))
+    some = table.with_columns(
+        completion_tokens=pl.when(pl.col("question_id") == ids[0]).then("completion_tokens")
+    )
+    known = evaluated(replace(small, estimates={"probe": Estimate(some)}), large_cell(ids))
+    assert known["routing"].equals(evaluated(small, large_cell(ids))["routing"])
+
+
 def test_a_confidence_out_of_range_is_refused():
     ids = ids_by_half(2)
     with pytest.raises(DataError, match=r"confidences of 'probe'.* is 1\.5"):
