@@ -1,19 +1,20 @@
 """One model on one dataset: stages 1 to 4 for any of its splits, each made when asked for.
 
 Estimators take what they need from a ``Cell``; nothing is sampled twice, and nothing that no
-estimator asks for is sampled at all.
+estimator asks for is sampled at all. A cell also gives the cell of another dataset, for probes that
+are trained elsewhere.
 """
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from typing import Any, NamedTuple, TypeVar
 
 import polars as pl
 import torch
 from rich.console import Console
 
 from benchmark.capability import count_outcomes, counted_grades
-from benchmark.config import Config, Role
+from benchmark.config import Config, Role, TrainingConfig
 from benchmark.engines import Decoding, Engine, SampleRequest
 from benchmark.engines.tokens import sample_seed
 from benchmark.errors import DataError
@@ -21,9 +22,12 @@ from benchmark.grading import build_graders, disagreements, grade
 from benchmark.probes.features import FeatureSet, check_finite
 from benchmark.probes.stored import StoredFeatures, append_features, read_features
 from benchmark.progress import meter
+from benchmark.questions import load_splits, refuse_overlap
 from benchmark.sampling import sample_responses
-from benchmark.store import Artifact, Store, prompt_hash
+from benchmark.store import Artifact, Store, fingerprint, prompt_hash
 
+TRAINING: tuple[Role, ...] = ("train", "validation")
+T = TypeVar("T")
 _FEATURE_PART = 64  # questions
 
 
@@ -69,7 +73,35 @@ class Cell:
         self._store = store
         self._graders = build_graders(config.grading)
         self._splits: dict[Role, Split] = {}
+        self._others: dict[str, Cell] = {}
+        self._kept: dict[str, Any] = {}
         self.failed_requests = 0  # left out of what was made; another run asks again
+
+    def other(self, training: TrainingConfig) -> "Cell":
+        """Return the same model's cell of another dataset, with what trains a probe.
+
+        Raises:
+            DataError: a question that a probe would be trained or chosen on is evaluated here.
+        """
+        key = fingerprint(asdict(training))
+        if key not in self._others:
+            dataset = training.dataset
+            questions = load_splits(dataset, TRAINING)
+            names = (f"{{}} of dataset={dataset.name}", f"evaluation of {self.config.dataset.name}")
+            for role, table in questions.items():
+                evaluated = self.questions["evaluation"]
+                refuse_overlap(table, evaluated, (names[0].format(role), names[1]))
+            config = replace(self.config, dataset=dataset, grading=training.grading)
+            self._others[key] = Cell(config, questions, self.engine, self._store, self.console)
+        return self._others[key]
+
+    def once(self, inputs: Mapping[str, Any], make: Callable[[], T]) -> T:
+        """Return what ``make`` gives, made once for equal inputs: estimators may share it."""
+        key = fingerprint(inputs)
+        if key not in self._kept:
+            self._kept[key] = make()
+        kept: T = self._kept[key]
+        return kept
 
     def close(self) -> None:
         """Free what the engine holds."""

@@ -106,6 +106,14 @@ class DatasetConfig:
 
 
 @dataclass
+class TrainingConfig:
+    """Another dataset that probes are trained and chosen on, and what grades it."""
+
+    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    grading: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
 class GGUFConfig:
     """A GGUF file that an installed package holds, or puts together where ``file`` is None."""
 

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from benchmark.config import Config
 from benchmark.errors import StoreError
-from benchmark.identity import cell_artifact, has_cells, outputs_of
+from benchmark.identity import cell_artifact, has_cells, outputs_of, rows_may_change
 from benchmark.records import RESPONSE, STORED_RESPONSE, CellResult, Estimate
 from benchmark.store import Artifact, prompt_hash
 
@@ -66,7 +66,7 @@ def save_cell(
             value = getattr(estimate, field.name)
             if isinstance(value, pl.DataFrame):
                 tables[f"{field.name}/{name}"] = value
-            else:
+            elif field.name != "probe":  # exported into the run's folder
                 estimates[name][field.name] = value
     with artifact.lock():
         parts = {name: artifact.append_table(table) for name, table in tables.items()}
@@ -156,7 +156,7 @@ def is_finished(artifact: Artifact) -> bool:
     It would where requests had failed or an application had, where a cell of another model that an
     application read isn't the newest any more, and where rows may have changed unseen.
     """
-    if artifact.inputs["dataset"]["rows"] is None:
+    if rows_may_change(artifact.inputs):
         return False
     try:
         content = _content(artifact)

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmark.config import Config, DatasetConfig
+from benchmark.config import Config, DatasetConfig, typed
 from benchmark.engines.weights import find_weights, hub_commit, model_identity
 from benchmark.grading import build_graders
 from benchmark.store import Artifact, Store, file_checksum
@@ -24,10 +24,9 @@ def cell_artifact(config: Config, console: Console) -> Artifact:
     Neither weights nor rows are read, but for the checksums of local files that may have changed.
     """
     cache = Path(config.paths.cache).expanduser()
-    dataset = {k: v for k, v in asdict(config.dataset).items() if k not in _ELSEWHERE}
     inputs: dict[str, Any] = {
-        "dataset": dataset | {"rows": _rows(config.dataset, cache)},
-        "estimators": config.estimator,
+        "dataset": _identified(asdict(config.dataset), cache),
+        "estimators": _identified(config.estimator, cache),
         "applications": config.application,
         "statistics": asdict(config.statistics),
     }
@@ -43,6 +42,24 @@ def cell_artifact(config: Config, console: Console) -> Artifact:
         }
     store = Store(outputs_of(config) / "store", console)
     return store.artifact(*_names(config), "cell", inputs)
+
+
+def _identified(node: Any, cache: Path) -> Any:
+    """Return settings in which every dataset says what its rows are, in place of where they lie."""
+    if not isinstance(node, dict):
+        return node
+    inner = {k: _identified(v, cache) for k, v in node.items() if k not in _ELSEWHERE}
+    if "loader" not in node:
+        return inner
+    return inner | {"rows": _rows(typed(node, DatasetConfig, "dataset"), cache)}
+
+
+def rows_may_change(inputs: Any) -> bool:
+    """Tell whether the rows of any dataset in a cell's inputs may have changed unseen."""
+    if not isinstance(inputs, dict):
+        return False
+    unknown = "rows" in inputs and inputs["rows"] is None
+    return unknown or any(map(rows_may_change, inputs.values()))
 
 
 def has_cells(config: Config) -> bool:

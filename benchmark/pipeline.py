@@ -20,7 +20,13 @@ from benchmark.counts import CountedCell, read_counts
 from benchmark.engines import Engine
 from benchmark.engines.weights import find_weights, local_folder, model_identity
 from benchmark.errors import BenchmarkError
-from benchmark.estimators import Estimator, build_estimators, needed_roles
+from benchmark.estimators import (
+    Estimator,
+    build_estimators,
+    needed_roles,
+    prepare,
+    reads_hidden_states,
+)
 from benchmark.finished import (
     CELL,
     is_finished,
@@ -54,7 +60,7 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
     Raises:
         BenchmarkError: for whatever the user can mend.
     """
-    estimators = build_estimators(config.estimator, config.sampling.k)
+    estimators = build_estimators(config.estimator, config.sampling)
     applications = build_applications(config.application)
     artifact = cell_artifact(config, console)
     console.print(f"Cell: model {config.model.name}, dataset {config.dataset.name}")
@@ -70,6 +76,9 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
         statuses = pl.concat([e.confidences["status"] for e in result.estimates.values()])
         complete = not (result.failed or cell.failed_requests or "error" in statuses)
         save_cell(result, artifact, cell.split("evaluation").parents | read, complete)
+    for name, estimate in result.estimates.items():
+        if estimate.probe is not None:
+            estimate.probe.save(folder / "probes" / name)
     report = write_report(result, folder, _provenance(artifact))
     console.print(metric_table(result))
     console.print(outcome_line(result))
@@ -96,6 +105,7 @@ def _evaluate(
 ) -> CellResult:
     """Return the cell with its estimates and metrics."""
     config = cell.config
+    prepare(estimators.values(), cell)
     evaluation = cell.split("evaluation")
     estimates = {**given, **_estimate(cell, estimators)}
     rng = np.random.default_rng(config.statistics.seed)
@@ -120,7 +130,7 @@ def _estimate(cell: Cell, estimators: Mapping[str, Estimator]) -> dict[str, Esti
     Those that read hidden states come last, so that a server that the harness runs stops once.
     """
     made = {}
-    for name in sorted(estimators, key=lambda n: getattr(estimators[n], "hidden_states", False)):
+    for name in sorted(estimators, key=lambda n: reads_hidden_states(estimators[n])):
         made[name] = estimators[name].estimate(cell)
     return {name: made[name] for name in estimators}
 

@@ -5,11 +5,14 @@ that could not be read is null with its status. Tables are joined by ``question_
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
 from benchmark.errors import DataError
+
+if TYPE_CHECKING:
+    from benchmark.probes import CapabilityProbe  # imports torch, which records don't need
 
 FinishReason = Literal["stop", "length", "error"]
 Outcome = Literal["correct", "incorrect", "unparsed", "truncated"]
@@ -331,12 +334,14 @@ class Estimate:
             they are left out of the target that it is evaluated against.
         oracle: made from the target's own responses; the target's noise can't be told apart.
         selection: of schema ``PROBE_SELECTION``, for estimators that chose on validation questions.
+        probe: what made the confidences, where it can be used elsewhere.
     """
 
     confidences: pl.DataFrame
     samples_used: int = 0
     oracle: bool = False
     selection: pl.DataFrame | None = None
+    probe: "CapabilityProbe | None" = None
 
 
 @dataclass(frozen=True)

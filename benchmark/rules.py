@@ -39,7 +39,7 @@ def checked(composed: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError(str(error)) from error
     assert isinstance(config, Config)
-    _check_dataset(config.dataset)
+    check_dataset(config.dataset, "dataset")
     _check_model(config.model)
     engine_config(config.engine)
     _at_least(1, config.sampling, "sampling", "k", "k_train")
@@ -54,20 +54,24 @@ def checked(composed: DictConfig) -> Config:
     return config
 
 
-def _check_dataset(dataset: DatasetConfig) -> None:
-    _check_name("dataset", dataset.name)
+def check_dataset(dataset: DatasetConfig, where: str) -> None:
+    """Refuse a dataset's settings that break a rule.
+
+    Raises:
+        ConfigError: naming the key, below ``where``.
+    """
+    _check_name(where, dataset.name)
     splits, roles = dataset.splits, ROLES[:1] if dataset.counted else ROLES
-    _require(set(splits) == set(roles), "dataset.splits", splits, f"a split for each of {roles}")
+    _require(set(splits) == set(roles), f"{where}.splits", splits, f"a split for each of {roles}")
     for name in ("limit", "train_limit", "validation_limit"):
         value = getattr(dataset, name)
-        _require(value is None or value >= 1, f"dataset.{name}", value, "at least 1, or null")
+        _require(value is None or value >= 1, f"{where}.{name}", value, "at least 1, or null")
         whole = value is None or not dataset.counted
-        _require(whole, f"dataset.{name}", value, "null where dataset=counts: its file says all")
+        _require(whole, f"{where}.{name}", value, "null where dataset=counts: its file says all")
     for name, source in dataset.sources.items():
-        where = f"dataset.sources.{name}"
-        _one_of(("rest", "held_out"), source, where, "part")
-        _one_of(("refuse", "drop"), source, where, "unanswered")
-        _at_least(0, source, where, "held_out")
+        _one_of(("rest", "held_out"), source, f"{where}.sources.{name}", "part")
+        _one_of(("refuse", "drop"), source, f"{where}.sources.{name}", "unanswered")
+        _at_least(0, source, f"{where}.sources.{name}", "held_out")
 
 
 def _check_model(model: ModelConfig) -> None:

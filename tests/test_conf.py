@@ -33,10 +33,10 @@ def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
     chosen = {
         "estimator": f"estimator=[{choice}]",
         "application": f"application=[{choice}]",
-        "probe": f"probe@estimator.probe.settings={choice}",
+        "probe": f"probe@estimator.probe_own.settings={choice}",
     }
     config = composed(chosen.get(group, f"{group}={choice}"), *NEEDED.get(choice, []))
-    assert build_estimators(config.estimator, config.sampling.k)
+    assert build_estimators(config.estimator, config.sampling)
     assert build_graders(config.grading)
     assert build_applications(config.application)
 

@@ -49,6 +49,34 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["estimator.p_true.kind=oracle"], ["oracle"]),
         (["estimator=[]"], ["estimator"]),
         (["estimator.consistency_5.m=40"], ["m=40", "sampling.k=32"]),
+        (
+            [
+                "estimator=[verbalized_isotonic]",
+                "estimator.verbalized_isotonic.base.kind=verbalised",
+            ],
+            ["estimator.verbalized_isotonic.base.kind", "verbalized"],
+        ),
+        (
+            ["estimator=[verbalized_platt]", "estimator.verbalized_platt.base.promt=x"],
+            ["estimator.verbalized_platt.base", "promt"],
+        ),
+        (["estimator=[verbalized_platt]", "estimator.verbalized_platt.method=beta"], ["beta"]),
+        (
+            [
+                "estimator=[p_true_isotonic]",
+                "estimator@estimator.p_true_isotonic.base=consistency_10",
+            ],
+            ["estimator.p_true_isotonic.base.m=10", "sampling.k_train=8"],
+        ),
+        (
+            [
+                "estimator=[average_verbalized_p_true]",
+                "~estimator.average_verbalized_p_true.of.p_true",
+            ],
+            ["estimator", "at least two"],
+        ),
+        (["estimator.tfidf.strengths=[]"], ["strengths=[]"]),
+        (["estimator=[verbalized_few_shot]", "dataset.train_limit=2"], ["dataset.train_limit"]),
         (["model.decoding.top_p=1.5"], ["top_p=1.5"]),
         (["tracker.kind=tensorboard"], ["tensorboard", "wandb"]),
         (["tracker.mode=cloud"], ["cloud", "offline"]),
@@ -63,15 +91,15 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["dataset=gsm9k"], ["gsm9k", "gsm8k"]),
         (["application=null"], ["application=null", "[] is none"]),
         (["~dataset.splits.validation"], ["dataset.splits", "validation"]),
-        (["dataset.splits.validation=tset", "estimator=[probe]"], ["tset"]),
-        (["dataset.train_limit=100000", "estimator=[probe]"], ["100000", "train"]),
+        (["dataset.splits.validation=tset", "estimator=[probe_own]"], ["tset"]),
+        (["dataset.train_limit=100000", "estimator=[probe_own]"], ["100000", "train"]),
         (["statistics.seed=-1"], ["statistics.seed=-1"]),
         (["engine.device=foo"], ["engine.device=foo", "cpu"]),
         (["model.decoding.temperature=1e-30"], ["temperature=1e-30"]),
         (["model.name=a/b"], ["model.name=a/b"]),
         (["model.name=.."], ["model.name=.."]),
         (["estimator.random.draws=0"], ["draws=0"]),
-        (["estimator.probe.settings.strengths=[-1]"], ["strengths=[-1.0]"]),
+        (["estimator.probe_own.settings.strengths=[-1]"], ["strengths=[-1.0]"]),
         (["estimator.verbalized.max_new_tokens=0"], ["max_new_tokens=0"]),
         (["estimator.p_true.prompt=hello"], ["p_true", "{question}"]),
         (["paths.outputs=/proc/nope"], ["/proc/nope", "paths.outputs"]),
@@ -103,7 +131,9 @@ def test_a_cell_runs_from_questions_to_report(
     capsys: pytest.CaptureFixture[str],
     tiny_model: Path,
 ) -> None:
-    settings = tiny(tiny_model, "estimator=[random,oracle_cc,p_true,verbalized,family_mean,probe]")
+    settings = tiny(
+        tiny_model, "estimator=[random,oracle_cc,p_true,verbalized,family_mean,probe_own]"
+    )
     assert run(monkeypatch, tmp_path, *settings) == 0
     printed = capsys.readouterr().out
     assert "Brier" in printed
@@ -117,13 +147,47 @@ def test_a_cell_runs_from_questions_to_report(
     assert len({json.dumps(m["inputs"], sort_keys=True) for m in manifests}) > 5
 
 
+MADE_OF_OTHERS = (
+    "estimator=[verbalized_few_shot,verbalized_isotonic,verbalized_platt,p_true,p_true_isotonic,"
+    "p_true_platt,p_true_response,consistency_5,consistency_10,consistency_20,consistency_response,"
+    "average_verbalized_p_true,average_verbalized_probe,probe,probe_isotonic,train_mean,"
+    "question_length,tfidf]"
+)
+
+
+def test_a_cell_runs_with_estimators_made_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tiny_model: Path,
+) -> None:
+    settings = tiny(tiny_model, MADE_OF_OTHERS, "sampling.k=21")
+    assert run(monkeypatch, tmp_path, *settings) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("P(True): 12 of 12") == 2  # the question alone, and a response
+    assert printed.count("P(True): 20 of 20") == 1  # fitted twice, asked once
+    (path,) = tmp_path.glob("out/*/*/metrics.csv")
+    table = pl.read_csv(path)
+    tokens = dict(table.filter(metric="tokens")["estimator", "value"].iter_rows())
+    answered = dict(table.filter(metric="brier")["estimator", "answered"].iter_rows())
+    assert answered["p_true_isotonic"] == answered["probe_isotonic"] == answered["tfidf"] == 12
+    assert tokens["p_true_platt"] == tokens["p_true"] > 0
+    assert tokens["probe_isotonic"] == tokens["probe"]
+    verbalized = tokens["verbalized_isotonic"]
+    assert tokens["average_verbalized_p_true"] == pytest.approx(verbalized + tokens["p_true"])
+    assert tokens["average_verbalized_probe"] == pytest.approx(verbalized + tokens["probe"])
+    assert tokens["verbalized_few_shot"] > verbalized
+    assert tokens["tfidf"] == tokens["question_length"] == tokens["train_mean"] == 0
+    assert tokens["consistency_20"] > tokens["consistency_10"] > tokens["consistency_5"]
+
+
 def test_graders_that_disagree_and_responses_left_out_reach_the_report(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     tiny_model: Path,
 ) -> None:
-    settings = tiny(tiny_model, "estimator=[random,probe]", "grading=[exact,basics]")
+    settings = tiny(tiny_model, "estimator=[random,probe_own]", "grading=[exact,basics]")
     settings += ["capability.truncated=left_out", "model.decoding.max_new_tokens=16"]
     assert run(monkeypatch, tmp_path, *settings) == 0
     assert "without an answer are left out" in capsys.readouterr().out
@@ -138,7 +202,7 @@ def test_overlapping_splits_are_refused_by_id(
     capsys: pytest.CaptureFixture[str],
     tiny_model: Path,
 ) -> None:
-    settings = tiny(tiny_model, "estimator=[probe]", "dataset.splits.validation=test")
+    settings = tiny(tiny_model, "estimator=[probe_own]", "dataset.splits.validation=test")
     assert run(monkeypatch, tmp_path, *settings) == 1
     assert "basics/test/" in capsys.readouterr().err
 
@@ -161,12 +225,12 @@ def test_hidden_states_that_are_not_numbers_are_refused(
             yield key, states
 
     monkeypatch.setattr(TransformersEngine, "hidden_states", broken)
-    assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[probe]")) == 1
+    assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[probe_own]")) == 1
     error = capsys.readouterr().err
     assert "basics/" in error
     assert "layer 1" in error
     monkeypatch.setattr(TransformersEngine, "hidden_states", original)
-    assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[probe]")) == 0
+    assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[probe_own]")) == 0
 
 
 def test_a_single_response_per_question_is_drawn(

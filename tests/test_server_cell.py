@@ -46,12 +46,12 @@ def assert_each_once(table, questions, k):
 
 def test_a_cell_runs_through_a_server_with_hidden_states_in_process(tmp_path, tiny_model):
     with ScriptedServer() as server:
-        done = run(tmp_path, tiny_model, server, ESTIMATORS.replace("]", ",probe]"))
+        done = run(tmp_path, tiny_model, server, ESTIMATORS.replace("]", ",probe_own]"))
     assert done.returncode == 0, done.stderr
     assert_each_once(responses(tmp_path), 12, 4)
     (path,) = tmp_path.glob("out/*/*/metrics.csv")
     rows = pl.read_csv(path).filter(pl.col("metric") == "brier")
-    assert dict(rows["estimator", "answered"].rows())["probe"] == 12
+    assert dict(rows["estimator", "answered"].rows())["probe_own"] == 12
     assert dict(rows["estimator", "answered"].rows())["p_true_response"] == 12
 
 

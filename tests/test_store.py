@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 from rich.console import Console
 
 from benchmark.errors import StoreError
-from benchmark.probes.stored import append_features, read_features
+from benchmark.probes.stored import StoredFeatures, append_features, read_features
 from benchmark.store import Artifact, Store, fingerprint
 
 SCHEMA = pl.Schema({"question_id": pl.String(), "value": pl.Int64()})
@@ -88,7 +88,10 @@ def test_features_come_back_by_question_and_prompt(artifact: Artifact) -> None:
         append_features(artifact, ["a"], ["3"], states[2:])
     found = read_features(artifact)
     assert set(found) == {("a", "1"), ("b", "2"), ("a", "3")}
-    assert torch.equal(found["a", "3"], states[2])
+    restored = StoredFeatures([found[key] for key in (("a", "3"), ("a", "1"), ("b", "2"))])
+    assert restored.shape == (3, 4, 5)
+    for layer in range(4):
+        assert torch.equal(restored.layer(layer), states[[2, 0, 1], layer])
 
 
 def test_a_full_disk_is_one_message_and_leaves_nothing_to_trust(tmp_path: Path) -> None:

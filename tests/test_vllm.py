@@ -30,7 +30,7 @@ def test_a_cell_runs_through_a_vllm_that_stops_before_hidden_states(tmp_path):
             f"engine.command=[{','.join(command)}]",
             "engine.concurrency=4", "dataset.limit=20", "dataset.train_limit=30",
             "dataset.validation_limit=20", "sampling.k=6", "sampling.k_train=2",
-            "estimator=[random,p_true,verbalized,probe]", f"paths.outputs={tmp_path}",
+            "estimator=[random,p_true,verbalized,probe_own]", f"paths.outputs={tmp_path}",
         ],
         capture_output=True, text=True, timeout=1500, check=False,
     )  # fmt: skip
@@ -41,7 +41,7 @@ def test_a_cell_runs_through_a_vllm_that_stops_before_hidden_states(tmp_path):
     assert shown.count("The server is ready") == 1
     (path,) = tmp_path.glob("*/*/metrics.csv")
     answered = pl.read_csv(path).filter(pl.col("metric") == "brier")["estimator", "answered"]
-    assert dict(answered.rows()) == {"random": 20, "p_true": 20, "probe": 20} | {
+    assert dict(answered.rows()) == {"random": 20, "p_true": 20, "probe_own": 20} | {
         "verbalized": dict(answered.rows())["verbalized"]
     }
     here = [

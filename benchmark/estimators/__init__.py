@@ -1,69 +1,104 @@
 """Stage 5: estimators give each question a confidence, to be compared with its expected accuracy.
 
 An estimator is a dataclass whose fields are its settings, the schema of its file in
-``conf/estimator``; ``KINDS`` maps the ``kind`` of such a file to the class.
+``conf/estimator``; ``KINDS`` maps the ``kind`` of such a file to the class. ``recalibrated`` and
+``average`` are made of other estimators, whose settings stand inside theirs.
 """
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from difflib import get_close_matches
+from typing import Any
 
-from benchmark.cell import Cell
-from benchmark.config import ROLES, Role, typed
+from benchmark.config import Role, SamplingConfig, typed
 from benchmark.errors import ConfigError
-from benchmark.estimators.baselines import FamilyMean, Random
+from benchmark.estimators.average import Average
+from benchmark.estimators.baselines import TFIDF, FamilyMean, QuestionLength, Random, TrainMean
 from benchmark.estimators.consistency import Consistency
 from benchmark.estimators.oracles import OracleCC, OracleRC
 from benchmark.estimators.p_true import PTrue
 from benchmark.estimators.probe import Probe
+from benchmark.estimators.protocol import Estimator, prepare, reads_hidden_states, roles_of
+from benchmark.estimators.recalibrated import Recalibrated
 from benchmark.estimators.verbalized import Verbalized
-from benchmark.records import Estimate
+
+__all__ = [
+    "KINDS", "Estimator", "build_estimators", "needed_roles", "prepare", "reads_hidden_states",
+]  # fmt: skip
 
 KINDS: dict[str, type] = {
     "random": Random,
+    "train_mean": TrainMean,
     "family_mean": FamilyMean,
+    "question_length": QuestionLength,
+    "tfidf": TFIDF,
     "oracle_cc": OracleCC,
     "oracle_rc": OracleRC,
     "verbalized": Verbalized,
     "p_true": PTrue,
     "consistency": Consistency,
     "probe": Probe,
+    "recalibrated": Recalibrated,
+    "average": Average,
 }
 
 
-class Estimator(Protocol):
-    """Gives each evaluation question of a cell a confidence.
-
-    A class may say ``roles``, the splits it needs beside evaluation (default none),
-    ``hidden_states``, whether it reads them, and ``counts_suffice``, whether it needs no more than
-    the questions and their grades (default False).
-    """
-
-    def estimate(self, cell: Cell) -> Estimate:
-        """Return the confidences, asking the cell for what they are made of."""
-
-
-def build_estimators(entries: Mapping[str, Mapping[str, Any]], k: int) -> dict[str, Estimator]:
+def build_estimators(
+    entries: Mapping[str, Mapping[str, Any]], sampling: SamplingConfig
+) -> dict[str, Estimator]:
     """Return the estimators of ``conf/estimator`` entries by name.
 
     Raises:
-        ConfigError: an unknown kind or key, or a setting that k responses don't allow.
+        ConfigError: an unknown kind or key, or a setting that so few responses don't allow.
     """
-    estimators: dict[str, Estimator] = {}
-    for name, entry in entries.items():
-        kind = entry.get("kind")
-        if kind not in KINDS:
-            raise ConfigError(f"estimator.{name}.kind={kind} is unknown; known: {sorted(KINDS)}.")
-        estimator = typed(dict(entry), KINDS[kind], f"estimator.{name}")
-        if isinstance(estimator, Consistency) and not 2 <= estimator.m < k:
-            raise ConfigError(
-                f"estimator.{name}.m={estimator.m} is not allowed: it must be at least 2 and below "
-                f"sampling.k={k}, since the other responses are the target."
-            )
-        estimators[name] = estimator
-    return estimators
+    limits = {"sampling.k": sampling.k}
+    return {
+        name: _built(entry, f"estimator.{name}", limits, sampling)
+        for name, entry in entries.items()
+    }
+
+
+def _built(
+    entry: object, where: str, limits: Mapping[str, int], sampling: SamplingConfig
+) -> Estimator:
+    """Return the estimator of an entry, with those that it is made of.
+
+    Args:
+        entry: its settings.
+        where: names them.
+        limits: responses per question of the splits that it is evaluated or fitted on, by setting.
+        sampling: has those of the others.
+    """
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"{where}={entry} must be an estimator's settings, with its kind.")
+    kind = str(entry.get("kind"))
+    if kind not in KINDS:
+        near = get_close_matches(kind, KINDS) or sorted(KINDS)
+        raise ConfigError(f"{where}.kind={kind} is unknown; choose one of {near}.")
+    estimator = typed(dict(entry), KINDS[kind], where)
+    if isinstance(estimator, Recalibrated):
+        limits = {**limits, "sampling.k_train": sampling.k_train}
+        estimator.base = _built(estimator.base, f"{where}.base", limits, sampling)
+    elif isinstance(estimator, Average):
+        estimator.of = {
+            name: _built(part, f"{where}.of.{name}", limits, sampling)
+            for name, part in estimator.of.items()
+        }
+    _check_target(estimator, where, limits)
+    return estimator  # type: ignore[no-any-return]
+
+
+def _check_target(estimator: Estimator, where: str, limits: Mapping[str, int]) -> None:
+    """Refuse an estimator that reads all responses of a question."""
+    for setting in ("m", "responses"):
+        used = getattr(estimator, setting, 0)
+        for limit, k in limits.items():
+            if used >= k:
+                raise ConfigError(
+                    f"{where}.{setting}={used} is not allowed: it must be below {limit}={k}, since "
+                    f"the other responses are the target."
+                )
 
 
 def needed_roles(estimators: Mapping[str, Estimator]) -> list[Role]:
     """Return the splits that the estimators need, evaluation first."""
-    needed = {role for e in estimators.values() for role in getattr(e, "roles", ())}
-    return [role for role in ROLES if role == "evaluation" or role in needed]
+    return ["evaluation", *(r for r in roles_of(estimators.values()) if r != "evaluation")]

@@ -1,41 +1,76 @@
 """Prompts that ask the model about a question, or about responses to it; whose answer is whose."""
 
+import re
+from collections.abc import Callable, Mapping
+
 import polars as pl
 
 from benchmark.cell import Cell
+from benchmark.config import Role
 from benchmark.errors import ConfigError
 from benchmark.records import CONFIDENCE
 
 _SHOWN = " / response "  # between a question's id and the index of the response that is shown
 _NO_ANSWER = "(no answer)"
+_PLACE = re.compile(r"\{(\w+)\}")
 
 
-def check_prompt(template: str, responses: int, name: str) -> None:
+def check_prompt(template: str, name: str, responses: int, examples: int = 0) -> None:
     """Refuse a wording without its places.
 
     Raises:
-        ConfigError: the template has no ``{question}``, or ``{response}`` but no response to show.
+        ConfigError: the template has no ``{question}``; or ``{response}`` but no response to show,
+            ``{examples}`` but no example; or the other way round.
     """
     if "{question}" not in template:
         raise ConfigError(f"{name}: the prompt has no '{{question}}' in it: {template[:80]!r}.")
-    if responses < 0 or ("{response}" in template) != (responses > 0):
-        raise ConfigError(
-            f"{name}: responses={responses} must be above 0 where the prompt has '{{response}}' in "
-            f"it, and 0 where it hasn't: {template[:80]!r}."
-        )
+    shown = {"responses": ("{response}", responses), "examples": ("{examples}", examples)}
+    for setting, (place, count) in shown.items():
+        if count < 0 or (place in template) != (count > 0):
+            raise ConfigError(
+                f"{name}: {setting}={count} must be above 0 where the prompt has '{place}' in it, "
+                f"and 0 where it hasn't: {template[:80]!r}."
+            )
 
 
-def fill_prompts(template: str, cell: Cell, responses: int) -> dict[str, str]:
-    """Return the template around each bare question, or around each shown response to it."""
-    table = cell.questions["evaluation"]["question_id", "question"]
+def filled(template: str, values: Mapping[str, str]) -> str:
+    """Return the template with every place in it filled; what it is filled with stays as it is.
+
+    Examples:
+        >>> filled("{a}, box{{b}}, {c}", {"a": "{b}", "b": "0.5"})
+        '{b}, box{0.5}, {c}'
+    """
+    return _PLACE.sub(lambda place: values.get(place[1], place[0]), template)
+
+
+def fill_prompts(
+    template: str,
+    cell: Cell,
+    role: Role,
+    responses: int,
+    examples: Callable[[str], str] = lambda _: "",
+) -> dict[str, str]:
+    """Return the template around each bare question, or around each shown response to it.
+
+    Args:
+        template: with the places ``{question}``, ``{response}`` and ``{examples}``.
+        cell: has the questions and responses.
+        role: split of the questions.
+        responses: how many responses to each question are shown.
+        examples: what is shown to the question of an id.
+    """
+    table = cell.questions[role]["question_id", "question"]
     if not responses:
-        return {key: template.replace("{question}", text) for key, text in table.iter_rows()}
-    shown = cell.split("evaluation").responses.filter(pl.col("sample_index") < responses)
+        return {
+            key: filled(template, {"question": text, "examples": examples(key)})
+            for key, text in table.iter_rows()
+        }
+    shown = cell.split(role).responses.filter(pl.col("sample_index") < responses)
     rows = shown.join(table, on="question_id")["question_id", "sample_index", "question", "text"]
-    head, *rest = template.split("{response}")
     return {
-        f"{key}{_SHOWN}{index}": (text or _NO_ANSWER).join(
-            part.replace("{question}", question) for part in (head, *rest)
+        f"{key}{_SHOWN}{index}": filled(
+            template,
+            {"question": question, "response": text or _NO_ANSWER, "examples": examples(key)},
         )
         for key, index, question, text in rows.iter_rows()
     }

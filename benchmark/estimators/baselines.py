@@ -1,15 +1,21 @@
-"""Baselines that know nothing, or no more than a question's family."""
+"""Baselines: no model is asked; they know nothing, or the question and the training counts."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import polars as pl
+from omegaconf import MISSING
 
-from benchmark.cell import Cell
-from benchmark.config import Role
+from benchmark.cell import Cell, Split
+from benchmark.config import ROLES, Role
 from benchmark.errors import ConfigError
+from benchmark.estimators.curves import fit_logistic
+from benchmark.metrics.inputs import FloatArray
 from benchmark.records import CONFIDENCE, Estimate
+
+_MEAN = pl.col("c").sum() / pl.col("n").sum()
+_WORD = r"\w+|[^\w\s]"  # words and numbers of any length, and single signs: in 3 + 4 all count
 
 
 @dataclass
@@ -28,22 +34,32 @@ class Random:
                 f"random: draws={self.draws} must be at least 1, seed={self.seed} at least 0."
             )
 
-    def estimate(self, cell: Cell) -> Estimate:
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return ``draws`` independent confidences per question."""
-        ids = cell.questions["evaluation"]["question_id"]
-        rng = np.random.default_rng(self.seed)
+        ids = cell.questions[role]["question_id"]
+        rng = np.random.default_rng([self.seed, ROLES.index(role)])
         table = pl.DataFrame(
             {
                 "question_id": np.tile(ids.to_numpy(), self.draws),
                 "sample_index": np.repeat(np.arange(self.draws), len(ids)),
                 "confidence": rng.random(self.draws * len(ids)),
-                "status": "ok",
-                "prompt_tokens": 0,
-                "completion_tokens": 0,
-            },
-            schema_overrides=CONFIDENCE,
+            }
         )
-        return Estimate(table)
+        return Estimate(without_cost(table))
+
+
+@dataclass
+class TrainMean:
+    """The mean expected accuracy of the training split, for every question."""
+
+    kind: str = "train_mean"
+    roles: ClassVar[tuple[Role, ...]] = ("train",)
+
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
+        """Return the training mean for each question."""
+        mean = cell.split("train").capability.select(_MEAN).item()
+        table = cell.questions[role].select("question_id", confidence=pl.lit(mean, pl.Float64))
+        return Estimate(without_cost(table))
 
 
 @dataclass
@@ -57,22 +73,103 @@ class FamilyMean:
     kind: str = "family_mean"
     roles: ClassVar[tuple[Role, ...]] = ("train",)
 
-    def estimate(self, cell: Cell) -> Estimate:
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the family's training mean of each question."""
         train = cell.split("train")
-        accuracy = pl.col("c").sum() / pl.col("n").sum()
         counts = train.capability.join(_families(train.questions), on="question_id")
-        means = counts.group_by("family").agg(confidence=accuracy)
-        overall = counts.select(accuracy).item()
-        table = _families(cell.questions["evaluation"]).join(
+        means = counts.group_by("family").agg(confidence=_MEAN)
+        table = _families(cell.questions[role]).join(
             means, on="family", how="left", nulls_equal=True
         )
-        none = pl.lit(0, pl.Int64)
-        table = table.with_columns(
-            pl.col("confidence").fill_null(overall),
-            sample_index=none, status=pl.lit("ok"), prompt_tokens=none, completion_tokens=none,
-        )  # fmt: skip
-        return Estimate(table.select(list(CONFIDENCE)))
+        overall = counts.select(_MEAN).item()
+        return Estimate(without_cost(table.with_columns(pl.col("confidence").fill_null(overall))))
+
+
+@dataclass
+class QuestionLength:
+    """Logistic regression of the training counts on the logarithm of the question's length.
+
+    What a probe must beat to know more than that long questions are hard. Lengths are in
+    characters, of the question without its format instruction.
+    """
+
+    kind: str = "question_length"
+    roles: ClassVar[tuple[Role, ...]] = ("train",)
+
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
+        """Return the fitted expected accuracy at each question's length."""
+        texts, n, c = _counted(cell.split("train"))
+        curve = fit_logistic(_log_lengths(texts), n, c)
+        asked = cell.questions[role]
+        confidences = pl.Series(curve(_log_lengths(asked["question"])))
+        return Estimate(without_cost(asked.select("question_id", confidence=confidences)))
+
+
+@dataclass
+class TFIDF:
+    """Ridge regression of c / n on the words of the question, clipped to [0, 1].
+
+    What a probe must beat to know more than the wording. Words are weighted by TF-IDF on the
+    training split, questions by n; the strength is chosen on the validation split by Brier score.
+
+    Attributes:
+        strengths: of the L2 penalty, beside the squared error summed over questions of mean weight
+            1; each is tried.
+    """
+
+    kind: str = "tfidf"
+    strengths: list[float] = MISSING
+    roles: ClassVar[tuple[Role, ...]] = ("train", "validation")
+
+    def __post_init__(self) -> None:
+        """Refuse strengths that no ridge has."""
+        if not self.strengths or not all(0 < s < np.inf for s in self.strengths):
+            raise ConfigError(
+                f"tfidf: strengths={self.strengths} must be at least one, each above 0 and finite."
+            )
+
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
+        """Return the clipped prediction for each question."""
+        from sklearn.feature_extraction.text import TfidfVectorizer  # a second to import
+        from sklearn.linear_model import Ridge
+
+        texts, n, c = _counted(cell.split("train"))
+        held_out, held_n, held_c = _counted(cell.split("validation"))
+        words = TfidfVectorizer(token_pattern=_WORD)
+        train, validation = words.fit_transform(texts), words.transform(held_out)
+        ridges = [
+            Ridge(alpha=strength).fit(train, c / n, sample_weight=n / n.mean())
+            for strength in self.strengths
+        ]
+        losses = [np.square(r.predict(validation).clip(0, 1) - held_c / held_n) for r in ridges]
+        best = ridges[int(np.argmin([loss.mean() for loss in losses]))]
+        asked = cell.questions[role]
+        predicted = best.predict(words.transform(asked["question"])).clip(0, 1)
+        table = asked.select("question_id", confidence=pl.Series(predicted, dtype=pl.Float64))
+        return Estimate(without_cost(table))
+
+
+def without_cost(table: pl.DataFrame) -> pl.DataFrame:
+    """Return (question_id [, sample_index], confidence), all answered for no tokens, in full.
+
+    The result has schema ``CONFIDENCE``.
+    """
+    none = pl.lit(0, pl.Int64)
+    draw = pl.col("sample_index") if "sample_index" in table.columns else none
+    return table.with_columns(
+        sample_index=draw, status=pl.lit("ok"), prompt_tokens=none, completion_tokens=none
+    ).select(list(CONFIDENCE))
+
+
+def _counted(split: Split) -> tuple[pl.Series, FloatArray, FloatArray]:
+    """Return the bare questions of a split that have a target, with their n and c."""
+    table = split.capability.join(split.questions, on="question_id")
+    n, c = (table[name].to_numpy().astype(np.float64) for name in ("n", "c"))
+    return table["question"], n, c
+
+
+def _log_lengths(texts: pl.Series) -> FloatArray:
+    return np.asarray(np.log(texts.str.len_chars().clip(1).to_numpy()), dtype=np.float64)
 
 
 def _families(questions: pl.DataFrame) -> pl.DataFrame:

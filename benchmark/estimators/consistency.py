@@ -6,12 +6,14 @@ import polars as pl
 from omegaconf import MISSING
 
 from benchmark.cell import Cell
+from benchmark.config import Role
+from benchmark.errors import ConfigError
 from benchmark.records import CONFIDENCE, Estimate
 
 
 @dataclass
 class Consistency:
-    """The share of the most frequent answer among the first m responses.
+    """The share of the most frequent answer among the first m responses, or of a response's own.
 
     Responses without an answer agree with nothing. Where several answers are the most frequent, the
     share is the same for each, so a tie needs no breaking. The m responses are left out of the
@@ -19,6 +21,8 @@ class Consistency:
 
     Attributes:
         m: number of responses, at least 2.
+        responses: 0 takes the most frequent answer; else each of so many responses, a draw each,
+            gets the share of the m that have its answer, its own among them.
         chance_corrected: rescale the share from [1 / m, 1] to [0, 1]: one response always agrees
             with itself, so m different answers have share 1 / m although none agree. The paper
             doesn't correct.
@@ -26,28 +30,39 @@ class Consistency:
 
     kind: str = "consistency"
     m: int = MISSING
+    responses: int = 0
     chance_corrected: bool = False
 
-    def estimate(self, cell: Cell) -> Estimate:
-        """Return the share of each question, at the cost of m responses."""
-        evaluation = cell.split("evaluation")
+    def __post_init__(self) -> None:
+        """Refuse what no share can be made of."""
+        if self.m < 2 or not 0 <= self.responses <= self.m:
+            raise ConfigError(
+                f"consistency: m={self.m} must be at least 2, responses={self.responses} from 0 to "
+                f"m."
+            )
+
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
+        """Return the share of each question or response, at the cost of m responses."""
+        split = cell.split(role)
         used = pl.col("sample_index") < self.m
-        agreeing = (
-            evaluation.grades.filter(used, pl.col("answer").is_not_null())
-            .group_by("question_id", "answer")
-            .len()
-            .group_by("question_id")
-            .agg(pl.col("len").max())
-        )
+        answers = split.grades.filter(used, pl.col("answer").is_not_null())
+        agreeing = answers.group_by("question_id", "answer").agg(pl.len(), "sample_index")
+        if self.responses:
+            agreeing = agreeing.explode("sample_index")
+            rows = split.responses.filter(pl.col("sample_index") < self.responses)
+        else:
+            zero = pl.lit(0, pl.Int64)
+            agreeing = agreeing.group_by("question_id").agg(pl.col("len").max(), sample_index=zero)
+            rows = split.responses.select("question_id", sample_index=zero).unique()
         costs = (
-            evaluation.responses.filter(used)
+            split.responses.filter(used)
             .group_by("question_id")
             .agg(pl.col("prompt_tokens").first(), pl.col("completion_tokens").sum())
         )
+        key = ["question_id", "sample_index"]
+        table = rows.select(key).join(costs, on="question_id").join(agreeing, on=key, how="left")
         share = pl.col("len").fill_null(0) / self.m
         if self.chance_corrected:
             share = ((share * self.m - 1) / (self.m - 1)).clip(0, 1)
-        table = costs.join(agreeing, on="question_id", how="left").with_columns(
-            confidence=share, sample_index=pl.lit(0, pl.Int64), status=pl.lit("ok")
-        )
+        table = table.with_columns(confidence=share, status=pl.lit("ok"))
         return Estimate(table.select(list(CONFIDENCE)), samples_used=self.m)

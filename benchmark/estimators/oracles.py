@@ -6,7 +6,9 @@ from typing import ClassVar
 import polars as pl
 
 from benchmark.cell import Cell
-from benchmark.records import CONFIDENCE, Estimate
+from benchmark.config import Role
+from benchmark.estimators.baselines import without_cost
+from benchmark.records import Estimate
 
 
 @dataclass
@@ -16,13 +18,11 @@ class OracleCC:
     kind: str = "oracle_cc"
     counts_suffice: ClassVar[bool] = True
 
-    def estimate(self, cell: Cell) -> Estimate:
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return c / n of each question."""
-        capability = cell.split("evaluation").capability
-        table = capability.select(
-            "question_id", sample_index=pl.lit(0, pl.Int64), confidence=pl.col("c") / pl.col("n")
-        )
-        return Estimate(_free(table), oracle=True)
+        capability = cell.split(role).capability
+        table = capability.select("question_id", confidence=pl.col("c") / pl.col("n"))
+        return Estimate(without_cost(table), oracle=True)
 
 
 @dataclass
@@ -35,19 +35,11 @@ class OracleRC:
     kind: str = "oracle_rc"
     counts_suffice: ClassVar[bool] = True
 
-    def estimate(self, cell: Cell) -> Estimate:
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return 1 for each correct response and 0 for each other."""
-        table = cell.split("evaluation").grades.select(
+        table = cell.split(role).grades.select(
             "question_id",
             "sample_index",
             confidence=(pl.col("outcome") == "correct").cast(pl.Float64),
         )
-        return Estimate(_free(table), oracle=True)
-
-
-def _free(table: pl.DataFrame) -> pl.DataFrame:
-    """Add the columns of an answered confidence that costs no tokens."""
-    none = pl.lit(0, pl.Int64)
-    return table.with_columns(
-        status=pl.lit("ok"), prompt_tokens=none, completion_tokens=none
-    ).select(list(CONFIDENCE))
+        return Estimate(without_cost(table), oracle=True)

@@ -6,6 +6,7 @@ import polars as pl
 from omegaconf import MISSING
 
 from benchmark.cell import Cell
+from benchmark.config import Role
 from benchmark.estimators.asking import by_question, check_prompt, fill_prompts
 from benchmark.progress import meter
 from benchmark.records import Estimate
@@ -41,20 +42,20 @@ class PTrue:
 
     def __post_init__(self) -> None:
         """Refuse a prompt without its places."""
-        check_prompt(self.prompt, self.responses, "p_true")
+        check_prompt(self.prompt, "p_true", self.responses)
 
-    def estimate(self, cell: Cell) -> Estimate:
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return P(Yes) / (P(Yes) + P(No)) of each question; the left-over mass is in the store.
 
         Where both probabilities are 0 the confidence is null with status ``unparsed``, where the
         request failed with status ``error``; the next run asks again.
         """
-        prompts = fill_prompts(self.prompt, cell, self.responses)
+        prompts = fill_prompts(self.prompt, cell, role, self.responses)
         decoding = cell.decoding()
         inputs: dict[str, object] = {"choices": ["Yes", "No"]}
         if cell.config.model.reasoning != "none":  # what is drawn before the answer
             inputs |= {"decoding": asdict(decoding), "seed": cell.config.sampling.seed}
-        artifact = cell.artifact("evaluation", "p_true", inputs)
+        artifact = cell.artifact(role, "p_true", inputs)
         hashes = {key: prompt_hash(prompt) for key, prompt in prompts.items()}
         wanted = pl.DataFrame({"question_id": [*hashes], "prompt_hash": [*hashes.values()]})
         with artifact.lock():

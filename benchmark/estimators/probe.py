@@ -1,53 +1,100 @@
 """A probe on the hidden states of the question's last prompt token."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import asdict, dataclass, field
+from typing import Any, ClassVar
 
 import polars as pl
 from omegaconf import MISSING
 
-from benchmark.cell import Cell
-from benchmark.config import Role
-from benchmark.probes import ProbeSettings, train_probe
+from benchmark.cell import TRAINING, Cell
+from benchmark.config import Role, TrainingConfig
+from benchmark.probes import CapabilityProbe, ProbeSettings, TrainedProbe, train_probe
+from benchmark.probes.capability_probe import common_template
+from benchmark.probes.features import join
 from benchmark.records import CONFIDENCE, Estimate
+from benchmark.rules import check_dataset
+from benchmark.store import fingerprint, prompt_hash
 
 
 @dataclass
 class Probe:
-    """Trained on the train split's counts; layer and setting are chosen on the validation split.
+    """Trained on training counts; layer, pooling and setting are chosen on validation questions.
 
     Attributes:
+        train_on: datasets whose train and validation splits are used, all together; none takes
+            the evaluated dataset's own.
         settings: how probes are trained and which settings are tried.
     """
 
     kind: str = "probe"
+    train_on: dict[str, TrainingConfig] = field(default_factory=dict)
     settings: ProbeSettings = MISSING
-    roles: ClassVar[tuple[Role, ...]] = ("train", "validation")
     hidden_states: ClassVar[bool] = True
 
-    def estimate(self, cell: Cell) -> Estimate:
+    def __post_init__(self) -> None:
+        """Refuse datasets whose settings break a rule."""
+        for name, training in self.train_on.items():
+            check_dataset(training.dataset, f"train_on.{name}.dataset")
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The splits of the evaluated dataset that are needed beside the evaluated one."""
+        return () if self.train_on else TRAINING
+
+    def prepare(self, cell: Cell) -> None:
+        """Refuse questions that are evaluated, too, and sample the responses that train."""
+        for source in self._sources(cell):
+            for role in TRAINING:
+                source.split(role)
+
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the probe's confidence in each question; reading the prompt is its cost."""
-        roles: tuple[Role, ...] = (*self.roles, "evaluation")
-        for role in roles:  # all sampling comes before the first hidden state
-            cell.split(role)
-        features = {role: cell.features(role) for role in roles}
-        evaluation = features["evaluation"]
-        probe = train_probe(
-            features["train"], features["validation"], self.settings, test=evaluation
-        )
+        self.prepare(cell)
+        cell.split(role)
+        sources = self._sources(cell)
+        probe = cell.once(asdict(self), lambda: self._train(cell))
+        asked = cell.features(role)
         read = (
-            cell.split("evaluation")
-            .responses.group_by("question_id")
-            .agg(pl.col("prompt_tokens").first())
+            cell.split(role).responses.group_by("question_id").agg(pl.col("prompt_tokens").first())
         )
         table = pl.DataFrame(
             {
-                "question_id": evaluation.question_ids,
-                "confidence": probe.predict(evaluation.features).double().tolist(),
+                "question_id": asked.question_ids,
+                "confidence": probe.predict(asked.features).tolist(),
             }
         ).join(read, on="question_id")
         table = table.with_columns(
             sample_index=pl.lit(0, pl.Int64), status=pl.lit("ok"),
             completion_tokens=pl.lit(0, pl.Int64),
         )  # fmt: skip
-        return Estimate(table.select(list(CONFIDENCE)), selection=probe.selection)
+        exported = CapabilityProbe(
+            probe,
+            cell.config.model,
+            cell.engine.identity,
+            common_template(pl.concat([s.questions["train"] for s in sources])),
+            [_described(source, part) for source in sources for part in TRAINING],
+        )
+        return Estimate(table.select(list(CONFIDENCE)), selection=probe.selection, probe=exported)
+
+    def _train(self, cell: Cell) -> TrainedProbe:
+        sources = self._sources(cell)
+        train, validation = (join([s.features(part) for s in sources]) for part in TRAINING)
+        return train_probe(train, validation, self.settings, test=cell.features("evaluation"))
+
+    def _sources(self, cell: Cell) -> list[Cell]:
+        return [cell.other(training) for training in self.train_on.values()] or [cell]
+
+
+def _described(source: Cell, role: Role) -> dict[str, Any]:
+    """Return what a probe was trained or chosen on, with the fingerprint of its content."""
+    counts = source.split(role).capability.select("question_id", "n", "c")
+    hashes = {key: prompt_hash(prompt) for key, prompt in source.prompts(role).items()}
+    content = [[hashes[key], n, c] for key, n, c in counts.iter_rows()]
+    return {
+        "dataset": source.config.dataset.name,
+        "split": source.config.dataset.splits[role],
+        "used_for": "training" if role == "train" else "choice of layer, pooling and setting",
+        "questions": counts.height,
+        "responses": int(counts["n"].sum()),
+        "fingerprint": fingerprint({"content": content}),
+    }

@@ -1,14 +1,18 @@
 """The model is asked for the probability that it answers the question correctly."""
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import polars as pl
 from omegaconf import MISSING
 
 from benchmark.cell import Cell
+from benchmark.config import Role
 from benchmark.errors import ConfigError
-from benchmark.estimators.asking import by_question, check_prompt, fill_prompts
+from benchmark.estimators.asking import by_question, check_prompt, fill_prompts, filled
+from benchmark.questions import order_key
 from benchmark.records import Estimate
 
 _BOX = re.compile(r"\\boxed\s*\{([^{}]{0,40})\}")
@@ -17,36 +21,65 @@ _NUMBER = re.compile(
 )
 
 
+class Example(NamedTuple):
+    """A training question with the model's own success in it."""
+
+    question_id: str
+    question: str
+    n: int
+    c: int
+
+
 @dataclass
 class Verbalized:
     """One sampled reply to a prompt that asks for a probability inside a box.
 
+    Few-shot prompts show training questions with the expected accuracy that was measured in them,
+    c / n, as the confidence: the answer that would have been right, on any dataset.
+
     Attributes:
-        prompt: wording, with ``{question}`` where the bare question goes, and ``{response}`` for
-            the response that is shown, if any.
+        prompt: wording, with ``{question}`` where the bare question goes, ``{response}`` for the
+            response that is shown, if any, and ``{examples}`` for the examples, if any.
         max_new_tokens: cap of the reply; a model that reasons has its own.
         responses: how many sampled responses are shown, each in a prompt of its own; 0 asks about
             the question alone.
+        examples: how many training questions are shown, one from each of as many equal parts of the
+            range of expected accuracies.
+        example: wording of one, with ``{question}`` and ``{confidence}``.
     """
 
     kind: str = "verbalized"
     prompt: str = MISSING
     max_new_tokens: int = MISSING
     responses: int = 0
+    examples: int = 0
+    example: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse a prompt without a place for the question, and an empty reply."""
-        check_prompt(self.prompt, self.responses, "verbalized")
+        """Refuse prompts without their places, and an empty reply."""
+        check_prompt(self.prompt, "verbalized", self.responses, self.examples)
+        wanted = ("{question}", "{confidence}") if self.examples else ()
+        missing = [place for place in wanted if place not in self.example]
+        if missing:
+            raise ConfigError(
+                f"verbalized: the example has no '{missing[0]}' in it: {self.example[:80]!r}."
+            )
         if self.max_new_tokens < 1:
             raise ConfigError(
                 f"verbalized: max_new_tokens={self.max_new_tokens} must be at least 1."
             )
 
-    def estimate(self, cell: Cell) -> Estimate:
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The train split, where examples are shown."""
+        return ("train",) if self.examples else ()
+
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the stated probability of each question, or null with the status that says why."""
-        prompts = fill_prompts(self.prompt, cell, self.responses)
+        examples = self._examples(cell, role) if self.examples else lambda _: ""
+        prompts = fill_prompts(self.prompt, cell, role, self.responses, examples)
         decoding = cell.decoding(self.max_new_tokens)
-        replies, _ = cell.sample("evaluation", "verbalized", prompts, 1, decoding)
+        replies, _ = cell.sample(role, "verbalized", prompts, 1, decoding)
         failed = pl.col("finish_reason") == "error"
         stated = pl.Series("confidence", [parse_confidence(t) for t in replies["text"]], pl.Float64)
         status = (
@@ -58,6 +91,49 @@ class Verbalized:
         )
         table = replies.with_columns(stated).with_columns(status=status)
         return Estimate(by_question(table), samples_used=self.responses)
+
+    def _examples(self, cell: Cell, role: Role) -> Callable[[str], str]:
+        """Return what is shown to the question of an id: examples, never the question itself."""
+        train = cell.split("train")
+        counted = train.capability.join(train.questions, on="question_id")
+        pool = [Example(*row) for row in counted["question_id", "question", "n", "c"].iter_rows()]
+        pool.sort(key=lambda e: order_key(cell.config.dataset.seed, e.question_id))
+
+        def text(pool: list[Example]) -> str:
+            return "\n\n".join(
+                filled(self.example, {"question": e.question, "confidence": f"{e.c / e.n:.2f}"})
+                for e in choose_examples(pool, self.examples)
+            )
+
+        shown = choose_examples(pool, self.examples) if role == "train" else []
+        own = {e.question_id: text([other for other in pool if other != e]) for e in shown}
+        usual = text(pool)
+        return lambda question_id: own.get(question_id, usual)
+
+
+def choose_examples(pool: Sequence[Example], count: int) -> list[Example]:
+    """Return one example from each of ``count`` equal parts of [0, 1], by c / n, lowest first.
+
+    It is the first of the pool whose accuracy lies in the part, lower end closed; where none does,
+    the first of those nearest to the part's middle. None is taken twice.
+
+    Raises:
+        ConfigError: the pool is too small.
+    """
+    if len(pool) < count:
+        raise ConfigError(
+            f"verbalized: {count} examples are to be shown, but there are only {len(pool)} other "
+            f"training questions; raise dataset.train_limit, or show fewer."
+        )
+    chosen: list[Example] = []
+    for part in range(count):
+
+        def distance(example: Example, part: int = part) -> float:
+            own = min(example.c * count // example.n, count - 1)
+            return 0 if own == part else abs(example.c / example.n - (part + 0.5) / count)
+
+        chosen.append(min((e for e in pool if e not in chosen), key=distance))
+    return sorted(chosen, key=lambda e: e.c / e.n)
 
 
 def parse_confidence(text: str) -> float | None:

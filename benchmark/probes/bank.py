@@ -127,12 +127,14 @@ class ProbeBank(LightningModule):  # type: ignore[misc]
 
     def _standardise(self, batch: FeatureBatch) -> torch.Tensor:
         mean, scale = self.mean[batch.position], self.scale[batch.position]
-        return (batch.features - mean[:, None]) / scale[:, None]
+        standardised: torch.Tensor = (batch.features - mean[:, None]) / scale[:, None]
+        return standardised
 
     def _score(self, batch: FeatureBatch, split: str) -> None:
         own = {name: getattr(self, name)[batch.position] for name in self._parameter_names}
         logits = logits_of(own, self._standardise(batch)).double()
-        error = confidences_of(logits, self.settings.objective) - batch.c.double() / batch.n.double()
+        confidences = confidences_of(logits, self.settings.objective)
+        error = confidences - batch.c.double() / batch.n.double()
         getattr(self, f"{split}_brier")[batch.position] = error.square().mean(dim=-1)
 
     @property

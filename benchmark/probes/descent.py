@@ -65,7 +65,7 @@ def descend(
     with torch.enable_grad():
         for _ in range(settings.epochs):
             shuffled = torch.randperm(len(n), generator=order).to(n.device)
-            for rows in shuffled.split(settings.batch_size):
+            for rows in torch.split(shuffled, settings.batch_size):
                 logits = logits_of(stacked(), features[:, rows])
                 loss = _loss(logits, n[rows], c[rows], weight[rows], settings.objective)
                 optimizer.zero_grad()
@@ -110,9 +110,7 @@ def _optimizer(
     for probe, setting in zip(probes, settings.grid, strict=True):
         for name, tensor in probe.items():
             decay = setting.strength if name.endswith("weight") else 0.0
-            groups.append(
-                {"params": [tensor], "lr": setting.learning_rate, "weight_decay": decay}
-            )
+            groups.append({"params": [tensor], "lr": setting.learning_rate, "weight_decay": decay})
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=settings.momentum)
     return torch.optim.AdamW(groups)

@@ -82,6 +82,12 @@ class TrainedProbe:
             "layers": self.layers,
         }
 
+    def validation(self) -> dict[str, float]:
+        """Return the chosen probe's Brier scores, of schema ``PROBE_SELECTION``."""
+        assert self.selection is not None
+        chosen = self.selection.row(by_predicate=pl.col("chosen"), named=True)
+        return {key: chosen[key] for key in ("train_brier", "validation_brier")}
+
     @classmethod
     def load(cls, folder: Path, card: dict[str, Any]) -> "TrainedProbe":
         """Return the probe that ``save`` wrote into ``folder``.

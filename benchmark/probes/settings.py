@@ -63,10 +63,10 @@ class ProbeSettings:
         """Refuse what can't be trained."""
         kind = (self.architecture, self.objective)
         if kind not in OPTIMIZERS:
-            architectures, objectives = (sorted(set(names)) for names in zip(*OPTIMIZERS))
+            known = [" ".join(kind) for kind in OPTIMIZERS]
             raise ConfigError(
-                f"probe: architecture={self.architecture}, objective={self.objective}; known are "
-                f"{architectures} and {objectives}."
+                f"probe: architecture={self.architecture}, objective={self.objective}; choose one "
+                f"of {known}."
             )
         self.optimizer = self.optimizer or OPTIMIZERS[kind][0]
         if self.optimizer not in OPTIMIZERS[kind]:

@@ -31,6 +31,7 @@ _MAX_LINE_STEPS = 20
 _MEMORY = 4  # steps that L-BFGS remembers
 _PARTNERS = 16  # of each question, for the pairwise objective
 _RANK = 1024  # axes along which the first guess is good
+_ROUNDING = 1e-6  # of float32, relative to the largest moment
 
 
 class Optimum(NamedTuple):
@@ -232,21 +233,24 @@ def _principal_axes(
     """Return axes [F, R, A], the second moments along them [F, 1, A] and across [F, 1, 1].
 
     A = min(R, 1024). The axes are orthonormal; that they are principal only matters for speed, so
-    that a random sketch does where there are many: two passes over the rows.
+    that a random sketch does where there are many: two passes over the rows. The moment across is
+    kept above rounding, which dividing by it would magnify.
     """
     width = rows.shape[-1]
     weighted = rows * share[:, None]
     if width <= _RANK:
         moments, axes = torch.linalg.eigh(weighted.mT @ rows)
-        return axes, moments.clamp_min(0)[:, None], moments.new_zeros(len(rows), 1, 1)
+        moments = moments.clamp_min(0)[:, None]
+        return axes, moments, _ROUNDING * moments.amax(-1, keepdim=True)
     generator = torch.Generator().manual_seed(0)  # the same every time: results don't wander
     sketch = torch.randn(rows.shape[1], _RANK, generator=generator).to(rows)
     axes = torch.linalg.qr(weighted.mT @ sketch).Q
     along = rows @ axes
     moments, turn = torch.linalg.eigh((along * share[:, None]).mT @ along)
     rest = (weighted * rows).sum(dim=(1, 2)) - moments.sum(-1)
-    across = rest.clamp_min(0) / (width - _RANK)
-    return axes @ turn, moments.clamp_min(0)[:, None], across[:, None, None]
+    moments = moments.clamp_min(0)[:, None]
+    least = _ROUNDING * moments.amax(-1, keepdim=True)
+    return axes @ turn, moments, (rest / (width - _RANK))[:, None, None].maximum(least)
 
 
 def _lbfgs(
@@ -299,8 +303,12 @@ def _inverse_hessian(
 
 def _newton(problem: _Problems, point: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the minimiser [R] of one problem, from ``point`` [R] on, and its decrement []."""
-    wide = {name: getattr(problem, name).double() for name in ("design", "share", "target", "ridge")}
-    problem = problem._replace(**wide)
+    problem = problem._replace(
+        design=problem.design.double(),
+        share=problem.share.double(),
+        target=problem.target.double(),
+        ridge=problem.ridge.double(),
+    )
     point = point.double()[None, None]
     for step in range(_MAX_NEWTON_STEPS + 1):
         logits = problem.logits(point)

@@ -68,7 +68,8 @@ class StoredFeatures:
 
 def _feature_slice(path: Path) -> Any:
     """Return the hidden states of a part, to be read by slices; the mapping lives as long."""
-    return safetensors.safe_open(path, framework="pt").get_slice("features")
+    file: Any = safetensors.safe_open(path, framework="pt")
+    return file.get_slice("features")
 
 
 def read_features(artifact: Artifact) -> dict[tuple[str, str], tuple[Path, int]]:

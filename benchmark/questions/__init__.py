@@ -27,7 +27,9 @@ from benchmark.questions.simpleqa import SIMPLEQA, SIMPLEQA_VERIFIED
 from benchmark.questions.triviaqa import TRIVIAQA
 from benchmark.records import Question, question_table
 
-__all__ = ["LOADERS", "READERS", "load_questions", "load_splits", "refuse_overlap"]
+__all__ = [
+    "LOADERS", "READERS", "load_questions", "load_splits", "order_key", "refuse_overlap",
+]  # fmt: skip
 
 Loader = Callable[[DatasetConfig, str], list[Question]]
 
@@ -91,5 +93,10 @@ def load_questions(config: DatasetConfig, split: str, limit: int | None = None) 
             f"dataset={config.name}: a limit of {limit} questions on split '{split}', which has "
             f"{len(questions)}; choose 1 to {len(questions)}, or null for all."
         )
-    questions.sort(key=lambda q: sha256(f"{config.seed}/{q.question_id}".encode()).digest())
+    questions.sort(key=lambda q: order_key(config.seed, q.question_id))
     return question_table(questions[:limit])
+
+
+def order_key(seed: int, question_id: str) -> bytes:
+    """Return what a dataset's questions are sorted by before the first ``limit`` are taken."""
+    return sha256(f"{seed}/{question_id}".encode()).digest()

@@ -9,9 +9,9 @@ from benchmark.errors import DataError
 _NAMED = 5  # overlapping questions that a message names
 
 
-def normalised(prompt: str) -> str:
-    """Return the prompt with case, white space and the encoding of characters evened out."""
-    return " ".join(unicodedata.normalize("NFKC", prompt).casefold().split())
+def normalised(text: str) -> str:
+    """Return the text with case, white space and the encoding of characters evened out."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def refuse_overlap(a: pl.DataFrame, b: pl.DataFrame, names: tuple[str, str]) -> None:
@@ -23,13 +23,14 @@ def refuse_overlap(a: pl.DataFrame, b: pl.DataFrame, names: tuple[str, str]) -> 
         names: of ``a`` and ``b``, for the message.
 
     Raises:
-        DataError: a prompt of ``a`` occurs in ``b``, case and white space aside; it names the ids.
+        DataError: a question of ``a`` occurs in ``b``, case, white space and the instruction
+            around it aside; it names the ids.
     """
-    of_a = {normalised(prompt): key for key, prompt in a["question_id", "prompt"].iter_rows()}
+    of_a = {normalised(text): key for key, text in a["question_id", "question"].iter_rows()}
     shared = [
-        (of_a[normalised(prompt)], key)
-        for key, prompt in b["question_id", "prompt"].iter_rows()
-        if normalised(prompt) in of_a
+        (of_a[normalised(text)], key)
+        for key, text in b["question_id", "question"].iter_rows()
+        if normalised(text) in of_a
     ]
     if shared:
         pairs = ", ".join(f"'{x}' = '{y}'" for x, y in shared[:_NAMED])

@@ -39,17 +39,39 @@ BLACK, GREY, LIGHT_GREY = "#000000", "#757575", "#D0D0D0"
 ORANGE, SKY, GREEN, BLUE = "#E69F00", "#56B4E9", "#009E73", "#0072B2"
 VERMILLION, PURPLE = "#D55E00", "#CC79A7"
 
+# A hue for each way to ask, dark for what is made of others; the marker says how.
+DARK_ORANGE, DARK_BLUE, DARK_RED, BROWN = "#9A6A00", "#003F66", "#8A3B00", "#8C6D31"
+
 ESTIMATORS = {
     "random": Look("Random", "#A6A6A6", "x"),
     "oracle_cc": Look("Capability oracle", BLACK, "*"),
     "oracle_rc": Look("Response oracle", GREY, "*"),
     "verbalized": Look("Verbalized", ORANGE, "s"),
+    "verbalized_few_shot": Look("Verbalized, few-shot", ORANGE, "h"),
+    "verbalized_response": Look("Verbalized, response", ORANGE, "v"),
+    "verbalized_isotonic": Look("Verbalized + isotonic", DARK_ORANGE, "s"),
+    "verbalized_platt": Look("Verbalized + Platt", DARK_ORANGE, "X"),
     "p_true": Look("P(True)", SKY, "D"),
+    "p_true_response": Look("P(True), response", SKY, "v"),
+    "p_true_isotonic": Look("P(True) + isotonic", DARK_BLUE, "D"),
+    "p_true_platt": Look("P(True) + Platt", DARK_BLUE, "X"),
     "consistency_5": Look("Consistency of 5", GREEN, "v"),
     "consistency_10": Look("Consistency of 10", BLUE, "^"),
+    "consistency_20": Look("Consistency of 20", GREEN, "s"),
+    "consistency_response": Look("Consistency, response", BLUE, "v"),
     "probe": Look("Probe", VERMILLION, "o"),
+    "probe_own": Look("Probe", VERMILLION, "o"),
+    "probe_math": Look("Probe from MATH", "#882255", "p"),
+    "probe_gsm8k": Look("Probe from GSM8K", "#AA4499", "h"),
+    "probe_triviaqa": Look("Probe from TriviaQA", "#CC6677", "8"),
+    "probe_mixture": Look("Probe from a mixture", "#661100", "H"),
+    "probe_isotonic": Look("Probe + isotonic", DARK_RED, "o"),
+    "average_verbalized_p_true": Look("Verbalized, P(True)", PURPLE, "h"),
+    "average_verbalized_probe": Look("Verbalized, probe", PURPLE, "o"),
+    "train_mean": Look("Train mean", BROWN, "X"),
     "family_mean": Look("Family mean", PURPLE, "P"),
-    "train_mean": Look("Train mean", "#8C6D31", "X"),
+    "question_length": Look("Question length", BROWN, "^"),
+    "tfidf": Look("TF-IDF + ridge", BROWN, "D"),
 }
 FALLBACK_COLOURS = (ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE)
 FALLBACK_MARKERS = ("<", ">", "d", "p")

@@ -23,21 +23,21 @@ CELL = SimpleNamespace(
 
 
 def test_the_bare_question_fills_the_prompt():
-    prompts = fill_prompts("Q: {question} Sure?", CELL, 0)
+    prompts = fill_prompts("Q: {question} Sure?", CELL, "evaluation", 0)
     assert prompts == {"a": "Q: 1 + 1? Sure?", "b": "Q: {response}? Sure?"}
 
 
 def test_each_shown_response_has_a_prompt_and_is_filled_in_as_it_is():
-    prompts = fill_prompts("Q: {question} A: {response}.", CELL, 2)
+    prompts = fill_prompts("Q: {question} A: {response}.", CELL, "evaluation", 2)
     assert [*prompts.values()] == [
         "Q: 1 + 1? A: 2.", "Q: 1 + 1? A: {question}.", "Q: {response}? A: (no answer).",
         "Q: {response}? A: x.",
     ]  # fmt: skip
-    assert len(fill_prompts("Q: {question} A: {response}.", CELL, 1)) == 2
+    assert len(fill_prompts("Q: {question} A: {response}.", CELL, "evaluation", 1)) == 2
 
 
 def test_shown_responses_become_draws_of_their_question():
-    keys = [*fill_prompts("{question}{response}", CELL, 2)]
+    keys = [*fill_prompts("{question}{response}", CELL, "evaluation", 2)]
     table = pl.DataFrame({"question_id": keys, "confidence": [0.1, 0.2, 0.3, 0.4]}).with_columns(
         status=pl.lit("ok"), prompt_tokens=1, completion_tokens=1
     )

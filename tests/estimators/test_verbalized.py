@@ -47,4 +47,4 @@ def test_no_reply_raises_or_leaves_the_range(text: str) -> None:
 
 def test_a_prompt_without_a_place_for_the_question_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"verbalized.*\{question\}"):
-        check_prompt("How sure are you?", 0, "verbalized")
+        check_prompt("How sure are you?", "verbalized", 0)

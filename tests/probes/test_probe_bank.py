@@ -9,6 +9,7 @@ import pytest
 import torch
 from planted import plant, rows
 from rich.console import Console
+from scipy.stats import spearmanr
 
 from benchmark.errors import DataError
 from benchmark.probes import FeatureSet, ProbeSettings, train_probe
@@ -213,7 +214,9 @@ def test_every_way_of_training_finds_the_planted_logit(kind: dict[str, str]) -> 
     assert probe.feature == "layer 1"
     confidence = probe.predict(TEST.features)
     assert ((confidence >= 0) & (confidence <= 1)).all()
-    assert (confidence - RATE[210:]).abs().mean() < 0.07
+    allowed = 0.16 if settings.objective == "squared" else 0.07  # a line is no sigmoid
+    assert (confidence - RATE[210:]).abs().mean() < allowed
+    assert spearmanr(confidence, RATE[210:]).statistic > 0.85
     table = probe.selection
     assert len(table) == 5 * len(settings.grid)
     assert table["learning_rate"].null_count() == (0 if settings.by_steps else len(table))

@@ -28,7 +28,10 @@ def test_shared_questions_are_refused_by_id(
 
 
 def test_features_of_two_models_are_refused() -> None:
-    with pytest.raises(DataError, match=r"training split are of \[layers, width\] \[3, 2\], .* validation split of \[3, 5\]"):
+    with pytest.raises(
+        DataError,
+        match=r"training split are of \[layers, width\] \[3, 2\], .* validation split of \[3, 5\]",
+    ):
         ProbeData(split("a"), split("b", width=5))
 
 

@@ -1,0 +1,83 @@
+"""The mean of several estimators' confidences."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from omegaconf import MISSING
+
+from benchmark.cell import Cell
+from benchmark.config import Role
+from benchmark.errors import ConfigError
+from benchmark.estimators.protocol import prepare, reads_hidden_states, roles_of
+from benchmark.records import CONFIDENCE, Estimate
+
+
+@dataclass
+class Average:
+    """The unweighted mean of two or more estimators.
+
+    Draw j averages draw j of each; one with fewer draws begins again with its first. A question
+    that one of them left unanswered has no mean, one that has no row in one of them no row.
+
+    Attributes:
+        of: estimators by any names; in the configuration their settings.
+    """
+
+    kind: str = "average"
+    of: Any = MISSING
+
+    def __post_init__(self) -> None:
+        """Refuse what isn't several estimators."""
+        if not isinstance(self.of, dict) or len(self.of) < 2:
+            raise ConfigError(f"average: of={self.of} must hold at least two estimators, by name.")
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The splits that any of them needs."""
+        return roles_of(self.of.values())
+
+    @property
+    def hidden_states(self) -> bool:
+        """Whether any of them reads hidden states."""
+        return any(map(reads_hidden_states, self.of.values()))
+
+    def prepare(self, cell: Cell) -> None:
+        """Prepare all of them."""
+        prepare(self.of.values(), cell)
+
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
+        """Return the mean in each question, at the cost of all."""
+        parts: list[Estimate] = [
+            estimator.estimate(cell, role)
+            for estimator in sorted(self.of.values(), key=reads_hidden_states)
+        ]
+        return Estimate(
+            _mean([part.confidences for part in parts]),
+            samples_used=max(part.samples_used for part in parts),
+            oracle=any(part.oracle for part in parts),
+        )
+
+
+def _mean(tables: list[pl.DataFrame]) -> pl.DataFrame:
+    """Return the mean of tables of schema ``CONFIDENCE``, in the same schema."""
+    draws = max(table["sample_index"].n_unique() for table in tables)
+    every = pl.concat([_drawn(table, draws) for table in tables], how="diagonal")
+    ok, error = pl.col("status") == "ok", pl.col("status") == "error"
+    means = every.group_by("question_id", "sample_index").agg(
+        confidence=pl.when(ok.all()).then(pl.col("confidence").mean()),
+        status=pl.when(ok.all()).then(pl.lit("ok")).when(error.any()).then(pl.lit("error"))
+        .otherwise(pl.lit("unparsed")),
+        prompt_tokens=pl.col("prompt_tokens").sum(),
+        completion_tokens=pl.col("completion_tokens").sum(),
+        parts=pl.len(),
+    ).filter(parts=len(tables))  # fmt: skip
+    return means.sort("question_id", "sample_index").select(list(CONFIDENCE))
+
+
+def _drawn(table: pl.DataFrame, draws: int) -> pl.DataFrame:
+    """Return the table with its draws numbered from 0 and repeated until there are ``draws``."""
+    table = table.with_columns(own=pl.col("sample_index").rank("dense").cast(pl.Int64) - 1)
+    number = pl.int_range(draws, dtype=pl.Int64)
+    again = pl.select(sample_index=number, own=number % table["own"].n_unique())
+    return table.drop("sample_index").join(again, on="own").drop("own")

@@ -1,0 +1,118 @@
+"""Any estimator, its confidences mapped to the expected accuracy that was seen at them."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import polars as pl
+from omegaconf import MISSING
+from scipy.special import logit
+
+from benchmark.capability import count_outcomes
+from benchmark.cell import Cell
+from benchmark.config import Role
+from benchmark.errors import ConfigError
+from benchmark.estimators.curves import Curve, fit_isotonic, fit_logistic
+from benchmark.estimators.protocol import prepare, reads_hidden_states, roles_of
+from benchmark.metrics.inputs import FloatArray
+from benchmark.records import Estimate
+
+_LEAST = 1e-3  # Platt takes confidences from [0.001, 0.999]: the logits of 0 and 1 are infinite
+
+
+@dataclass
+class Recalibrated:
+    """Recalibrates ``base`` on questions that it wasn't trained on.
+
+    The curve is fitted on the train split (the paper's isotonic regression is, too). A base that
+    itself uses the train split is more confident there than elsewhere, so for it, and for probes,
+    whatever they were trained on, the curve is fitted on the validation split. Responses that the
+    base read are left out of the counts, a question's draws share its n, and questions without a
+    confidence are left out.
+
+    Attributes:
+        method: isotonic, or platt (logistic in the logit of the confidence).
+        base: an estimator; in the configuration its settings.
+    """
+
+    kind: str = "recalibrated"
+    method: str = MISSING
+    base: Any = MISSING
+
+    def __post_init__(self) -> None:
+        """Refuse an unknown method."""
+        if self.method not in _METHODS:
+            raise ConfigError(
+                f"recalibrated: method={self.method} is unknown; choose one of {[*_METHODS]}."
+            )
+
+    @property
+    def fitted_on(self) -> Role:
+        """The split that the curve is fitted on."""
+        trained = "train" in roles_of([self.base]) or reads_hidden_states(self.base)
+        return "validation" if trained else "train"
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """The splits of the base, and the one that the curve is fitted on."""
+        return (*roles_of([self.base]), self.fitted_on)
+
+    @property
+    def hidden_states(self) -> bool:
+        """Whether the base reads them."""
+        return reads_hidden_states(self.base)
+
+    def prepare(self, cell: Cell) -> None:
+        """Prepare the base."""
+        prepare([self.base], cell)
+
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
+        """Return the base's confidences, recalibrated; they cost what the base's cost.
+
+        What the base left unanswered stays so. Where it answered none of the questions that the
+        curve is fitted on, there is no curve, and the status of its answers becomes ``error``.
+        """
+        curve = self._curve(cell)
+        estimate: Estimate = self.base.estimate(cell, role)
+        ok = pl.col("status") == "ok"
+        answered, others = estimate.confidences.filter(ok), estimate.confidences.filter(~ok)
+        if curve is None:
+            answered = answered.with_columns(
+                confidence=pl.lit(None, pl.Float64), status=pl.lit("error")
+            )
+        elif not answered.is_empty():
+            mapped = curve(answered["confidence"].to_numpy())
+            answered = answered.with_columns(confidence=pl.Series(mapped))
+        confidences = pl.concat([answered, others]).sort("question_id", "sample_index")
+        return replace(estimate, confidences=confidences, selection=None, probe=None)
+
+    def _curve(self, cell: Cell) -> Curve | None:
+        """Return the fitted curve, or None where there is no confidence to fit it on."""
+        split = cell.split(self.fitted_on)
+        estimate: Estimate = self.base.estimate(cell, self.fitted_on)
+        counts = count_outcomes(split.grades, estimate.samples_used)
+        given = estimate.confidences.filter(status="ok").join(counts, on="question_id")
+        answered = given["question_id"].n_unique()
+        if answered < counts.height:
+            cell.console.print(
+                f"Recalibration ({self.method}): {answered} of {counts.height} questions of the "
+                f"{self.fitted_on} split have a confidence; the others are left out."
+            )
+        if given.is_empty():
+            return None
+        draws = pl.len().over("question_id")
+        shared = given.select("confidence", n=pl.col("n") / draws, c=pl.col("c") / draws)
+        return _METHODS[self.method](*(shared[name].to_numpy() for name in shared.columns))
+
+
+def _fit_platt(x: FloatArray, n: FloatArray, c: FloatArray) -> Curve:
+    """Return the curve whose logit is linear in the logit of the confidence; see Platt (1999)."""
+
+    def logits(confidences: FloatArray) -> FloatArray:
+        return np.asarray(logit(np.clip(confidences, _LEAST, 1 - _LEAST)), dtype=np.float64)
+
+    curve = fit_logistic(logits(x), n, c)
+    return lambda confidences: curve(logits(confidences))
+
+
+_METHODS = {"isotonic": fit_isotonic, "platt": _fit_platt}

@@ -1,0 +1,168 @@
+"""A probe that left the harness: its numbers, its card and the model whose hidden states it reads.
+
+The pipeline exports one from every cell with a probe; ``capcal-score`` and other programs load it.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from rich.console import Console
+
+from benchmark.config import ModelConfig, TransformersConfig, typed
+from benchmark.engines import Engine
+from benchmark.engines.weights import find_weights
+from benchmark.errors import DataError, ModelError, StoreError
+from benchmark.probes.probe import TrainedProbe
+from benchmark.progress import meter
+
+_CARD = "card.json"
+_FORMAT = 1
+_QUESTION = "{question}"
+
+
+@dataclass(frozen=True)
+class CapabilityProbe:
+    """Predicts the expected accuracy of a model on questions, from one pass over each prompt.
+
+    Attributes:
+        probe: the numbers.
+        model: how prompts are rendered, and where the weights come from.
+        identity: of the very weights and the rendering, as fingerprints have it.
+        template: what the model was asked in training, with ``{question}`` in it; None where the
+            training questions were worded in several ways, so that only whole prompts can be read.
+        training: of each training and validation split: dataset, split, number of questions and
+            the fingerprint of its prompts and counts.
+        engine: runs the model; made from ``model`` by ``load``.
+    """
+
+    probe: TrainedProbe
+    model: ModelConfig
+    identity: dict[str, Any]
+    template: str | None
+    training: list[dict[str, Any]]
+    engine: Engine | None = field(default=None, compare=False)
+
+    def save(self, folder: Path) -> None:
+        """Write ``probe.safetensors`` and ``card.json`` into ``folder``."""
+        self.probe.save(folder)
+        card = {
+            "format": _FORMAT,
+            "capcal": version("capcal"),
+            "model": asdict(self.model),
+            "identity": self.identity,
+            "position": "last prompt token",
+            "probe": self.probe.card(),
+            "template": self.template,
+            "training": self.training,
+            "validation": self.probe.validation(),
+        }
+        text = json.dumps(card, indent=2, ensure_ascii=False)
+        (folder / _CARD).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        engine: TransformersConfig | None = None,
+        cache: str | Path = "~/.cache/capcal",
+    ) -> "CapabilityProbe":
+        """Return an exported probe with its model, whose weights are read at first use.
+
+        Args:
+            folder: that ``save`` wrote.
+            engine: where and in which precision the model runs.
+            cache: folder of converted models.
+
+        Raises:
+            StoreError: the folder holds no probe.
+            ModelError: the weights can't be had, or are not those the probe was trained on.
+        """
+        folder = Path(folder).expanduser()
+        card = _read_card(folder)
+        model = typed(card["model"], ModelConfig, f"{folder / _CARD}, model")
+        console = Console(stderr=True, soft_wrap=True)
+        weights = find_weights(model, Path(cache).expanduser(), console)
+        from benchmark.engines.transformers import TransformersEngine  # seconds to import
+
+        running = TransformersEngine(model, engine or TransformersConfig(), weights)
+        if running.identity != card["identity"]:
+            raise ModelError(
+                f"The probe in '{folder}' was trained on {card['identity']['weights']}, but "
+                f"{model.name} is now {running.identity['weights']}: other weights, another chat "
+                "template or other settings. Train it again, or bring back the model it knows."
+            )
+        probe = TrainedProbe.load(folder, card["probe"])
+        return cls(probe, model, card["identity"], card["template"], card["training"], running)
+
+    def predict(self, questions: Sequence[str]) -> NDArray[np.float64]:
+        """Return the confidence in each bare question, [N] in [0, 1].
+
+        Each is worded as the training questions were.
+
+        Raises:
+            DataError: an empty question, or a probe whose training questions were worded in
+                several ways.
+        """
+        if self.template is None:
+            raise DataError(
+                "This probe was trained on questions that were worded in several ways; give whole "
+                "prompts, as the model is asked them: predict_prompts([..]), or 'prompt' in place "
+                "of 'question'."
+            )
+        for place, question in enumerate(questions):
+            if not question.strip():
+                raise DataError(f"Question {place} is empty.")
+        return self.predict_prompts([self.template.replace(_QUESTION, q) for q in questions])
+
+    def predict_prompts(self, prompts: Sequence[str]) -> NDArray[np.float64]:
+        """Return the confidence in each prompt (the whole user turn), [N] in [0, 1]."""
+        assert self.engine is not None, "load the probe"
+        states: dict[str, torch.Tensor] = {}
+        keyed = {str(place): prompt for place, prompt in enumerate(prompts)}
+        with meter(Console(stderr=True), "Hidden states", len(keyed)) as progress:
+            for key, layers in self.engine.hidden_states(keyed):
+                states[key] = self.probe.predict(layers[None])
+                progress.advance()
+        return np.array([states[key].item() for key in keyed], dtype=np.float64)
+
+
+def common_template(questions: pl.DataFrame) -> str | None:
+    """Return the wording that all prompts share, with ``{question}`` in it; None for several.
+
+    Args:
+        questions: of schema ``QUESTION``.
+    """
+    worded = {
+        prompt.replace(question, _QUESTION, 1)
+        for prompt, question in questions["prompt", "question"].iter_rows()
+    }
+    template = worded.pop() if len(worded) == 1 else ""
+    return template if _QUESTION in template else None
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    path = folder / _CARD
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StoreError(
+            f"'{folder}' holds no exported probe ({error}); give the folder probes/<estimator> of "
+            "a run."
+        ) from error
+    needed = ("format", "model", "identity", "probe", "template", "training")
+    missing = [key for key in needed if not isinstance(card, dict) or key not in card]
+    if missing or card["format"] != _FORMAT:
+        raise StoreError(
+            f"{path} is not a card of format {_FORMAT}"
+            + (f" (without {', '.join(missing)})" if missing else "")
+            + "; export the probe again."
+        )
+    return dict(card)

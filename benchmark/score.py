@@ -1,0 +1,98 @@
+"""The command ``capcal-score``: an exported probe's confidence in questions from anywhere.
+
+    capcal-score probe=<folder> < questions.jsonl > confidences.jsonl
+
+Every input line is a JSON object with ``question``, worded as in training, or ``prompt``, the whole
+user turn. Every output line is the same object with ``confidence``, in [0, 1], in the same order.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from benchmark.config import TransformersConfig, typed
+from benchmark.errors import BenchmarkError, ConfigError, DataError
+
+_TEXTS = ("question", "prompt")
+
+
+@dataclass
+class ScoreConfig:
+    """What the command line may set.
+
+    Attributes:
+        probe: folder of an exported probe.
+        engine: where and in which precision the model runs.
+        cache: folder of converted models.
+    """
+
+    probe: str = MISSING
+    engine: TransformersConfig = field(default_factory=TransformersConfig)
+    cache: str = os.environ.get("CAPCAL_CACHE", "~/.cache/capcal")
+
+
+def main() -> None:
+    """Read questions from standard input and write their confidences to standard output."""
+    try:
+        config = _config(sys.argv[1:])
+        rows = read_rows(sys.stdin)
+        from benchmark.probes import CapabilityProbe  # after the input is known to be right
+
+        probe = CapabilityProbe.load(config.probe, config.engine, config.cache)
+        name = _TEXTS[0] if _TEXTS[0] in rows[0] else _TEXTS[1]
+        predict = probe.predict if name == "question" else probe.predict_prompts
+        for row, confidence in zip(rows, predict([r[name] for r in rows]), strict=True):
+            sys.stdout.write(json.dumps(row | {"confidence": confidence}, ensure_ascii=False))
+            sys.stdout.write("\n")
+    except BenchmarkError as error:
+        message = f"Error: {error}"
+        Console(stderr=True, soft_wrap=True, highlight=False).print(message, markup=False)
+        sys.exit(1)
+
+
+def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
+    """Return the objects of JSON lines, all of which have a ``question`` or all a ``prompt``.
+
+    Raises:
+        DataError: naming the line that is no such object, or if there is none.
+    """
+    rows: list[dict[str, Any]] = []
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"Line {number} is not JSON ({error}): {line.strip()[:80]}") from error
+        given = [k for k in _TEXTS if isinstance(row, dict) and isinstance(row.get(k), str)]
+        if len(given) != 1 or not row[given[0]].strip():
+            raise DataError(
+                f'Line {number} must be a JSON object with a text as either "question" or '
+                f'"prompt": {line.strip()[:80]}'
+            )
+        if rows and given[0] not in rows[0]:
+            raise DataError(f"Line {number} gives a {given[0]}, the lines before it another kind.")
+        rows.append(row)
+    if not rows:
+        raise DataError(
+            "There is no question on standard input: capcal-score probe=<folder> < questions.jsonl"
+        )
+    return rows
+
+
+def _config(arguments: list[str]) -> ScoreConfig:
+    if any("=" not in argument for argument in arguments) or not arguments:
+        raise ConfigError(f"{__doc__.splitlines()[0]} Usage: {__doc__.splitlines()[2].strip()}")
+    try:
+        given = OmegaConf.from_dotlist(arguments)
+    except OmegaConfBaseException as error:
+        raise ConfigError(str(error)) from error
+    config: ScoreConfig = typed(given, ScoreConfig, "capcal-score")
+    return config

@@ -1,0 +1,130 @@
+"""Estimators made of estimators: nested settings, checks at the start, whole cells."""
+
+from dataclasses import asdict
+
+import pytest
+from planted_cell import planted_cell
+
+from benchmark.config import SamplingConfig
+from benchmark.errors import ConfigError
+from benchmark.estimators import build_estimators, needed_roles, reads_hidden_states
+from benchmark.estimators.consistency import Consistency
+from benchmark.store import fingerprint
+from tests.test_conf import CHOICES, composed
+
+VERBALIZED = {"kind": "verbalized", "prompt": "{question} boxed", "max_new_tokens": 9}
+
+
+def built(entry, k=12, k_train=8):
+    (estimator,) = build_estimators({"x": entry}, SamplingConfig(k, k_train)).values()
+    return estimator
+
+
+def recalibrated(base):
+    return {"kind": "recalibrated", "method": "isotonic", "base": base}
+
+
+def average(**of):
+    return {"kind": "average", "of": of}
+
+
+def consistency(**settings):
+    return {"kind": "consistency", **settings}
+
+
+def test_nested_settings_become_estimators():
+    estimator = built(average(a=recalibrated(consistency(m=5)), b=VERBALIZED))
+    assert isinstance(estimator.of["a"].base, Consistency)
+    assert estimator.of["a"].base.m == 5
+    inner = asdict(estimator)["of"]["a"]["base"]
+    assert inner["m"] == 5
+    assert fingerprint(asdict(estimator))  # what the store names the confidences by
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (recalibrated({"kind": "verbalised"}), ["estimator.x.base.kind=verbalised", "verbalized"]),
+        (recalibrated("verbalized"), ["estimator.x.base=verbalized", "settings"]),
+        (recalibrated({**VERBALIZED, "promt": "y"}), ["estimator.x.base", "promt"]),
+        ({"kind": "recalibrated", "method": "isotonic"}, ["estimator.x", "base"]),
+        ({**recalibrated(VERBALIZED), "method": "beta"}, ["method=beta", "platt"]),
+        (average(a=VERBALIZED), ["at least two"]),
+        (average(a=VERBALIZED, b={"kind": "probes"}), ["estimator.x.of.b.kind=probes", "probe"]),
+        (average(a=VERBALIZED, b=consistency(m=12)), ["estimator.x.of.b.m=12", "sampling.k=12"]),
+        (consistency(m=12), ["estimator.x.m=12", "sampling.k=12"]),
+        (consistency(m=1), ["m=1", "at least 2"]),
+        (recalibrated(consistency(m=8)), ["estimator.x.base.m=8", "sampling.k_train=8"]),
+        (
+            recalibrated(average(a=VERBALIZED, b=consistency(m=9))),
+            ["estimator.x.base.of.b.m=9", "sampling.k_train=8"],
+        ),
+        (
+            recalibrated({**VERBALIZED, "prompt": "{question}{response}", "responses": 8}),
+            ["estimator.x.base.responses=8", "sampling.k_train=8"],
+        ),
+    ],
+)
+def test_a_fault_inside_an_estimator_is_named_by_its_place(entry, words):
+    with pytest.raises(ConfigError) as fault:
+        built(entry)
+    for word in words:
+        assert word in str(fault.value)
+
+
+def test_so_many_responses_are_allowed_where_no_curve_is_fitted_on_them():
+    assert built(consistency(m=11)).m == 11
+    assert built(recalibrated(consistency(m=7))).base.m == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "roles", "hidden"),
+    [
+        ("verbalized", [], False),
+        ("verbalized_few_shot", ["train"], False),
+        ("p_true_platt", ["train"], False),
+        ("probe_isotonic", ["train", "validation"], True),
+        ("average_verbalized_probe", ["train", "validation"], True),
+        ("average_verbalized_p_true", [], False),
+        ("tfidf", ["train", "validation"], False),
+        ("question_length", ["train"], False),
+    ],
+)
+def test_what_an_estimator_needs_is_known_beforehand(name, roles, hidden):
+    estimators = build_estimators(composed(f"estimator=[{name}]").estimator, SamplingConfig(12, 8))
+    assert needed_roles(estimators) == ["evaluation", *roles]
+    assert reads_hidden_states(estimators[name]) == hidden
+
+
+SAMPLES = ("sampling.k=24", "sampling.k_train=24")
+
+
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory):
+    return planted_cell(tmp_path_factory.mktemp("planted"), lambda p: p, *SAMPLES)
+
+
+@pytest.mark.parametrize("role", ["evaluation", "train", "validation"])
+@pytest.mark.parametrize("name", [choice for group, choice in CHOICES if group == "estimator"])
+def test_every_estimator_answers_every_question_of_any_split(cell, name, role):
+    config = composed(f"estimator=[{name}]", *SAMPLES)
+    estimate = build_estimators(config.estimator, config.sampling)[name].estimate(cell, role)
+    table = estimate.confidences
+    assert table["question_id"].unique().sort().equals(cell.questions[role]["question_id"])
+    assert set(table["status"]) == {"ok"}
+    assert table["confidence"].is_between(0, 1).all()
+    assert not table.select("question_id", "sample_index").is_duplicated().any()
+
+
+def test_an_average_costs_the_sum_and_reads_the_same_rows(cell):
+    config = composed("estimator=[average_verbalized_p_true,verbalized,p_true]")
+    estimators = build_estimators(config.estimator, config.sampling)
+    tables = {name: e.estimate(cell).confidences for name, e in estimators.items()}
+    asked = cell.engine.asked.total()
+    average, verbalized, p_true = tables.values()
+    for column in ("prompt_tokens", "completion_tokens"):
+        assert average[column].equals(verbalized[column] + p_true[column])
+    mean = (verbalized["confidence"] + p_true["confidence"]) / 2
+    assert average["confidence"].to_list() == pytest.approx(mean.to_list())
+    estimators["average_verbalized_p_true"].estimate(cell)
+    assert cell.engine.asked.total() == asked

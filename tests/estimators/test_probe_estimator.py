@@ -1,0 +1,66 @@
+"""Probes trained on other datasets, through the command, on a mirror of invented rows."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests.questions.mirror import invented_mirror
+from tests.test_main import run, tiny
+
+FEW = [f"estimator.probe_gsm8k.train_on.gsm8k.dataset.sources.{split}.held_out=2"
+       for split in ("train", "validation")]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("mirror")
+    invented_mirror(folder)
+    return folder
+
+
+def test_a_probe_trained_on_another_dataset_is_evaluated_here(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path, mirror: Path
+) -> None:
+    chosen = ["estimator=[probe_gsm8k,probe_own]", f"paths.hub_root={mirror}", *FEW]
+    assert run(monkeypatch, tmp_path, *tiny(tiny_model, *chosen)) == 0
+    (folder,) = tmp_path.glob("out/*/*/probes")
+    cards = {p.parent.name: json.loads(p.read_text()) for p in folder.glob("*/card.json")}
+    used = {name: {t["dataset"] for t in card["training"]} for name, card in cards.items()}
+    assert used == {"probe_gsm8k": {"gsm8k"}, "probe_own": {"basics"}}
+    assert [t["questions"] for t in cards["probe_gsm8k"]["training"]] == [4, 2]
+    assert cards["probe_gsm8k"]["template"].startswith("{question}\n\n")
+    metrics = pl.read_csv(folder.parent / "metrics.csv")
+    assert set(metrics.filter(pl.col("metric") == "brier")["answered"]) == {12}
+    assert list(tmp_path.glob("out/store/tiny/gsm8k/train/responses-*/part-*"))
+    assert not list(tmp_path.glob("out/store/tiny/gsm8k/test"))
+
+
+def test_training_questions_that_are_evaluated_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tiny_model: Path,
+    mirror: Path,
+) -> None:
+    chosen = ["dataset=gsm8k", "dataset.limit=3", "estimator=[probe_gsm8k]", *FEW]
+    chosen += [f"paths.hub_root={mirror}"]
+    chosen += ["estimator.probe_gsm8k.train_on.gsm8k.dataset.splits.train=test"]
+    chosen += ["estimator.probe_gsm8k.train_on.gsm8k.dataset.instruction=Worded otherwise."]
+    assert run(monkeypatch, tmp_path, *tiny(tiny_model, *chosen)) == 1
+    error = capsys.readouterr().err
+    assert "train of dataset=gsm8k and evaluation of gsm8k share" in error
+    assert not list(tmp_path.glob("out/store/tiny/gsm8k/*/responses-*"))  # before it samples
+
+
+def test_a_wrong_setting_of_a_training_dataset_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tiny_model: Path,
+) -> None:
+    chosen = ["estimator=[probe_gsm8k]"]
+    chosen += ["estimator.probe_gsm8k.train_on.gsm8k.dataset.train_limit=0"]
+    assert run(monkeypatch, tmp_path, *tiny(tiny_model, *chosen)) == 1
+    assert "train_on.gsm8k.dataset.train_limit=0" in capsys.readouterr().err

@@ -1,0 +1,175 @@
+"""A probe that a cell exported, used without the harness's store."""
+
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from benchmark.errors import ModelError, StoreError
+from benchmark.probes import CapabilityProbe
+from benchmark.probes.capability_probe import common_template
+from benchmark.records import Question, question_table
+from benchmark.score import main
+from tests.test_main import run, tiny
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
+    """A run's folder with an exported probe; its questions and confidences lie in the store."""
+    folder = tmp_path_factory.mktemp("exported")
+    with pytest.MonkeyPatch.context() as patch:
+        assert run(patch, folder, *tiny(tiny_model, "estimator=[probe_own]")) == 0
+    return folder
+
+
+def probe_folder(exported: Path) -> Path:
+    (folder,) = exported.glob("out/*/*/probes/probe_own")
+    return folder
+
+
+def score(
+    monkeypatch: pytest.MonkeyPatch, text: str, *arguments: str, capsys: pytest.CaptureFixture[str]
+) -> tuple[int, str, str]:
+    monkeypatch.setattr("sys.argv", ["capcal-score", *arguments])
+    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    try:
+        main()
+        status = 0
+    except SystemExit as stop:
+        status = int(stop.code or 0)
+    printed = capsys.readouterr()
+    return status, printed.out, printed.err
+
+
+def test_scores_equal_the_confidences_of_the_cell(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], exported: Path
+) -> None:
+    (store,) = exported.glob("out/store/tiny/basics/test/confidences-*")
+    (part,) = store.glob("part-*.parquet")
+    known = dict(pl.read_parquet(part)["question_id", "confidence"].iter_rows())
+    from benchmark.config import DatasetConfig
+    from tests.questions.mirror import dataset_config
+
+    config: DatasetConfig = dataset_config("basics", None, "dataset.limit=12")
+    from benchmark.questions import load_questions
+
+    questions = load_questions(config, "test", 12)
+    for kind in ("question", "prompt"):
+        lines = [
+            json.dumps({"id": key, kind: text})
+            for key, text in questions.select("question_id", kind).iter_rows()
+        ]
+        status, out, err = score(
+            monkeypatch, "\n".join(lines), f"probe={probe_folder(exported)}", "engine.device=cpu",
+            "engine.dtype=float32", capsys=capsys,
+        )  # fmt: skip
+        assert status == 0, err
+        rows = [json.loads(line) for line in out.splitlines()]
+        assert [row["id"] for row in rows] == questions["question_id"].to_list()
+        found = {row["id"]: row["confidence"] for row in rows}
+        for key, confidence in known.items():
+            assert found[key] == pytest.approx(confidence, abs=1e-5)
+
+
+def test_a_loaded_probe_predicts_in_python(exported: Path) -> None:
+    probe = CapabilityProbe.load(probe_folder(exported))
+    confidences = probe.predict(["What is 2 + 3?", "What is 2 + 3?", "What is 7 + 8?"])
+    assert confidences.shape == (3,)
+    assert confidences[0] == pytest.approx(confidences[1], abs=1e-6)
+    assert ((confidences >= 0) & (confidences <= 1)).all()
+    assert isinstance(confidences, np.ndarray)
+    assert probe.predict([]).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "no question"),
+        ("What is 2 + 2?", "Line 1 is not JSON"),
+        ('{"question": "a?"}\n{"questoin": "b?"}', "Line 2"),
+        ('{"question": "a?", "prompt": "b"}', "either"),
+        ('{"question": "  "}', "Line 1"),
+        ('["a"]', "Line 1"),
+        ('{"question": "a?"}\n{"prompt": "b"}', "Line 2"),
+    ],
+)
+def test_bad_input_is_one_message(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    text: str,
+    named: str,
+) -> None:
+    status, out, err = score(monkeypatch, text, f"probe={tmp_path}", capsys=capsys)
+    assert status == 1
+    assert out == ""
+    assert err.startswith("Error: ")
+    assert named in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        ([], "Usage"),
+        (["folder"], "Usage"),
+        (["prob=x"], "prob"),
+        (["engine.device=cpu"], "probe"),
+        (["probe=nowhere"], "holds no exported probe"),
+    ],
+)
+def test_bad_arguments_are_one_message(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    named: str,
+) -> None:
+    status, _, err = score(monkeypatch, '{"question": "a?"}', *arguments, capsys=capsys)
+    assert status == 1
+    assert named in err
+
+
+def test_other_weights_than_the_probe_knows_are_refused(exported: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(probe_folder(exported), tmp_path / "probe")
+    card = json.loads((folder / "card.json").read_text())
+    model = shutil.copytree(card["model"]["hub_id"], tmp_path / "model")
+    (model / "retrained.txt").write_text("other")
+    card["model"]["hub_id"] = str(model)
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match=r"trained on folder-sha256:.* is now folder-sha256:"):
+        CapabilityProbe.load(folder)
+
+
+@pytest.mark.parametrize("fault", ["no card", "cut card", "another format", "no numbers"])
+def test_a_broken_export_is_refused(exported: Path, tmp_path: Path, fault: str) -> None:
+    folder = shutil.copytree(probe_folder(exported), tmp_path / "probe")
+    card = folder / "card.json"
+    text = card.read_text()
+    if fault == "no card":
+        card.unlink()
+    if fault == "cut card":
+        card.write_text(text[: len(text) // 2])
+    if fault == "another format":
+        card.write_text(json.dumps(json.loads(text) | {"format": 99}))
+    if fault == "no numbers":
+        (folder / "probe.safetensors").unlink()
+    with pytest.raises(StoreError):
+        CapabilityProbe.load(folder)
+
+
+def test_one_wording_is_a_template_and_several_are_none() -> None:
+    def table(*prompts: str):
+        rows = [Question(str(i), p, f"q{i}?", ("a",)) for i, p in enumerate(prompts)]
+        return question_table(rows)
+
+    assert common_template(table("q0?\nBe brief.", "q1?\nBe brief.")) == "{question}\nBe brief."
+    assert common_template(table("q0?\nBe brief.", "q1?")) is None
+    assert common_template(table("other", "other")) is None
+
+
+def test_the_command_is_installed() -> None:
+    assert (Path(sys.executable).parent / "capcal-score").exists()
