@@ -6,13 +6,14 @@ Nothing is sampled or evaluated: all comes from the finished cells that runs' fo
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 from benchmark.errors import BenchmarkError, DataError
 from benchmark.finished import cell_of, load_cell
+from benchmark.grid import read_jobs
 from benchmark.report.grid.grid import Grid, make_grid
 from benchmark.report.grid.report import write_grid_report
 from benchmark.report.style import dataset_name, model_name
@@ -90,11 +91,23 @@ def find_cells(runs: Sequence[Path], console: Console) -> list[Path]:
                 f"{folder} holds no finished run. A finished run's folder has a cell.json; "
                 f"start it again to finish it."
             )
-        for run in sorted(folder.rglob(".hydra")):
-            if not (run.parent / "cell.json").exists():
-                console.print(f"Left out, not finished: {run.parent}", markup=False)
+        for unfinished in _unfinished(folder):
+            console.print(f"Left out, {unfinished}", markup=False)
         found |= {cell.resolve(): _written(cell) for cell in cells}
     return sorted(found, key=lambda cell: (found[cell], cell))
+
+
+def _unfinished(folder: Path) -> Iterator[str]:
+    """Yield what is known of each run below a folder that has no finished cell."""
+    told = set()
+    for listing in sorted(folder.rglob("jobs.json")):
+        for job in read_jobs(listing.parent):
+            told.add(job.folder)
+            if job.state != "finished":
+                yield f"{job.state}: {job.name}{f' ({job.reason})' if job.reason else ''}"
+    for run in (path.parent for path in sorted(folder.rglob(".hydra"))):
+        if run not in told and not (run / "cell.json").exists():
+            yield f"not finished: {run}"
 
 
 def _is_cell(folder: Path) -> bool:

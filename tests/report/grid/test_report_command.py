@@ -55,6 +55,20 @@ def test_a_multirun_s_folder_gives_every_table_every_figure_and_the_page(run, tm
     assert "No figure" in (report / "report.html").read_text()  # of what no cell has
 
 
+def test_cells_of_a_grid_that_failed_or_never_started_are_named(run, capsys):
+    sweep = run("qwen3_8b", "gsm8k", 0).parent
+    jobs = [["a=1", f"dataset={name}"] for name in ("gsm8k", "mmlu", "aime25")]
+    (sweep / "jobs.json").write_text(json.dumps(jobs))
+    (sweep / "0-qwen3_8b-gsm8k" / "state.json").write_text('{"state": "finished", "reason": ""}')
+    (sweep / "1-qwen3_8b-mmlu" / ".hydra").mkdir(parents=True)
+    (sweep / "1-qwen3_8b-mmlu" / "state.json").write_text('{"state": "failed", "reason": "no GPU"}')
+    assert len(find_cells([sweep], Console(soft_wrap=True))) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "Left out, failed: dataset=mmlu (no GPU)",
+        "Left out, not started: dataset=aime25",
+    ]
+
+
 def test_runs_may_be_listed_or_the_store_given_and_each_cell_counts_once(run, tmp_path):
     first, second = run("qwen3_8b", "gsm8k", 0), run("olmo3_7b", "gsm8k", 1)
     listed = find_cells([first, second, first.parent], QUIET)
