@@ -85,6 +85,16 @@ def reported(
     return _by_our_names().get((metric, model, dataset, estimator, k))
 
 
+def reported_by_k(metric: str, model: str, dataset: str, estimator: str) -> dict[int, float]:
+    """Return the paper's numbers of one line over k, in its order; empty where it has none."""
+    found = {
+        key[-1]: number.value
+        for key, number in _by_our_names().items()
+        if key[:-1] == (metric, model, dataset, estimator) and key[-1] is not None
+    }
+    return dict(sorted(found.items()))
+
+
 @cache
 def _by_our_names() -> dict[tuple[str, str, str, str | None, int | None], Reported]:
     table = pl.read_csv(Path(__file__).parent / "reported.csv", schema_overrides={"k": pl.Int64})

@@ -5,7 +5,7 @@ import pytest
 
 from benchmark.__main__ import CONF
 from benchmark.report import reported as module
-from benchmark.report.reported import reported
+from benchmark.report.reported import reported, reported_by_k
 
 SHIPPED = Path(module.__file__).parent / "reported.csv"
 PAPER = Path(__file__).parents[2].parent / "shared" / "paper" / "reported_results.csv"
@@ -43,6 +43,13 @@ def test_what_belongs_to_the_cell_or_to_a_k_is_found():
     assert reported("accuracy", "gpt_oss_20b", "math_500").value == 0.95662
     assert reported("pass_at_k_mse", "olmo3_7b", "math_500", "oracle_rc", 16).value == 0.0746
     assert reported("pass_at_k_mse", "olmo3_7b", "math_500", "oracle_rc", 2) is None
+
+
+def test_a_line_over_k_stands_in_the_order_of_k():
+    line = reported_by_k("success_rate", "gpt_oss_20b", "math_500", "uniform")
+    assert [*line] == [1, 2, 4, 8, 16, 32, 64]
+    assert line[1] == 0.9524
+    assert reported_by_k("success_rate", "gpt_oss_20b", "gsm8k", "uniform") == {}
 
 
 def test_every_shipped_row_has_our_names_and_no_two_are_of_one_thing():
