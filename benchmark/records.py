@@ -120,6 +120,20 @@ METRIC = pl.Schema(
     }
 )
 
+DIFFERENCE = pl.Schema(  # of two estimators, on the questions that both answered
+    {
+        "metric": pl.String(),
+        "estimator": pl.String(),
+        "other": pl.String(),
+        "difference": pl.Float64(),  # the estimator's value minus the other's; NaN where undefined
+        "low": pl.Float64(),  # 95 % interval: other questions and other responses
+        "high": pl.Float64(),
+        "p_value": pl.Float64(),  # two-sided, of no difference
+        "p_holm": pl.Float64(),  # the same, adjusted for all pairs of the metric
+        "questions": pl.Int64(),  # that both answered
+    }
+)
+
 PASS_AT_K = pl.Schema(
     {
         "estimator": pl.String(),
@@ -369,6 +383,7 @@ class CellResult:
     capability: pl.DataFrame
     estimates: dict[str, Estimate]
     metrics: pl.DataFrame
+    differences: pl.DataFrame = field(default_factory=DIFFERENCE.to_frame)
     applications: dict[str, pl.DataFrame] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 

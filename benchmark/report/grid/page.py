@@ -22,7 +22,7 @@ from benchmark.report import style
 from benchmark.report.figures import Plate
 from benchmark.report.grid.formats import explained, layout
 from benchmark.report.grid.grid import Grid
-from benchmark.report.grid.payload import BLOCK, Payload, cell_payload
+from benchmark.report.grid.payload import BLOCK, Payload, pack_cells
 from benchmark.report.grid.tables import GridTable
 from benchmark.report.style import dataset_name, estimator_look, metric_look, model_name
 
@@ -49,7 +49,7 @@ def write_page(
         path: of the page; an older one is replaced.
     """
     shown = _shown_cells(grid)
-    payloads = [cell_payload(cell, MOST_CHARACTERS // len(shown)) for cell in shown]
+    payloads = pack_cells(shown, MOST_CHARACTERS)
     blocks: dict[str, str] = {}
     cells = [_cell(*both, blocks) for both in zip(shown, payloads, strict=True)]
     scripts = [_asset(names) for names in _SCRIPTS]

@@ -8,7 +8,7 @@ that a model or a dataset wrote stands in the page as such. Responses come in bl
 import base64
 import gzip
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -45,21 +45,39 @@ def pack(value: Any) -> str:
     return base64.b64encode(gzip.compress(data.encode(), compresslevel=6, mtime=0)).decode()
 
 
-def cell_payload(cell: CellResult, most: int) -> Payload:
-    """Return a cell's blocks, with as many responses per question as fit.
+def pack_cells(cells: Sequence[CellResult], most: int) -> list[Payload]:
+    """Return the blocks of each cell, with as many responses per question as there is room for.
+
+    What small cells leave of their share goes to the larger ones. Questions and confidences are
+    always there.
 
     Args:
-        cell: with its responses.
-        most: characters of all blocks together. Questions and confidences are always there.
+        cells: in any order.
+        most: characters of all blocks together; texts that cells share count once.
     """
-    questions = cell.questions.sort(ID)
-    points, texts = pack(_points(cell, questions)), pack(_texts(questions))
-    room = most - len(points) - len(texts)
+    questions = [cell.questions.sort(ID) for cell in cells]
+    points = [pack(_points(*both)) for both in zip(cells, questions, strict=True)]
+    texts = [pack(_texts(table)) for table in questions]
+    room = most - sum(map(len, points)) - sum(map(len, set(texts)))
+    payloads = {}
+    smallest_first = sorted(range(len(cells)), key=lambda i: len(questions[i]))
+    for done, i in enumerate(smallest_first):
+        share = room // (len(cells) - done)
+        responses, shown = _packed_responses(cells[i], questions[i], share)
+        room -= sum(map(len, responses))
+        payloads[i] = Payload(points[i], texts[i], responses, shown)
+    return [payloads[i] for i in range(len(cells))]
+
+
+def _packed_responses(
+    cell: CellResult, questions: pl.DataFrame, room: int
+) -> tuple[list[str], int]:
+    """Return the packed blocks of responses, and how many of each question are in them."""
     for shown in SHOWN_RESPONSES[:-1]:
-        responses = _packed_within(_responses(cell, questions, shown), room)
-        if responses is not None:
-            return Payload(points, texts, responses, shown)
-    return Payload(points, texts, [*map(pack, _responses(cell, questions, 0))], 0)
+        packed = _packed_within(_responses(cell, questions, shown), room)
+        if packed is not None:
+            return packed, shown
+    return [pack(block) for block in _responses(cell, questions, 0)], 0
 
 
 def _packed_within(blocks: Iterator[Any], room: int) -> list[str] | None:

@@ -2,8 +2,9 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
-from cells import simulate_cell, with_texts
+from cells import only, simulate_cell, with_texts
 
 from benchmark.records import OUTCOMES
 from benchmark.report.grid.figures import write_figures
@@ -228,4 +229,25 @@ def test_a_cell_with_no_responses_says_so(chromium, tmp_path):
     page.wait_for_selector("dialog[open]")
     assert "Responses, 0 of 24" in page.locator("dialog").inner_text()
     assert page.heard[1:] == []
+    page.close()
+
+
+@pytest.mark.slow
+def test_14042_questions_of_100_responses_stay_below_30_mb_and_usable(chromium, tmp_path):
+    cell = only(simulate_cell(n_questions=14042, k=100), "p_true", "probe", "train_mean")
+    words = np.array([f"word{i}" for i in range(3000)])
+    draw = np.random.default_rng(0)
+    lines = [" ".join(draw.choice(words, 60)) for _ in range(20000)]  # 500 characters each
+    rows = cell.responses.collect()
+    text = pl.Series(lines)[draw.integers(len(lines), size=len(rows))]
+    numbered = pl.format("{} {}", text, pl.int_range(pl.len()))
+    cell = replace(cell, responses=rows.with_columns(text=numbered).lazy())
+    path = write(make_grid([cell]), tmp_path / "report.html")
+    assert 10e6 < path.stat().st_size < 30e6
+    page = opened(chromium, path)
+    page.get_by_label("Search").fill("77 + 77")
+    assert texts(page, "#count")[0].startswith("3 of 14,042 questions")
+    page.locator("#list tbody button").first.click()
+    page.wait_for_selector("dialog[open] .response", timeout=5000)
+    assert page.heard == [path.as_uri()]
     page.close()

@@ -10,9 +10,14 @@ from cells import with_texts
 
 from benchmark.capability import count_outcomes
 from benchmark.records import OUTCOMES
-from benchmark.report.grid.payload import BLOCK, cell_payload, pack
+from benchmark.report.grid.payload import BLOCK, pack, pack_cells
 
 ROOM = 10_000_000
+
+
+def cell_payload(cell, most):
+    (payload,) = pack_cells([cell], most)
+    return payload
 
 
 def unpack(text):
@@ -114,3 +119,19 @@ def test_long_texts_are_cut(cell):
     texts = [responses_of(payload)[0][0][5], unpack(payload.texts)["prompt"][0]]
     for text in texts:
         assert text.endswith("[3,000 more characters]")
+
+
+def test_cells_share_the_room_and_small_ones_leave_theirs_to_the_larger(cell):
+    small = replace(cell, questions=cell.questions.head(6))
+    alone = [cell_payload(shown, ROOM) for shown in (cell, small)]
+    fixed = sum(len(payload.points) + len(payload.texts) for payload in alone)
+    sizes = [sum(map(len, payload.responses)) for payload in alone]
+    big, little = pack_cells([cell, small], fixed + sum(sizes))
+    assert (big.shown, little.shown) == (16, 16)  # half the room would not hold the larger
+    assert sizes[0] > sum(sizes) / 2
+
+
+def test_texts_that_cells_share_count_once(cell):
+    one = cell_payload(cell, ROOM)
+    room = len(one.texts) + 2 * (len(one.points) + sum(map(len, one.responses)))
+    assert [payload.shown for payload in pack_cells([cell, cell], room)] == [16, 16]
