@@ -64,7 +64,7 @@ def test_every_job_of_an_experiment_composes(name: str) -> None:
     assert len(configs) == len(cells) == models * datasets
     for config in configs:
         assert config.grid == (name if name in SWEPT else "multirun")
-        assert build_estimators(config.estimator, config.sampling.k)
+        assert build_estimators(config.estimator, config.sampling)
         assert build_graders(config.grading)
 
 
