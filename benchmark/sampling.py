@@ -16,10 +16,12 @@ from benchmark.store import Artifact, prompt_hash
 _PART_SECONDS = 5.0  # of work that a killed run may lose
 _PART_ROWS = 2000
 
+Many = int | Mapping[str, int]  # responses to each question, or to some questions by id
+
 
 def sample_responses(
     prompts: Mapping[str, str],
-    k: int,
+    k: Many,
     *,
     engine: Engine,
     decoding: Decoding,
@@ -32,7 +34,7 @@ def sample_responses(
 
     Args:
         prompts: user turn by question id.
-        k: responses per question.
+        k: responses to each question, or to some questions by id.
         engine: draws them.
         decoding: how.
         seed: every (question, sample) derives its own from it.
@@ -45,11 +47,15 @@ def sample_responses(
         request failed has finish_reason ``error`` and is drawn again by the next run.
     """
     hashes = {key: prompt_hash(prompt) for key, prompt in prompts.items()}
-    wanted = pl.DataFrame(
-        {"question_id": list(hashes), "prompt_hash": list(hashes.values())},
-        schema={"question_id": pl.String(), "prompt_hash": pl.String()},
-    ).join(
-        pl.DataFrame({"sample_index": range(k)}, schema={"sample_index": pl.Int64()}), how="cross"
+    each = dict.fromkeys(prompts, k) if isinstance(k, int) else k
+    wanted = (
+        pl.DataFrame(
+            [(key, hashes[key], number) for key, number in each.items()],
+            schema={"question_id": pl.String(), "prompt_hash": pl.String(), "k": pl.Int64()},
+            orient="row",
+        )
+        .select("question_id", "prompt_hash", sample_index=pl.int_ranges(0, "k"))
+        .explode("sample_index")
     )
     key = ["question_id", "prompt_hash", "sample_index"]
     with artifact.lock():
