@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 from hydra.errors import HydraException
 
-from benchmark.__main__ import _explained as explained
 from benchmark.__main__ import main
 from benchmark.applications import PassAtK
+from benchmark.composition import explained
 from tests.conftest import save_tiny_model
 
 
