@@ -8,15 +8,18 @@ import logging
 import os
 import re
 import sys
+import traceback
 from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from benchmark import grid
 from benchmark.config import Config, register_schema
 from benchmark.errors import BenchmarkError
 from benchmark.rules import checked
@@ -33,23 +36,32 @@ _failures: list[str] = []
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")  # type: ignore[untyped-decorator]
 def _run(composed: DictConfig) -> None:
+    """Run one job, here or wherever a launcher sends it; in a multirun the others go on."""
+    _quiet_libraries()
+    folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        config = checked(composed)
-        folder = Path(HydraConfig.get().runtime.output_dir)
-        from benchmark.finished import skip_finished  # after the configuration is known to be right
+        with grid.recorded(folder) as faults:
+            config = checked(composed)
+            from benchmark.finished import skip_finished  # after the configuration is checked
 
-        console = Console(soft_wrap=True)
-        if skip_finished(config, folder, console):
-            return
-        from benchmark.pipeline import run_cell  # seconds to import
+            console = Console(soft_wrap=True)
+            if skip_finished(config, folder, console):
+                return
+            from benchmark.pipeline import run_cell  # seconds to import
 
-        result = run_cell(config, folder, console)
-        for name, reason in result.failed.items():
-            _report(f"application {name}: {reason}")
-    except BenchmarkError as error:  # of one cell of a multirun; the others go on
+            result = run_cell(config, folder, console)
+            faults += [f"application {name}: {reason}" for name, reason in result.failed.items()]
+        for fault in faults:
+            _report(fault)
+    except BenchmarkError as error:
         _report(str(error))
     except OSError as error:
         _report(_of_the_system(error))
+    except Exception as error:
+        if HydraConfig.get().mode is not RunMode.MULTIRUN:
+            raise
+        traceback.print_exc()
+        _report(f"{type(error).__name__}: {error}")
 
 
 def main() -> None:
@@ -57,10 +69,6 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let faults reach us instead of a traceback
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours are rich's
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    for name in ("httpx", "httpx2", "openai"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # a line for each request
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each of its retries
     register_schema()
     try:
         _run()
@@ -68,21 +76,38 @@ def main() -> None:
         _report(_explained(error))
     except OSError as error:  # the run's folder can't be made
         _report(_of_the_system(error))
-    except ValueError as error:  # Hydra's own, for a group set to null
-        if "Config group override" not in str(error):
-            raise
-        emptied = [argument for argument in sys.argv[1:] if re.fullmatch(r"\w+=(null)?", argument)]
-        _report(f"{' '.join(emptied)}: name a choice, or a list of them; [] is none.")
     except KeyboardInterrupt:
         sys.exit(130)
-    if _failures:
+    except Exception as error:
+        emptied = _emptied_groups(error)
+        if emptied is None and not grid.launched:
+            raise
+        _report(emptied or f"The launcher gave up: {str(error).splitlines()[0]}")
+        grid.wait_for_submitted()
+    everything = grid.report(Console(soft_wrap=True, highlight=False))
+    if _failures or not everything:
         _failures.clear()
         sys.exit(1)
+
+
+def _quiet_libraries() -> None:
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    for name in ("httpx", "httpx2", "openai"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # a line for each request
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each of its retries
 
 
 def _report(message: str) -> None:
     _failures.append(message)
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"Error: {message}", markup=False)
+
+
+def _emptied_groups(error: Exception) -> str | None:
+    """Return what to do about groups that are set to null, if this is Hydra's fault about them."""
+    if not isinstance(error, ValueError) or "Config group override" not in str(error):
+        return None
+    emptied = [argument for argument in sys.argv[1:] if re.fullmatch(r"\w+=(null)?", argument)]
+    return f"{' '.join(emptied)}: name a choice, or a list of them; [] is none."
 
 
 def _of_the_system(error: OSError) -> str:
@@ -104,6 +129,9 @@ def _explained(error: Exception) -> str:
     lines = list(dict.fromkeys(line for text in texts for line in text.splitlines() if line))
     noise = ("object_type", "Config search path", "provider=")
     message = "\n".join(line for line in lines if not line.lstrip().startswith(noise))
+    for extra, choice in {"slurm": "submitit_slurm", "joblib": "hydra/launcher/joblib"}.items():
+        if choice in message:
+            return f"{message}\nInstall it: pip install -c constraints.txt -e '.[{extra}]'"
     match = re.search(r"Key '([^']+)'|override '([^']+)'|(?:find|load) '([^']+)'", message)
     if match is None:
         return message

@@ -92,6 +92,11 @@ OUTCOMES = {
     "truncated": Look("truncated", GREY),
 }
 
+COUNTED_OUTCOMES = {  # of counts from elsewhere, which say no more
+    "correct": OUTCOMES["correct"],
+    "incorrect": Look("not correct", VERMILLION),
+}
+
 METRICS = {
     "brier": Metric("Brier score", "Brier", "lowest", main=True),
     "brier_unbiased": Metric("Brier score, unbiased", "Brier,\nunbiased", "lowest", main=True),
