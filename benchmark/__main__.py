@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import sys
+from dataclasses import is_dataclass
 from pathlib import Path
 
 import hydra
@@ -119,6 +120,12 @@ def _known_names() -> list[str]:
     }
 
     def keys(node: object) -> None:
+        if (
+            isinstance(node, DictConfig)
+            and node._is_none()
+            and is_dataclass(node._metadata.ref_type)
+        ):
+            node = OmegaConf.structured(node._metadata.ref_type)  # what it holds where it is given
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
             for key in node:
                 names.add(str(key))
