@@ -75,9 +75,9 @@ class Cell:
         self._store = store
         self._graders = build_graders(config.grading)
         self._splits: dict[Role, Split] = {}
+        self._failed = 0
         self._others: dict[str, Cell] = {}
         self._kept: dict[str, Any] = {}
-        self.failed_requests = 0  # left out of what was made; another run asks again
 
     def other(self, training: TrainingConfig) -> "Cell":
         """Return the same model's cell of another dataset, with what trains a probe.
@@ -104,6 +104,11 @@ class Cell:
             self._kept[key] = make()
         kept: T = self._kept[key]
         return kept
+
+    @property
+    def failed_requests(self) -> int:
+        """How many failed and were left out; another run asks again."""
+        return self._failed + sum(other.failed_requests for other in self._others.values())
 
     def close(self) -> None:
         """Free what the engine holds."""
@@ -226,7 +231,7 @@ class Cell:
                 f"{what}. The others are kept in {source.folder}; run again to ask for those that "
                 f"are missing, or go on without them with capability.failed=left_out."
             )
-        self.failed_requests += failed.height
+        self._failed += failed.height
         self.console.print(f"{what}. They are left out; another run asks for them again.")
         return responses.filter(pl.col("finish_reason") != "error")
 

@@ -318,8 +318,12 @@ class PathsConfig:
 
 @dataclass
 class Config:
-    """One run: a model on a dataset, with the estimators and applications to evaluate."""
+    """One run: a model on a dataset, with the estimators and applications to evaluate.
 
+    ``grid`` names what the run is a part of: the folder of its multirun, its group in W&B.
+    """
+
+    grid: str = "multirun"
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     engine: dict[str, Any] = field(default_factory=dict)

@@ -18,6 +18,7 @@ FinishReason = Literal["stop", "length", "error"]
 Outcome = Literal["correct", "incorrect", "unparsed", "truncated"]
 Status = Literal["ok", "unparsed", "error"]
 
+COUNTED = "counts"  # the grader of counts that were sampled elsewhere
 OUTCOMES: tuple[Outcome, ...] = ("correct", "incorrect", "unparsed", "truncated")
 
 
@@ -392,3 +393,11 @@ class CellResult:
     metrics: pl.DataFrame
     applications: dict[str, pl.DataFrame] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> bool:
+        """Whether the grades are counts from elsewhere, in an order that was drawn at random.
+
+        What isn't correct among them may have had no answer: that isn't known.
+        """
+        return bool((self.grades["grader"] == COUNTED).all())

@@ -52,6 +52,11 @@ def checked(composed: DictConfig) -> Config:
     _one_of(("none", "wandb"), config.tracker, "tracker", "kind")
     _one_of(("offline", "online"), config.tracker, "tracker", "mode")
     _require(bool(config.estimator), "estimator", [], "a list of at least one estimator")
+    counted = config.dataset.counted
+    weights = counted or config.model.hub_id != "none"
+    _require(weights, "model.hub_id", "none", "a model that can be run, but for dataset=counts")
+    judged = not (counted and config.grading)
+    _require(judged, "grading", [*config.grading], "left out: dataset=counts was judged elsewhere")
     return config
 
 
@@ -67,8 +72,8 @@ def check_dataset(dataset: DatasetConfig, where: str) -> None:
     for name in ("limit", "train_limit", "validation_limit"):
         value = getattr(dataset, name)
         _require(value is None or value >= 1, f"{where}.{name}", value, "at least 1, or null")
-        whole = value is None or not dataset.counted
-        _require(whole, f"{where}.{name}", value, "null where dataset=counts: its file says all")
+        given = value is None or not dataset.counted
+        _require(given, f"{where}.{name}", value, "null where dataset=counts: the file says all")
     for name, source in dataset.sources.items():
         _one_of(("rest", "held_out"), source, f"{where}.sources.{name}", "part")
         _one_of(("refuse", "drop"), source, f"{where}.sources.{name}", "unanswered")

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hydra.errors import HydraException
 
 from benchmark.__main__ import main
 from benchmark.applications import PassAtK
+from benchmark.composition import explained
 from tests.conftest import save_tiny_model
 
 
@@ -123,6 +125,17 @@ def test_bad_configuration_is_one_message(
     assert "Traceback" not in printed.err + printed.out
     for word in named:
         assert word in printed.err
+
+
+@pytest.mark.parametrize(
+    ("message", "extra"),
+    [
+        ("In 'hydra/launcher/slurm': Could not load 'hydra/launcher/submitit_slurm'.", "slurm"),
+        ("In 'hydra/config': Could not find 'hydra/launcher/joblib'", "joblib"),
+    ],
+)
+def test_a_launcher_that_is_not_installed_is_named_with_its_extra(message: str, extra: str) -> None:
+    assert f"pip install -c constraints.txt -e '.[{extra}]'" in explained(HydraException(message))
 
 
 def test_a_cell_runs_from_questions_to_report(
@@ -258,9 +271,9 @@ def test_an_application_that_fails_does_not_lose_the_cell(
 ) -> None:
     monkeypatch.setattr(PassAtK, "evaluate", lambda _, __, study: study.stored_cell("absent"))
     assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[oracle_cc]")) == 1
-    assert "application pass_at_k: There is no finished cell of model absent" in (
-        capsys.readouterr().err
-    )
+    error = capsys.readouterr().err
+    assert "application pass_at_k: The store has no finished cell of model absent" in error
+    assert "python -m benchmark model=absent" in error
     (report,) = tmp_path.glob("out/*/*/report.html")
     assert "Application pass_at_k failed" in report.read_text()
     assert (report.parent / "metrics.csv").exists()

@@ -55,7 +55,8 @@ def _draw(result: CellResult) -> Iterator[Drawing]:
     yield draw_divergence(result, paired)
     yield draw_confidences(result, paired)
     yield draw_reliability(paired)
-    yield draw_cost(result)
+    if points.tokens_spent(result):
+        yield draw_cost(result)
     for name, table in result.applications.items():
         if name in DRAW and not table.is_empty():
             yield DRAW[name](result)

@@ -85,7 +85,8 @@ def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -
         files=files,
         failed=result.failed,
         plates=plates,
-        outcome_looks=style.OUTCOMES,
+        counted=result.counted,
+        outcome_looks=style.COUNTED_OUTCOMES if result.counted else style.OUTCOMES,
         outcomes=outcome_rows(result),
         statuses=status_rows(result),
         disagreements=result.disagreements.head(SHOWN_DISAGREEMENTS).rows(named=True),
@@ -215,12 +216,13 @@ def _facts(result: CellResult) -> dict[str, str]:
     fewest, most = n[0], n[-1]
     responses = len(result.grades) + len(result.left_out)
     per_question = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    judged = "judged elsewhere, in random order" if result.counted else "graded"
     names = ", ".join(estimator_look(name).name for name in result.estimates)
     return {
         "Model": model_name(result.model),
         "Dataset": f"{dataset_name(result.dataset)}, {result.split}",
         "Questions": f"{len(result.questions):,}",
-        "Responses": f"{responses:,} graded, {per_question} per question",
+        "Responses": f"{responses:,} {judged}, {per_question} per question",
         **({"Left out": f"{len(result.left_out):,} responses"} if len(result.left_out) else {}),
         "Estimators": names,
     }

@@ -99,6 +99,11 @@ DESIGNS = {  # of sampling, in applications.adaptive
     "fixed, as many": Look("Fixed, as many in all", GREY, "s"),
 }
 
+COUNTED_OUTCOMES = {  # of counts from elsewhere, which say no more
+    "correct": OUTCOMES["correct"],
+    "incorrect": Look("not correct", VERMILLION),
+}
+
 METRICS = {
     "brier": Metric("Brier score", "Brier", "lowest", main=True),
     "brier_unbiased": Metric("Brier score, unbiased", "Brier,\nunbiased", "lowest", main=True),

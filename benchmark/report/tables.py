@@ -175,6 +175,9 @@ def _terminal_value(value: Value | None) -> Text:
 def outcome_line(result: CellResult) -> str:
     """Return the shares of the outcomes, and how often further graders disagree, as text."""
     every = pl.concat([result.grades, result.left_out])["outcome"]
+    if result.counted:
+        share = 100 * float((every == "correct").mean())  # type: ignore[arg-type]
+        return f"{len(every):,} responses that were judged elsewhere: correct {share:.1f} %."
     counts = {outcome: int((every == outcome).sum()) for outcome in OUTCOMES}
     shares = [f"{name} {100 * count / len(every):.1f} %" for name, count in counts.items()]
     line = f"Outcomes of {len(every):,} responses: {', '.join(shares)}."

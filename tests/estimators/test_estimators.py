@@ -116,6 +116,14 @@ def test_every_estimator_answers_every_question_of_any_split(cell, name, role):
     assert not table.select("question_id", "sample_index").is_duplicated().any()
 
 
+def test_what_is_asked_about_a_split_is_kept_with_it(tmp_path):
+    cell = planted_cell(tmp_path)
+    config = composed("estimator=[verbalized,p_true]")
+    for estimator in build_estimators(config.estimator, config.sampling).values():
+        estimator.estimate(cell, "validation")
+    assert {path.parent.name for path in tmp_path.glob("*/basics/*/*")} == {"validation"}
+
+
 def test_an_average_costs_the_sum_and_reads_the_same_rows(cell):
     config = composed("estimator=[average_verbalized_p_true,verbalized,p_true]")
     estimators = build_estimators(config.estimator, config.sampling)
