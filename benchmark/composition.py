@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -87,6 +88,12 @@ def _known_names() -> list[str]:
     }
 
     def keys(node: object) -> None:
+        if (
+            isinstance(node, DictConfig)
+            and node._is_none()
+            and is_dataclass(node._metadata.ref_type)
+        ):
+            node = OmegaConf.structured(node._metadata.ref_type)  # an optional part of the schema
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
             for key in node:
                 names.add(str(key))

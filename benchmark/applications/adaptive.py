@@ -7,7 +7,7 @@ of both are simulated, next to those of sampling that doesn't stop.
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -18,7 +18,6 @@ from omegaconf import MISSING
 from benchmark.applications.extrapolation import fit_beta_binomial
 from benchmark.applications.study import Study
 from benchmark.capability import count_outcomes
-from benchmark.config import StoppingConfig
 from benchmark.errors import ConfigError
 from benchmark.metrics.evaluate import resampled_metrics
 from benchmark.metrics.inputs import FloatArray
@@ -47,23 +46,24 @@ class Adaptive:
     confidences staying as they are; an estimator with several draws gives the next one in turn.
 
     Attributes:
-        k: the fewest responses, as ``sampling.k``.
-        stopping: as ``sampling.stopping``.
+        k_min: the fewest responses, as ``sampling.k``.
+        k_max: this and the next two as in ``sampling.stopping``.
+        round: counted responses between two checks.
+        width: of the interval at which a question stops.
         simulations: how many; with 0 biases and errors are NaN.
     """
 
     kind: str = "adaptive"
-    k: int = MISSING
-    stopping: StoppingConfig | None = None
+    k_min: int = MISSING
+    k_max: int = MISSING
+    round: int = MISSING
+    width: float = MISSING
     simulations: int = MISSING
 
     def __post_init__(self) -> None:
-        """Refuse to compare sampling that isn't adaptive."""
-        if self.stopping is None or self.simulations < 0:
-            raise ConfigError(
-                f"adaptive: stopping={self.stopping}, simulations={self.simulations}: it needs "
-                f"sampling=adaptive and at least 0 simulations."
-            )
+        """Refuse a number of simulations that is none; the rest is checked with the sampling."""
+        if self.simulations < 0:
+            raise ConfigError(f"adaptive: simulations={self.simulations} must be at least 0.")
 
     def evaluate(self, result: CellResult, study: Study) -> dict[str, pl.DataFrame]:
         """Return the metrics by design, with their simulated errors, and the stopped questions.
@@ -77,8 +77,7 @@ class Adaptive:
         Raises:
             DataError: the counts can't have been stopped by these settings.
         """
-        assert self.stopping is not None
-        rule = StoppingRule(self.k, **asdict(self.stopping))
+        rule = StoppingRule(self.k_min, self.k_max, self.round, self.width)
         questions = _questions(result, rule)
         sources = _sources(result, questions)
         drawn, counted = (float(questions[name].to_numpy().mean()) for name in ("drawn", "n"))

@@ -92,6 +92,13 @@ OUTCOMES = {
     "truncated": Look("truncated", GREY),
 }
 
+DESIGNS = {  # of sampling, in applications.adaptive
+    "adaptive, c/n": Look("Adaptive, c/n", VERMILLION, "X"),
+    "adaptive, unbiased": Look("Adaptive, unbiased", BLUE, "o"),
+    "fixed, k_max": Look("Fixed, k_max for all", BLACK, "D"),
+    "fixed, as many": Look("Fixed, as many in all", GREY, "s"),
+}
+
 COUNTED_OUTCOMES = {  # of counts from elsewhere, which say no more
     "correct": OUTCOMES["correct"],
     "incorrect": Look("not correct", VERMILLION),
