@@ -59,7 +59,6 @@ ESTIMATORS = {
     "consistency_10": Look("Consistency of 10", BLUE, "^"),
     "consistency_20": Look("Consistency of 20", GREEN, "s"),
     "consistency_response": Look("Consistency, response", BLUE, "v"),
-    "probe": Look("Probe", VERMILLION, "o"),
     "probe_own": Look("Probe", VERMILLION, "o"),
     "probe_math": Look("Probe from MATH", "#882255", "p"),
     "probe_gsm8k": Look("Probe from GSM8K", "#AA4499", "h"),
