@@ -104,6 +104,8 @@ def _of(
 def _responses(cell: Cell, role: Role) -> Asked:
     sampling, decoding = cell.config.sampling, cell.decoding()
     k = sampling.k if role == "evaluation" else sampling.k_train
+    if role == "evaluation" and sampling.stopping is not None:  # the most that it may take
+        k = sampling.stopping.k_max
     artifact = cell.responses_artifact(role, "responses", decoding)
     return _of(cell, "responses", artifact, cell.prompts(role), k, decoding.max_new_tokens)
 

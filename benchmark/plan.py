@@ -43,7 +43,7 @@ _NOTE = """\
 Requests, tokens and hidden states are the missing ones; what cells share counts in the first.
 Output tokens: replies times their mean length, which is that of the replies in the store (stored),
 else what the paper reports (paper), else the most that is allowed (cap). Prompt tokens: a quarter
-of the characters, once per request."""
+of the characters, once per request. With sampling=adaptive all are the most that it may take."""
 
 
 class Row(NamedTuple):

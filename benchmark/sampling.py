@@ -17,10 +17,12 @@ _PART_SECONDS = 5.0  # of work that a killed run may lose
 _PART_ROWS = 2000
 SAMPLE = ["question_id", "prompt_hash", "sample_index"]  # what tells one response from another
 
+Many = int | Mapping[str, int]  # responses to each question, or to some questions by id
+
 
 def sample_responses(
     prompts: Mapping[str, str],
-    k: int,
+    k: Many,
     *,
     engine: Engine,
     decoding: Decoding,
@@ -33,7 +35,7 @@ def sample_responses(
 
     Args:
         prompts: user turn by question id.
-        k: responses per question.
+        k: responses to each question, or to some questions by id.
         engine: draws them.
         decoding: how.
         seed: every (question, sample) derives its own from it.
@@ -46,7 +48,7 @@ def sample_responses(
         request failed has finish_reason ``error`` and is drawn again by the next run.
     """
     wanted = wanted_samples(prompts, k)
-    hashes = dict(wanted["question_id", "prompt_hash"].iter_rows())
+    hashes = dict(wanted["question_id", "prompt_hash"].unique().iter_rows())
     with artifact.lock():
         stored = artifact.read_table(STORED_RESPONSE)
         missing = wanted.join(drawn_samples(stored), on=SAMPLE, how="anti")
@@ -69,15 +71,16 @@ def sample_responses(
     return found.select(list(RESPONSE)).sort("question_id", "sample_index")
 
 
-def wanted_samples(prompts: Mapping[str, str], k: int) -> pl.DataFrame:
+def wanted_samples(prompts: Mapping[str, str], k: Many) -> pl.DataFrame:
     """Return the columns ``SAMPLE`` of responses 0 .. k - 1 to every prompt."""
-    hashes = {key: prompt_hash(prompt) for key, prompt in prompts.items()}
-    return pl.DataFrame(
-        {"question_id": list(hashes), "prompt_hash": list(hashes.values())},
-        schema={"question_id": pl.String(), "prompt_hash": pl.String()},
-    ).join(
-        pl.DataFrame({"sample_index": range(k)}, schema={"sample_index": pl.Int64()}), how="cross"
+    each = dict.fromkeys(prompts, k) if isinstance(k, int) else k
+    wanted = pl.DataFrame(
+        [(key, prompt_hash(prompts[key]), number) for key, number in each.items()],
+        schema={"question_id": pl.String(), "prompt_hash": pl.String(), "k": pl.Int64()},
+        orient="row",
     )
+    indices = wanted.select("question_id", "prompt_hash", sample_index=pl.int_ranges(0, "k"))
+    return indices.explode("sample_index")
 
 
 def drawn_samples(stored: pl.DataFrame) -> pl.DataFrame:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, ScalarFormatter
@@ -44,6 +45,7 @@ def draw_budget(result: CellResult) -> Drawing:
         _draw_reported(axes, theirs, name)
         axes.set_title(f"{clipped(estimator_look(name).name)}\n{_gain(rows, middle)}")
     _scale(panels[0], table["budget"].unique().sort().to_list())
+    _zoom(panels[0], table, theirs)
     entries = {
         label: line
         for axes in panels
@@ -59,7 +61,8 @@ def draw_budget(result: CellResult) -> Drawing:
         f"percentage points at {middle} samples per question, with the paired 95 % bootstrap "
         "interval over questions. Broken lines see whether a sample is correct and stop there; "
         "next comes the next round over the unsolved questions, the highest posterior mean, or the "
-        "highest draw from the posteriors (Thompson)." + (_REPORTED_NOTE if len(theirs) else ""),
+        "highest draw from the posteriors (Thompson). Lines may leave a panel at the bottom."
+        + (_REPORTED_NOTE if len(theirs) else ""),
         figure,
     )
 
@@ -129,6 +132,16 @@ def _draw_reported(axes: Axes, theirs: pl.DataFrame, estimator: str) -> None:
             }
             label = f"{look.name}, reported"
             axes.plot(rows["budget"], rows["success"], ms=4, mew=0.8, label=label, **hollow)
+
+
+def _zoom(axes: Axes, table: pl.DataFrame, theirs: pl.DataFrame) -> None:
+    """Limit the panels, which share their axes, to what is not far below uniform sampling."""
+    ours = table.filter(pl.col("success").is_not_nan())
+    uniform = ours.filter(pl.col("policy") == "uniform")["success"].to_numpy()
+    every = np.concatenate([ours["success"], theirs["success"]])
+    if len(uniform):
+        room = max(every.max() - uniform.min(), 0.02)
+        axes.set_ylim(uniform.min() - 0.4 * room, every.max() + 0.08 * room)
 
 
 def _middle(table: pl.DataFrame) -> int:
