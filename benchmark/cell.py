@@ -146,21 +146,25 @@ class Cell:
         self, role: Role, stage: str, prompts: Mapping[str, str], k: Many, decoding: Decoding
     ) -> tuple[pl.DataFrame, Artifact]:
         """Return k responses to each prompt (stage 2) and the artifact that keeps them."""
-        seed = self.config.sampling.seed
+        artifact = self.responses_artifact(role, stage, decoding)
+        responses = sample_responses(
+            prompts, k, engine=self.engine, decoding=decoding, seed=self.config.sampling.seed,
+            artifact=artifact, console=self.console,
+            what=f"{stage.capitalize()} ({self.config.dataset.splits[role]})",
+        )  # fmt: skip
+        return responses, artifact
+
+    def responses_artifact(self, role: Role, stage: str, decoding: Decoding) -> Artifact:
+        """Return where the responses of a stage are kept."""
         inputs = {
             "decoding": {
                 "temperature": decoding.temperature,
                 "top_p": decoding.top_p,
                 "max_new_tokens": decoding.max_new_tokens,
             },
-            "seed": seed,
+            "seed": self.config.sampling.seed,
         }
-        artifact = self.artifact(role, stage, inputs)
-        responses = sample_responses(
-            prompts, k, engine=self.engine, decoding=decoding, seed=seed, artifact=artifact,
-            console=self.console, what=f"{stage.capitalize()} ({self.config.dataset.splits[role]})",
-        )  # fmt: skip
-        return responses, artifact
+        return self.artifact(role, stage, inputs)
 
     def split(self, role: Role) -> Split:
         """Return questions, responses, grades and capability of a split (stages 1 to 4)."""
@@ -264,7 +268,7 @@ class Cell:
         """
         prompts = self.prompts(role)
         keys = {key: (key, prompt_hash(prompt)) for key, prompt in prompts.items()}
-        artifact = self.artifact(role, "features", {"position": "last prompt token"})
+        artifact = self.features_artifact(role)
         with artifact.lock():
             stored = read_features(artifact)
             missing = {key: prompts[key] for key in keys if keys[key] not in stored}
@@ -280,6 +284,10 @@ class Cell:
             n=torch.tensor(capability["n"].to_list()),
             c=torch.tensor(capability["c"].to_list()),
         )
+
+    def features_artifact(self, role: Role) -> Artifact:
+        """Return where the hidden states of a split's prompts are kept."""
+        return self.artifact(role, "features", {"position": "last prompt token"})
 
     def _read_hidden_states(
         self, prompts: Mapping[str, str], artifact: Artifact, role: Role

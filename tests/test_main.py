@@ -91,6 +91,7 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["capability.unparsed=wrong"], ["capability.unparsed=wrong", "left_out"]),
         (["dataset=gsm8k", "paths.hub_root=/nowhere"], ["openai/gsm8k", "/nowhere"]),
         (["dataset=gsm9k"], ["gsm9k", "gsm8k"]),
+        (["experiment=dmeo"], ["dmeo", "demo"]),
         (["application=null"], ["application=null", "[] is none"]),
         (["~dataset.splits.validation"], ["dataset.splits", "validation"]),
         (["dataset.splits.validation=tset", "estimator=[probe_own]"], ["tset"]),
