@@ -3,7 +3,6 @@
 Whatever a user can mend ends in one message and exit status 1, without a traceback.
 """
 
-import difflib
 import logging
 import os
 import re
@@ -15,21 +14,15 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from benchmark import grid
-from benchmark.config import Config, register_schema
+from benchmark.composition import CONF, explained, system_fault
+from benchmark.config import register_schema
 from benchmark.errors import BenchmarkError
 from benchmark.rules import checked
-
-CONF = next(
-    folder
-    for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf")
-    if folder.is_dir()
-)
-
 
 _failures: list[str] = []
 
@@ -56,7 +49,7 @@ def _run(composed: DictConfig) -> None:
     except BenchmarkError as error:
         _report(str(error))
     except OSError as error:
-        _report(_of_the_system(error))
+        _report(system_fault(error))
     except Exception as error:
         if HydraConfig.get().mode is not RunMode.MULTIRUN:
             raise
@@ -73,9 +66,9 @@ def main() -> None:
     try:
         _run()
     except (HydraException, OmegaConfBaseException) as error:
-        _report(_explained(error))
+        _report(explained(error))
     except OSError as error:  # the run's folder can't be made
-        _report(_of_the_system(error))
+        _report(system_fault(error))
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
@@ -108,52 +101,6 @@ def _emptied_groups(error: Exception) -> str | None:
         return None
     emptied = [argument for argument in sys.argv[1:] if re.fullmatch(r"\w+=(null)?", argument)]
     return f"{' '.join(emptied)}: name a choice, or a list of them; [] is none."
-
-
-def _of_the_system(error: OSError) -> str:
-    """Return what the system refused, and the settings that choose another place."""
-    where = f"{error.filename}: " if error.filename else ""
-    return (
-        f"{where}{error.strerror or error}. Free space, or choose other folders with "
-        f"paths.outputs=... and paths.cache=...; then run again: what was finished is kept."
-    )
-
-
-def _explained(error: Exception) -> str:
-    """Return the fault with its cause, and the names near to a mistyped one."""
-    texts = [str(error)]
-    cause = error.__cause__
-    while cause is not None:
-        texts.append(str(cause))
-        cause = cause.__cause__
-    lines = list(dict.fromkeys(line for text in texts for line in text.splitlines() if line))
-    noise = ("object_type", "Config search path", "provider=")
-    message = "\n".join(line for line in lines if not line.lstrip().startswith(noise))
-    for extra, choice in {"slurm": "submitit_slurm", "joblib": "hydra/launcher/joblib"}.items():
-        if choice in message:
-            return f"{message}\nInstall it: pip install -c constraints.txt -e '.[{extra}]'"
-    match = re.search(r"Key '([^']+)'|override '([^']+)'|(?:find|load) '([^']+)'", message)
-    if match is None:
-        return message
-    wrong = next(group for group in match.groups() if group).rsplit("/", maxsplit=1)[-1]
-    near = difflib.get_close_matches(wrong.rsplit(".", maxsplit=1)[-1], _known_names(), n=3)
-    return message + (f"\nNear names: {', '.join(near)}." if near else "")
-
-
-def _known_names() -> list[str]:
-    """Return every key of the schema, every group and every choice."""
-    names = {path.stem for path in CONF.rglob("*.yaml")} | {
-        path.parent.name for path in CONF.rglob("*.yaml")
-    }
-
-    def keys(node: object) -> None:
-        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-            for key in node:
-                names.add(str(key))
-                keys(node._get_node(key))
-
-    keys(OmegaConf.structured(Config))
-    return sorted(names - {"conf", "config"})
 
 
 if __name__ == "__main__":

@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from rich.console import Console
+
+from benchmark.composition import job_overrides
 
 State = Literal["finished", "failed", "not ended", "not started"]
 
@@ -50,21 +49,9 @@ class JobList(Callback):  # type: ignore[misc]
         """Write the list."""
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / _JOBS).write_text(json.dumps(job_overrides(config), indent=1))
+        jobs = job_overrides(config.hydra.sweeper.params, config.hydra.overrides.task)
+        (folder / _JOBS).write_text(json.dumps(jobs, indent=1))
         launched.append(folder)
-
-
-def job_overrides(config: DictConfig) -> list[list[str]]:
-    """Return the overrides of each job that Hydra makes of a configuration, in their order.
-
-    Args:
-        config: composed with Hydra's own node, whose sweeper and overrides name the sweep.
-    """
-    swept = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
-    overrides = parser.parse_overrides([*swept, *config.hydra.overrides.task])
-    (jobs,) = BasicSweeper.split_arguments(overrides, max_batch_size=None)
-    return [[*job] for job in jobs]
 
 
 @contextmanager

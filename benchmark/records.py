@@ -277,6 +277,30 @@ ROUTING_MODEL = pl.Schema(
     }
 )
 
+ADAPTIVE = pl.Schema(
+    {
+        "estimator": pl.String(),  # null for the accuracy, which no confidence enters
+        "metric": pl.String(),
+        "design": pl.String(),  # of applications.adaptive: how responses are drawn and counted
+        "responses": pl.Float64(),  # drawn, mean per question
+        "value": pl.Float64(),  # of the cell; null for designs that it wasn't drawn by
+        "bias": pl.Float64(),  # simulated: mean of the estimate minus the true value
+        "bias_error": pl.Float64(),  # standard error of that mean
+        "rmse": pl.Float64(),  # simulated: root of the mean squared error
+    }
+)
+
+ADAPTIVE_QUESTION = pl.Schema(
+    {
+        "question_id": pl.String(),
+        "drawn": pl.Int64(),  # responses, with those that don't count
+        "n": pl.Int64(),
+        "c": pl.Int64(),
+        "accuracy": pl.Float64(),  # unbiased estimate of the expected accuracy, of sequential
+        "narrow": pl.Boolean(),  # whether the interval is as narrow as asked
+    }
+)
+
 
 def check_table(table: pl.DataFrame, schema: pl.Schema, name: str) -> pl.DataFrame:
     """Return ``table`` if it has the schema's columns and types, in any order.

@@ -17,6 +17,7 @@ from benchmark.config import (
     DatasetConfig,
     EngineConfig,
     ModelConfig,
+    SamplingConfig,
     ServerConfig,
     TransformersConfig,
     VLLMConfig,
@@ -42,7 +43,7 @@ def checked(composed: DictConfig) -> Config:
     check_dataset(config.dataset, "dataset")
     _check_model(config.model)
     engine_config(config.engine)
-    _at_least(1, config.sampling, "sampling", "k", "k_train")
+    _check_sampling(config.sampling)
     for name in ("unparsed", "truncated"):
         _one_of(("incorrect", "left_out"), config.capability, "capability", name)
     _one_of(("refuse", "left_out"), config.capability, "capability", "failed")
@@ -77,6 +78,16 @@ def check_dataset(dataset: DatasetConfig, where: str) -> None:
         _one_of(("rest", "held_out"), source, f"{where}.sources.{name}", "part")
         _one_of(("refuse", "drop"), source, f"{where}.sources.{name}", "unanswered")
         _at_least(0, source, f"{where}.sources.{name}", "held_out")
+
+
+def _check_sampling(sampling: SamplingConfig) -> None:
+    _at_least(1, sampling, "sampling", "k", "k_train")
+    stopping, where = sampling.stopping, "sampling.stopping"
+    if stopping is not None:
+        rule = f"at least sampling.k={sampling.k}, the responses that every question gets"
+        _require(stopping.k_max >= sampling.k, f"{where}.k_max", stopping.k_max, rule)
+        _require(0 < stopping.width < 1, f"{where}.width", stopping.width, "in (0, 1)")
+        _at_least(1, stopping, where, "round")
 
 
 def _check_model(model: ModelConfig) -> None:

@@ -33,8 +33,8 @@ def sequential_estimate(
     n: ArrayLike,
     c: ArrayLike,
     rule: StoppingRule,
-    skip: int = 0,
-    skipped_correct: ArrayLike | None = None,
+    skipped_n: ArrayLike = 0,
+    skipped_c: ArrayLike = 0,
 ) -> SequentialEstimate:
     """Return unbiased estimates of each expected accuracy and of its square.
 
@@ -42,9 +42,9 @@ def sequential_estimate(
         n: responses that count, of each question, [N].
         c: correct ones among them, [N].
         rule: that stopped them.
-        skip: the first responses, which a confidence was made from, are left out of the estimate;
-            below ``k_min``. It is then unbiased given those responses.
-        skipped_correct: correct ones among those, [N]; needed where ``skip`` isn't 0.
+        skipped_n: how many of the first responses are left out, [N] or one number below ``k_min``,
+            since a confidence was made from them: the estimates are unbiased given those.
+        skipped_c: correct ones among those, [N] or one number.
 
     Raises:
         DataError: for counts out of range, or that the rule can't have stopped at.
@@ -55,19 +55,19 @@ def sequential_estimate(
         [1.0, 0.643, 0.5]
     """
     n, c = check_counts(n, c)
-    before = np.zeros(len(n)) if skipped_correct is None else np.asarray(skipped_correct, float)
-    if not 0 <= skip < rule.k_min or before.shape != n.shape:
+    before = [np.broadcast_to(np.asarray(x, np.float64), n.shape) for x in (skipped_n, skipped_c)]
+    if np.any((before[0] < 0) | (before[0] >= rule.k_min) | (before[1] < 0)):
         raise DataError(
-            f"skip is {skip} with {len(before)} counts for {len(n)} questions; it must be at least "
-            f"0 and below k_min = {rule.k_min}, with a count for each question."
+            f"skipped_n and skipped_c must be at least 0 and skipped_n below k_min = {rule.k_min}; "
+            f"skipped_n reaches {before[0].max():g}, the smallest is {min(map(np.min, before)):g}."
         )
-    keys = zip(*(counts.astype(int).tolist() for counts in (n, c, before)), strict=True)
-    shares = [_shares(rule, skip, *key) for key in keys]
+    keys = zip(*(counts.astype(int).tolist() for counts in (n, c, *before)), strict=True)
+    shares = [_shares(rule, *key) for key in keys]
     return SequentialEstimate(*np.array(shares, dtype=np.float64).reshape(-1, 2).T)
 
 
 @cache
-def _shares(rule: StoppingRule, skip: int, n: int, c: int, before: int) -> tuple[float, float]:
+def _shares(rule: StoppingRule, n: int, c: int, skip: int, before: int) -> tuple[float, float]:
     """Return the shares of the ways to (n, c) that go on with one and with two correct ones."""
     every = _ways(rule, skip, before, n, c)
     if not every:

@@ -10,7 +10,7 @@ Whether and where a question stops depends on its counted responses in order alo
 batches, what was drawn before or how often a run was interrupted.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -101,31 +101,30 @@ def stopped_counts(correct: ArrayLike, rule: StoppingRule) -> NDArray[np.int64]:
 
 
 def sample_until_narrow(
-    question_ids: Iterable[str],
+    responses: pl.DataFrame,
     rule: StoppingRule,
     draw: Callable[[Mapping[str, int]], pl.DataFrame],
     count: Callable[[pl.DataFrame], pl.DataFrame],
 ) -> pl.DataFrame:
-    """Return the responses of each question up to where it stops, drawn in rounds.
+    """Return the responses to each question up to where it stops, drawn in rounds.
 
     A round goes on with the questions that are open: each asks for as many responses as its next
     check lacks. Responses that don't count (left out, or failed) leave a check open, so a question
     may reach ``k_max`` responses with fewer that count.
 
     Args:
-        question_ids: of the questions.
+        responses: the first ``k_min`` to each question, of schema ``RESPONSE``; failed ones are
+            among them.
         rule: when to stop.
-        draw: returns responses 0 .. k - 1 of the questions by k, of schema ``RESPONSE``, those that
-            can't be had left out.
-        count: returns the grades of responses that count, of schema ``GRADE``.
+        draw: returns responses 0 .. k - 1 to each question of a mapping to k.
+        count: returns the grades of those responses that count, of schema ``GRADE``.
 
     Returns:
         Of schema ``RESPONSE``, sorted by question id and sample index.
     """
-    open_ = dict.fromkeys(question_ids, rule.k_min)
+    open_ = dict.fromkeys(responses["question_id"], rule.k_min)
     finished = []
     while open_:
-        responses = draw(open_)
         grades = count(responses)
         last = dict(stops(grades, rule).iter_rows())
         counted = dict(grades["question_id"].value_counts().iter_rows())
@@ -138,6 +137,8 @@ def sample_until_narrow(
         ends = {key: last.get(key, rule.k_max) for key in open_ if key not in going_on}
         finished.append(_up_to(responses, ends))
         open_ = going_on
+        if open_:
+            responses = draw(open_)
     return pl.concat(finished).sort("question_id", "sample_index")
 
 

@@ -6,10 +6,10 @@ from omegaconf import OmegaConf
 
 from benchmark.__main__ import CONF
 from benchmark.applications import build_applications
+from benchmark.composition import compose_jobs
 from benchmark.config import register_schema
 from benchmark.estimators import build_estimators
 from benchmark.grading import build_graders
-from benchmark.grid import job_overrides
 from benchmark.rules import checked
 
 CHOICES = [
@@ -53,29 +53,24 @@ SWEPT = {"paper_grid": (3, 7), "demo_grid": (2, 3)}  # models, datasets
 
 @pytest.mark.parametrize("name", [choice for group, choice in CHOICES if group == "experiment"])
 def test_every_job_of_an_experiment_composes(name: str) -> None:
-    register_schema()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides=[f"experiment={name}"], return_hydra_config=True)
-        jobs = job_overrides(config)
-    configs = [composed(*job) for job in jobs]
+    configs = [checked(config) for config in compose_jobs([f"experiment={name}"])]
     cells = {(config.model.name, config.dataset.name) for config in configs}
     models, datasets = (len(set(names)) for names in zip(*cells, strict=True))
     assert (models, datasets) == SWEPT.get(name, (1, 1))
     assert len(configs) == len(cells) == models * datasets
     for config in configs:
         assert config.grid == (name if name in SWEPT else "multirun")
-        assert build_estimators(config.estimator, config.sampling.k)
+        assert build_estimators(config.estimator, config.sampling)
         assert build_graders(config.grading)
+        assert build_applications(config.application)
 
 
-def test_an_experiment_s_sweep_can_be_narrowed() -> None:
-    register_schema()
-    overrides = ["experiment=paper_grid", "model=qwen3_8b"]
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose("config", overrides=overrides, return_hydra_config=True)
-        jobs = job_overrides(config)
-    assert len(jobs) == 7
-    assert all("model=qwen3_8b" in job for job in jobs)
+def test_the_command_line_narrows_and_adds_to_an_experiment_s_sweep() -> None:
+    jobs = compose_jobs(["experiment=paper_grid", "model=qwen3_8b", "sampling.k=50,100"])
+    assert {job.model.name for job in jobs} == {"qwen3_8b"}
+    assert len(jobs) == 7 * 2
+    (single,) = compose_jobs(["dataset=words"])
+    assert single.dataset.name == "words"
 
 
 @pytest.mark.parametrize("launcher", ["slurm", "joblib"])

@@ -119,8 +119,8 @@ def test_counts_that_the_rule_cannot_give_are_refused(counts, message):
         sequential_estimate(*counts, rule)
 
 
-@pytest.mark.parametrize("skip", [-1, 2])
-def test_skipping_up_to_the_first_check_is_refused(skip):
+@pytest.mark.parametrize("skipped", [(-1, 0), (2, 1), (1, -1)])
+def test_skipping_up_to_the_first_check_is_refused(skipped):
     rule = StoppingRule(k_min=2, k_max=10, round=1, width=0.66)
     with pytest.raises(DataError, match="below k_min = 2"):
-        sequential_estimate([10], [5], rule, skip, [1])
+        sequential_estimate([10], [5], rule, *skipped)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import polars as pl
 
 from benchmark.applications.abstention import Abstention, validation_half
+from benchmark.applications.adaptive import Adaptive
 from benchmark.applications.allocation import (
     allocation_value,
     greedy_budget_allocation,
@@ -52,6 +53,7 @@ from benchmark.records import CellResult
 __all__ = [
     "KINDS",
     "Abstention",
+    "Adaptive",
     "Application",
     "Budget",
     "Frontier",
@@ -92,6 +94,7 @@ KINDS: dict[str, type] = {
     "budget": Budget,
     "abstention": Abstention,
     "routing": Routing,
+    "adaptive": Adaptive,
 }
 
 

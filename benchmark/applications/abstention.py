@@ -20,6 +20,7 @@ from benchmark.applications.selective import (
     ranked_accuracy,
 )
 from benchmark.applications.study import Study
+from benchmark.capability import count_outcomes
 from benchmark.errors import ConfigError
 from benchmark.metrics.inputs import FloatArray
 from benchmark.metrics.pairing import PairedEstimate, pair_estimates
@@ -96,7 +97,10 @@ class Abstention:
             curves += [(name, *row) for row in _curve_rows(measured)]
             counts = paired.answered, len(paired.n)
             metrics += [(name, *row, *counts) for row in _metric_rows(measured, coverages)]
-            targets += [(name, *_target_row(paired, target)) for target in self.targets]
+            used = result.estimates[name].samples_used
+            ids = count_outcomes(result.grades, used)["question_id"]  # in the order of the pairs
+            half = validation_half(ids)
+            targets += [(name, *_target_row(paired, half, target)) for target in self.targets]
         return {
             "abstention": pl.DataFrame(curves, schema=ABSTENTION, orient="row"),
             "abstention_metrics": pl.DataFrame(metrics, schema=ABSTENTION_METRIC, orient="row"),
@@ -163,10 +167,11 @@ def _metric_rows(
     ]
 
 
-def _target_row(paired: PairedEstimate, target: float) -> tuple[float | int | bool | None, ...]:
+def _target_row(
+    paired: PairedEstimate, half: NDArray[np.bool_], target: float
+) -> tuple[float | int | bool | None, ...]:
     """Return the threshold chosen on one half, and what it gives on either."""
     accuracy = paired.c / paired.n
-    half = validation_half(paired.question_ids)
     draws, given = paired.confidences[:, half], paired.given[:, half]
     every = np.broadcast_to(accuracy[half], draws.shape)
     threshold = passing_threshold(draws[given], every[given], target)

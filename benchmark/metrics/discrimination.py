@@ -75,9 +75,10 @@ def response_auroc(
 ) -> FloatArray:
     """Return how often a correct response has a higher confidence than an incorrect one.
 
-    The area under the ROC curve over all graded responses, each scored by its question's
-    confidence: a question gives ``c`` positives and ``n - c`` negatives. Ties count half, so a
-    constant confidence gives 0.5.
+    The area under the ROC curve over responses, each scored by its question's confidence: a
+    question gives ``c / n`` positives and ``1 - c / n`` negatives, so that it counts the same
+    however many responses it has (with adaptive sampling uncertain ones have more). Ties count
+    half, so a constant confidence gives 0.5.
 
     Args:
         confidences: [N], in [0, 1].
@@ -97,8 +98,8 @@ def response_auroc(
     """
     x = check_inputs(confidences, n, c, weights)
     groups = _tie_groups(x.confidences)
-    positives = groups.total(x.weights * x.c)
-    negatives = groups.total(x.weights * (x.n - x.c))
+    positives = groups.total(x.weights * x.accuracy)
+    negatives = groups.total(x.weights * (1 - x.accuracy))
     below = np.cumsum(negatives, axis=-1) - negatives / 2
     pairs = positives.sum(axis=-1) * negatives.sum(axis=-1)
     return divide((positives * below).sum(axis=-1), pairs)

@@ -84,7 +84,7 @@ def evaluate(
     """
     rows = []
     for name, paired in pair_estimates(estimates, grades, rng, resamples):
-        resampled = _resampled_means(paired) | _resampled_others(paired)
+        resampled = resampled_metrics(paired)
         if estimates[name].oracle:
             resampled["brier_unbiased"] = np.full(1 + resamples, np.nan)
         rows += [
@@ -92,6 +92,11 @@ def evaluate(
             for metric in _ORDER
         ]
     return pl.DataFrame(rows, schema=METRIC, orient="row")
+
+
+def resampled_metrics(paired: PairedEstimate) -> dict[str, FloatArray]:
+    """Return every metric of an estimator, then of each resample: [1 + resamples] each."""
+    return _resampled_means(paired) | _resampled_others(paired)
 
 
 def _resampled_means(paired: PairedEstimate) -> dict[str, FloatArray]:

@@ -18,7 +18,6 @@ from benchmark.records import CONFIDENCE, Estimate, check_table
 class PairedEstimate:
     """D draws of an estimator's confidence beside the N questions of its target."""
 
-    question_ids: pl.Series  # [N]
     confidences: FloatArray  # [D, N], in [0, 1], NaN where a draw gave none
     tokens: FloatArray  # [N], prompt and completion tokens of one draw, NaN where unknown
     n: FloatArray  # [N], responses of the target
@@ -68,7 +67,6 @@ def pair_estimates(
         yield (
             name,
             PairedEstimate(
-                question_ids=target["question_id"],
                 confidences=_draw_matrix(name, confidences, len(target)),
                 tokens=_tokens(confidences, len(target)),
                 n=target["n"].cast(pl.Float64).to_numpy(),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, ScalarFormatter
@@ -36,13 +37,16 @@ def draw_budget(result: CellResult) -> Drawing:
         len(names), "Samples per question, on average", "Share of questions solved"
     )
     middle = _middle(table)
+    theirs: list[float] = []
     for axes, name in zip(panels, names, strict=True):
         rows = table.filter(pl.col("estimator") == name)
         _draw_policies(axes, rows)
         for policy, line in _reported_lines(result, name).items():
             _draw_reported(axes, policy, line)
+            theirs += line.values()
         axes.set_title(f"{clipped(estimator_look(name).name)}\n{_gain(rows, middle)}")
     _scale(panels[0], table["budget"].unique().sort().to_list())
+    _zoom(panels[0], table, theirs)
     entries = {
         label: line
         for axes in panels
@@ -58,8 +62,8 @@ def draw_budget(result: CellResult) -> Drawing:
         f"percentage points at {middle} samples per question, with the paired 95 % bootstrap "
         "interval over questions. Broken lines see whether a sample is correct and stop there; "
         "next comes the next round over the unsolved questions, the highest posterior mean, or the "
-        "highest draw from the posteriors (Thompson)."
-        + (_REPORTED_NOTE if any(_reported_lines(result, name) for name in names) else ""),
+        "highest draw from the posteriors (Thompson). Lines may leave a panel at the bottom."
+        + (_REPORTED_NOTE if theirs else ""),
         figure,
     )
 
@@ -126,6 +130,16 @@ def _draw_reported(axes: Axes, policy: str, line: dict[int, float]) -> None:
         [*line], [*line.values()], ls="none", marker=look.marker, ms=4, mew=0.8, mfc="none",
         mec=look.colour, label=f"{look.name}, reported",
     )  # fmt: skip
+
+
+def _zoom(axes: Axes, table: pl.DataFrame, theirs: list[float]) -> None:
+    """Limit the panels, which share their axes, to what is not far below uniform sampling."""
+    ours = table.filter(pl.col("success").is_not_nan())
+    uniform = ours.filter(pl.col("policy") == "uniform")["success"].to_numpy()
+    every = np.concatenate([ours["success"], theirs])
+    if len(uniform):
+        room = max(every.max() - uniform.min(), 0.02)
+        axes.set_ylim(uniform.min() - 0.4 * room, every.max() + 0.08 * room)
 
 
 def _middle(table: pl.DataFrame) -> int:

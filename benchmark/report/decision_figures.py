@@ -1,17 +1,26 @@
-"""Stage 8: figures of what confidences decide: when to abstain, and which model to route to."""
+"""Stage 8: figures of decisions: when to abstain, where to route, when to stop sampling."""
 
 from typing import Any
 
+import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
+from benchmark.applications.adaptive import ACCURACY, MOST, STOPPED, UNBIASED
 from benchmark.applications.routing import ALWAYS, MIX, ORACLE
 from benchmark.records import CellResult
 from benchmark.report import style
-from benchmark.report.canvas import REFERENCE, Drawing, small_multiples
-from benchmark.report.style import estimator_look, model_name
+from benchmark.report.canvas import (
+    REFERENCE,
+    TICKS,
+    UNIT,
+    Drawing,
+    opacity,
+    small_multiples,
+)
+from benchmark.report.style import estimator_look, metric_look, model_name
 from benchmark.report.tables import number
 
 QUERIES = 1000  # that a cost is shown for
@@ -133,3 +142,58 @@ def _caption(result: CellResult) -> str:
         "share of the oracle's."
         + (f" Left out, since another model wasn't asked the same: {lost}." if lost else "")
     )
+
+
+def draw_adaptive(result: CellResult) -> Drawing:
+    """Draw how many responses each question got, and the simulated bias of every metric."""
+    table, questions = (result.applications[name] for name in ("adaptive", "adaptive_questions"))
+    figure = Figure(figsize=(style.TEXT_WIDTH, 3.1), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.4))
+    _draw_stops(left, questions)
+    _draw_biases(right, table)
+    drawn, most = questions["drawn"].sum(), table.filter(design=MOST)["responses"][0]
+    saved = 1 - drawn / (len(questions) * most)
+    mean = table.filter(metric=ACCURACY)
+    share, unbiased = (mean.filter(design=d)["value"][0] for d in (STOPPED, UNBIASED))
+    return Drawing(
+        "adaptive",
+        "Adaptive sampling: samples saved, and what stopping did",
+        f"{100 * saved:.1f} % samples saved: {drawn:,} responses drawn where {most:.0f} to each of "
+        f"{len(questions):,} questions are {len(questions) * most:,.0f}. Left: one point is one "
+        "question; it stops once the 95 % Wilson interval of its expected accuracy is narrow "
+        "enough. Right: mean error of each metric in simulations of this cell's sampling, one "
+        "point per estimator. Stopping biases c/n; the unbiased estimate accounts for it by "
+        "counting the orders of responses that lead to the same counts. The mean expected "
+        f"accuracy is {share:.4f} by c/n and {unbiased:.4f} by the unbiased estimate. All other "
+        "figures and tables take c/n.",
+        figure,
+    )
+
+
+def _draw_stops(axes: Axes, questions: pl.DataFrame) -> None:
+    alpha = max(0.2, opacity(3 * len(questions)))
+    for narrow, colour, label in ((True, style.BLUE, "narrow"), (False, style.ORANGE, "k_max")):
+        rows = questions.filter(narrow=narrow)
+        axes.scatter(rows["accuracy"], rows["drawn"], s=9, c=colour, lw=0, alpha=alpha)
+        axes.scatter([], [], s=9, c=colour, lw=0, label=label)  # opaque, for the legend
+    axes.set(xlim=UNIT, xticks=TICKS, xlabel="Expected accuracy, unbiased estimate")
+    axes.set(ylabel="Responses to the question")
+    axes.set_ylim(0, 1.05 * questions["drawn"].to_numpy().max())
+    axes.legend(title="stopped as", loc="lower center", title_fontsize=7)
+
+
+def _draw_biases(axes: Axes, table: pl.DataFrame) -> None:
+    metrics = table["metric"].unique(maintain_order=True).to_list()
+    places = np.linspace(-0.27, 0.27, len(style.DESIGNS))
+    for (design, look), place in zip(style.DESIGNS.items(), places, strict=True):
+        rows = table.filter(design=design)
+        y = [metrics.index(metric) + place for metric in rows["metric"]]
+        axes.plot(
+            rows["bias"], y, ls="none", marker=look.marker, color=look.colour, ms=3, mew=0,
+            alpha=0.7, label=look.name,
+        )  # fmt: skip
+    axes.axvline(0, **REFERENCE)
+    axes.set_yticks(range(len(metrics)), [metric_look(metric).name for metric in metrics])
+    axes.set(xlabel="Bias in simulations", ylim=(len(metrics) - 0.4, -0.6))
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.legend(loc="upper center", bbox_to_anchor=(0.35, -0.17), ncols=2, columnspacing=1.2)

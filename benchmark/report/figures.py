@@ -11,7 +11,7 @@ from benchmark.report import points, style
 from benchmark.report.budget_figures import draw_budget, draw_pass_at_k_extrapolation
 from benchmark.report.calibration_figures import draw_confidences, draw_divergence, draw_reliability
 from benchmark.report.canvas import Drawing
-from benchmark.report.decision_figures import draw_abstention, draw_routing
+from benchmark.report.decision_figures import draw_abstention, draw_adaptive, draw_routing
 from benchmark.report.outcome_figures import (
     draw_cost,
     draw_histogram,
@@ -23,6 +23,7 @@ DRAW: dict[str, Callable[[CellResult], Drawing]] = {  # by the name of an applic
     "pass_at_k": draw_pass_at_k,
     "abstention": draw_abstention,
     "routing": draw_routing,
+    "adaptive": draw_adaptive,
     "pass_at_k_extrapolation": draw_pass_at_k_extrapolation,
     "budget": draw_budget,
 }

@@ -59,7 +59,6 @@ ESTIMATORS = {
     "consistency_10": Look("Consistency of 10", BLUE, "^"),
     "consistency_20": Look("Consistency of 20", GREEN, "s"),
     "consistency_response": Look("Consistency, response", BLUE, "v"),
-    "probe": Look("Probe", VERMILLION, "o"),
     "probe_own": Look("Probe", VERMILLION, "o"),
     "probe_math": Look("Probe from MATH", "#882255", "p"),
     "probe_gsm8k": Look("Probe from GSM8K", "#AA4499", "h"),
@@ -92,6 +91,13 @@ OUTCOMES = {
     "incorrect": Look("incorrect", VERMILLION),
     "unparsed": Look("no answer found", "#B8860B"),
     "truncated": Look("truncated", GREY),
+}
+
+DESIGNS = {  # of sampling, in applications.adaptive
+    "adaptive, c/n": Look("Adaptive, c/n", VERMILLION, "X"),
+    "adaptive, unbiased": Look("Adaptive, unbiased", BLUE, "o"),
+    "fixed, k_max": Look("Fixed, k_max for all", BLACK, "D"),
+    "fixed, as many": Look("Fixed, as many in all", GREY, "s"),
 }
 
 COUNTED_OUTCOMES = {  # of counts from elsewhere, which say no more

@@ -96,6 +96,18 @@ def test_lines_show_the_success_of_each_policy(applied):
     assert len(lines_of(panel_of(drawing, "Consistency of 10"))["Uniform"]) == 4  # up to n = 10
 
 
+def test_a_policy_that_fails_leaves_the_panels_instead_of_squeezing_the_others(applied):
+    bad = (pl.col("policy") == "greedy") & (pl.col("estimator") == "verbalized")
+    success = pl.when(bad).then(0.01).otherwise("success").alias("success")
+    table = applied.applications["budget"].with_columns(success)
+    tables = applied.applications | {"budget": table}
+    axes = drawn(draw_budget, replace(applied, applications=tables)).figure.axes[0]
+    uniform = table.filter(pl.col("policy") == "uniform")["success"]
+    low, high = axes.get_ylim()
+    assert 0.05 < low < uniform.min()
+    assert table["success"].max() < high < 1.1
+
+
 def test_the_gain_below_the_name_is_at_a_budget_that_all_have(applied):
     drawing = drawn(draw_budget, applied)
     row = applied.applications["budget"].row(

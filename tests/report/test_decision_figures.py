@@ -8,7 +8,7 @@ import pytest
 from cells import confidence_table, simulate_cell
 from matplotlib.text import Text
 
-from benchmark.applications import Abstention, Routing, Study
+from benchmark.applications import Abstention, Adaptive, Routing, Study
 from benchmark.applications.pool import Price
 from benchmark.applications.routing import ALWAYS, MIX, ORACLE
 from benchmark.records import Estimate
@@ -115,3 +115,39 @@ def test_only_so_many_routers_are_drawn(both):
     axes = drawn(crowd, "routing").figure.axes[0]
     labels = [line.get_label() for line in axes.lines if "(" in str(line.get_label())]
     assert len(labels) == 2 + decision_figures.SHOWN_ROUTERS
+
+
+@pytest.fixture(scope="module")
+def stopped(cell):
+    """The cell as it is where all questions are drawn to the most."""
+    adaptive = Adaptive(k_min=12, k_max=20, round=4, width=0.001, simulations=2)
+    study = Study(np.random.default_rng(0), 0, lambda _: None)
+    return replace(cell, applications=adaptive.evaluate(cell, study))
+
+
+def test_stopped_questions_and_biases_are_drawn(stopped):
+    drawing = drawn(stopped, "adaptive")
+    left, right = drawing.figure.axes
+    assert sum(len(points.get_offsets()) for points in left.collections) == 60
+    table = stopped.applications["adaptive"]
+    assert [text.get_text() for text in right.get_yticklabels()][:2] == ["Accuracy", "Brier score"]
+    for (design, look), line in zip(style.DESIGNS.items(), right.lines, strict=False):
+        assert line.get_label() == look.name
+        np.testing.assert_equal(line.get_xdata(), table.filter(design=design)["bias"])
+    texts = [text for text in drawing.figure.findobj(Text) if text.get_text()]
+    assert min(text.get_fontsize() for text in texts) >= 7
+
+
+def test_the_caption_says_how_many_samples_were_saved(stopped):
+    caption = drawn(stopped, "adaptive").caption
+    assert "0.0 % samples saved: 1,200 responses drawn where 20" in caption
+    questions = stopped.applications["adaptive_questions"].with_columns(drawn=pl.lit(5))
+    tables = stopped.applications | {"adaptive_questions": questions}
+    fewer = replace(stopped, applications=tables)
+    assert "75.0 % samples saved: 300 responses" in drawn(fewer, "adaptive").caption
+
+
+def test_without_simulations_the_biases_stay_empty(stopped):
+    table = stopped.applications["adaptive"].with_columns(bias=pl.lit(np.nan))
+    empty = replace(stopped, applications=stopped.applications | {"adaptive": table})
+    assert drawn(empty, "adaptive").title
