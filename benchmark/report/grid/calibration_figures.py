@@ -21,7 +21,7 @@ from benchmark.report.grid.panels import (
     line_style,
 )
 from benchmark.report.outcome_figures import scale_tokens
-from benchmark.report.style import estimator_look, model_name
+from benchmark.report.style import Look, estimator_look, model_name
 from benchmark.report.tables import number
 
 _SHARES = (0.05, 0.2, 0.5, 1)  # ticks of the mirrored histogram, the largest that fit
@@ -88,21 +88,19 @@ def draw_reliability(grid: Grid) -> Drawing | None:
 
     def draw(axes: Axes, estimator: str, dataset: str) -> str | None:
         axes.plot([0, 1], [0, 1], **REFERENCE)
-        lacking: str | None = "not run"
-        for model, look in looks.items():
-            estimate = pairs.get((model, dataset), {}).get(estimator)
-            if estimate is not None and estimate.answered:
-                curve = points.reliability(estimate)
-                full = curve.share > 0
-                axes.vlines(curve.confidence, curve.low, curve.high, color=look.colour, lw=0.5)
-                axes.plot(
-                    curve.confidence[full], curve.accuracy[full], color=look.colour,
-                    marker=look.marker, ms=2.5, lw=0.8, mec="white", mew=0.2,
-                )  # fmt: skip
-                lacking = None
+        present = {
+            model: pairs[model, dataset][estimator]
+            for model in grid.models
+            if estimator in pairs.get((model, dataset), {})
+        }
+        answered = {model: estimate for model, estimate in present.items() if estimate.answered}
+        for model, estimate in answered.items():
+            _draw_curve(axes, points.reliability(estimate), looks[model])
         axes.set(xlim=UNIT, ylim=UNIT, xticks=TICKS, yticks=TICKS)
         axes.set(xticklabels=_UNIT_TICKS, yticklabels=_UNIT_TICKS)
-        return lacking
+        if answered:
+            return None
+        return "no answer" if present else "not run"
 
     legend = [
         Line2D([], [], color=look.colour, marker=look.marker, ms=3, lw=0.9, label=model_name(model))
@@ -123,10 +121,20 @@ def draw_reliability(grid: Grid) -> Drawing | None:
     )
 
 
+def _draw_curve(axes: Axes, curve: points.Reliability, look: Look) -> None:
+    full = curve.share > 0
+    axes.vlines(curve.confidence, curve.low, curve.high, color=look.colour, lw=0.5)
+    axes.plot(
+        curve.confidence[full], curve.accuracy[full], color=look.colour, marker=look.marker, ms=2.5,
+        lw=0.8, mec="white", mew=0.2,
+    )  # fmt: skip
+
+
 def draw_cost(grid: Grid) -> Drawing | None:
     """Draw mean tokens against 1 - Brier score, a panel for each cell."""
     rows = {place: cost_rows(cell) for place, cell in grid.cells.items()}
-    every = pl.concat(rows.values()).filter(~pl.col("oracle"))
+    shown = pl.concat(rows.values())
+    every = shown.filter(~pl.col("oracle"))
     if every.is_empty():
         return None
 
@@ -148,8 +156,9 @@ def draw_cost(grid: Grid) -> Drawing | None:
         axes.set(xlabel="", ylim=(0.98 * (1 - float(every["brier"].max())), 1.02))  # type: ignore[arg-type]
         return None
 
-    oracles = [name for name in grid.estimators if grid.oracle(name)]
-    legend = legend_of([n for n in grid.estimators if n not in oracles], ls="none", ms=4.5)
+    names = [name for name in grid.estimators if name in set(shown["estimator"])]
+    oracles = [name for name in names if grid.oracle(name)]
+    legend = legend_of([name for name in names if name not in oracles], ls="none", ms=4.5)
     legend += legend_of(oracles, marker="", **_DASHED)
     figure = draw_cells(grid, draw, "Tokens per confidence", "1 − Brier score", legend)
     if figure is None:

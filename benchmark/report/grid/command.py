@@ -125,9 +125,7 @@ def _written(cell: Path) -> str:
 def _tell(grid: Grid, console: Console) -> None:
     """Say what the grid shows, and of which cells only the newest."""
     places = [(cell.model, cell.dataset) for cell in grid.every]
-    console.print(
-        f"{len(grid.cells)} cells: {len(grid.models)} models, {len(grid.datasets)} datasets"
-    )
+    console.print(f"Grid of {grid.size}; finished cells: {len(grid.cells)}")
     for model, dataset in grid.cells:
         times = places.count((model, dataset))
         if times > 1:

@@ -25,7 +25,8 @@ def draw_pass_at_k(grid: Grid) -> Drawing | None:
         place: cell.applications.get("pass_at_k", PASS_AT_K.to_frame())
         for place, cell in grid.cells.items()
     }
-    k_values = sorted({k for table in tables.values() for k in table["k"]})
+    every = pl.concat(tables.values())
+    names = set(every.filter(pl.col("predicted").is_not_nan())["estimator"])
 
     def draw(axes: Axes, cell: CellResult) -> str | None:
         table = tables[cell.model, cell.dataset]
@@ -35,13 +36,13 @@ def draw_pass_at_k(grid: Grid) -> Drawing | None:
         axes.plot(observed["k"], observed["observed"], color=style.BLACK, lw=1.8, zorder=3)
         for (name,), rows in table.sort("k").group_by("estimator", maintain_order=True):
             axes.plot(rows["k"], rows["predicted"], **line_style(str(name)))
-        _log_axis(axes, k_values)
+        _log_axis(axes, every["k"].unique().sort())
         axes.set(ylim=UNIT, yticks=TICKS, yticklabels=("0", ".5", "1"))
         return None
 
     legend = [
         Line2D([], [], color=style.BLACK, lw=1.8, label="observed"),
-        *legend_of(grid.estimators),
+        *legend_of(name for name in grid.estimators if name in names),
     ]
     figure = draw_cells(grid, draw, "k, responses that may be tried", "pass@k", legend)
     if figure is None:
@@ -166,26 +167,24 @@ def draw_scaling(grid: Grid) -> Drawing | None:
 
 def draw_convergence(grid: Grid) -> Drawing | None:
     """Draw the Brier score against the number of samples that the target is counted from."""
-    names = [name for name in grid.estimators if not grid.oracle(name)]
-    most = max(int(cell.capability["n"].min()) for cell in grid.cells.values())  # type: ignore[arg-type]
+    lines = {place: _convergence_lines(cell) for place, cell in grid.cells.items()}
+    names = {name for own in lines.values() for name in own}
+    most = max(
+        (int(line.samples[-1]) for own in lines.values() for line in own.values()), default=1
+    )
 
     def draw(axes: Axes, cell: CellResult) -> str | None:
-        lacking: str | None = "one response\nper question"
-        for name, estimate in curves.paired(cell).items():
-            if cell.estimates[name].oracle or not estimate.answered or estimate.n.min() < 2:
-                continue
-            line = curves.convergence(estimate)
+        own = lines[cell.model, cell.dataset]
+        for name, line in own.items():
             mark = line_style(name)
             axes.plot(line.samples, line.brier, **mark | {"ms": 2.2})
             axes.axhline(line.limit, xmin=0.9, color=mark["color"], lw=1.2)
-            lacking = None
         _log_axis(axes, _decades(most))
         axes.set(xlim=(0.85, 1.5 * most))
-        return lacking
+        return None if own else "one response\nper question"
 
-    figure = draw_cells(
-        grid, draw, "Samples per question, k", "Brier score against c/k", legend_of(names)
-    )
+    legend = legend_of(name for name in grid.estimators if name in names)
+    figure = draw_cells(grid, draw, "Samples per question, k", "Brier score against c/k", legend)
     if figure is None:
         return None
     return Drawing(
@@ -196,6 +195,15 @@ def draw_convergence(grid: Grid) -> Drawing | None:
         "more samples, the unbiased estimate. Oracles, which read the target, are left out.",
         figure,
     )
+
+
+def _convergence_lines(cell: CellResult) -> dict[str, curves.Convergence]:
+    """Return the line of each estimator that answered, is no oracle and has a target to shorten."""
+    return {
+        name: curves.convergence(estimate)
+        for name, estimate in curves.paired(cell).items()
+        if not cell.estimates[name].oracle and estimate.answered and estimate.n.min() >= 2
+    }
 
 
 def _decades(most: int) -> list[int]:

@@ -138,9 +138,11 @@ def budget_rows(cell: CellResult) -> pl.DataFrame:
 
     Returns:
         Columns of ``BUDGET`` and ``method``: ``uniform``, once, on the questions of the estimator
-        that answered the most, or the estimator that greedy allocates by. Empty without the table.
+        that answered the most, or the estimator that greedy allocates by. Estimators that answered
+        nothing have no rows. Empty without the table.
     """
     table = cell.applications.get("budget", BUDGET.to_frame())
+    table = table.filter(pl.col("success").is_not_nan())
     greedy = table.filter(policy="greedy").with_columns(method=pl.col("estimator"))
     uniform = table.filter(policy="uniform").sort("answered", descending=True, maintain_order=True)
     widest = uniform.filter(pl.col("estimator") == pl.col("estimator").first())

@@ -36,6 +36,12 @@ class Grid:
         names = (name for cell in self.cells.values() for name in cell.estimates)
         return in_order(names, style.ESTIMATORS)
 
+    @property
+    def size(self) -> str:
+        """How many models and datasets there are, in words."""
+        counts = {"model": len(self.models), "dataset": len(self.datasets)}
+        return ", ".join(f"{n} {what}{'' if n == 1 else 's'}" for what, n in counts.items())
+
     def oracle(self, estimator: str) -> bool:
         """Return whether an estimator is made from the target's own responses."""
         return any(

@@ -58,7 +58,7 @@ def write_page(
     )
     environment.filters["base64"] = lambda file: base64.b64encode(file.read_bytes()).decode()
     html = environment.get_template("page.html").render(
-        title=f"Capability calibration: {len(grid.models)} models, {len(grid.datasets)} datasets",
+        title=f"Capability calibration: {grid.size}",
         policy=_policy(scripts),
         styles=_asset(_STYLES),
         scripts=scripts,

@@ -112,7 +112,7 @@ def transfer_table(grid: Grid) -> GridTable:
     return GridTable(
         "transfer",
         "Transfer of probes: capability Brier score by training data",
-        "A probe is named by its training data; “own” is the training counterpart of the dataset.",
+        "A probe that names no training data was trained on the dataset's own training split.",
         _table(grid, of_cell),
         ("model",),
         "estimator",

@@ -9,6 +9,11 @@ def test_models_datasets_and_estimators_stand_in_the_style_s_order(grid):
     assert grid.estimators[:4] == ["random", "oracle_cc", "oracle_rc", "verbalized"]
 
 
+def test_the_size_is_said_in_words(grid, cell):
+    assert grid.size == "2 models, 2 datasets"
+    assert make_grid([cell]).size == "1 model, 1 dataset"
+
+
 def test_unlisted_names_come_last_in_the_order_in_which_they_are_met(cell):
     models = ("my_model", "a_model", "qwen3_8b")
     assert make_grid(replace(cell, model=m) for m in models).models == [

@@ -47,7 +47,7 @@ def test_a_multirun_s_folder_gives_every_table_every_figure_and_the_page(run, tm
     report = tmp_path / "outputs" / "reports" / "sweep"
     assert f"Report: {report / 'report.html'}" in out
     assert f"Left out, not finished: {sweep / '2-olmo3_7b-gsm8k'}" in out
-    assert "2 cells: 2 models, 2 datasets" in out
+    assert "Grid of 2 models, 2 datasets; finished cells: 2" in out
     assert {path.suffix for path in (report / "tables").iterdir()} == {".md", ".tex", ".csv"}
     assert {path.suffix for path in (report / "figures").iterdir()} == {".pdf", ".png"}
     table = pl.read_csv(report / "tables" / "brier.csv")
