@@ -61,7 +61,7 @@ def test_each_table_has_its_schema(by_hand):
 
 def test_thresholds_are_tuned_on_one_half_and_tested_on_the_other(by_hand):
     thresholds = by_hand["routing_thresholds"]
-    limits = thresholds.filter(pl.col("model") == "small")["threshold"].to_list()
+    limits = thresholds.filter(pl.col("candidate") == "small")["threshold"].to_list()
     # on the validation half: (1, 0.5), then 0.5 -> (4.17, 0.83), 0.9 -> (6.83, 1), always (9, 1)
     assert limits == [-np.inf, 0.5, 0.9]
     rows = by_hand["routing"].filter(pl.col("router") == "probe").to_dicts()
@@ -71,7 +71,7 @@ def test_thresholds_are_tuned_on_one_half_and_tested_on_the_other(by_hand):
     assert [r["cost"] for r in rows] == pytest.approx([1, 25 / 6, 41 / 6])
     assert [r["accuracy"] for r in rows] == pytest.approx([0.5, 2.5 / 3, 2.5 / 3])
     assert all(r["low"] <= r["accuracy"] <= r["high"] for r in rows)
-    shares = thresholds.filter(pl.col("point") == 1)["model", "share"].rows()
+    shares = thresholds.filter(pl.col("point") == 1)["candidate", "share"].rows()
     assert shares == [("small", pytest.approx(2 / 3)), ("large", pytest.approx(1 / 3))]
 
 
@@ -99,7 +99,7 @@ def test_the_dearest_model_needs_no_confidence_whichever_cell_runs(by_hand):
     small = small_cell(ids, [4, 2, 0, 4, 2, 0], [0.9, 0.5, 0.1, 0.8, 0.95, 0.2])
     turned = evaluated(large_cell(ids), small)
     assert turned["routing"].equals(by_hand["routing"])
-    assert turned["routing_models"]["model"].to_list() == ["small", "large"]
+    assert turned["routing_models"]["candidate"].to_list() == ["small", "large"]
 
 
 def test_questions_are_joined_by_id_and_prompt_and_the_loss_is_said():
@@ -114,7 +114,7 @@ def test_questions_are_joined_by_id_and_prompt_and_the_loss_is_said():
     )
     tables = evaluated(small, replace(some, questions=changed))
     models = tables["routing_models"]
-    assert models["model", "questions", "common", "test"].rows() == [
+    assert models["candidate", "questions", "common", "test"].rows() == [
         ("small", 8, 5, 3), ("large", 6, 5, 3),
     ]  # fmt: skip
     assert points(tables, ALWAYS)[0] == (1, pytest.approx(2 / 3))
@@ -224,7 +224,7 @@ def test_three_models_are_a_cascade_in_the_order_of_their_costs():
     ]
     prices = {"large": Price(9e5, 9e5), "tiny": Price(1e5, 1e5), "small": Price(3e5, 3e5)}
     tables = evaluated(cells[1], cells[0], cells[2], prices=prices)
-    assert tables["routing_models"]["model"].to_list() == ["tiny", "small", "large"]
+    assert tables["routing_models"]["candidate"].to_list() == ["tiny", "small", "large"]
     thresholds = tables["routing_thresholds"]
     assert thresholds.group_by("point").agg(pl.col("share").sum())["share"].to_list() == (
         pytest.approx([1] * thresholds["point"].n_unique())
