@@ -17,6 +17,7 @@ from benchmark.records import (
     ROUTING_THRESHOLD,
     Estimate,
 )
+from tests.test_main import run, tiny
 
 PRICES = {"small": Price(0, 1e5), "large": Price(0, 3e5)}  # a small response costs 1, a large one 9
 
@@ -274,3 +275,16 @@ def test_a_run_whose_model_has_no_price_is_refused():
 def test_bad_prices_are_refused_by_name(models, named):
     with pytest.raises(ConfigError, match=named):
         build_applications({"routing": {"kind": "routing", "models": models}})
+
+
+def test_the_cells_of_two_runs_are_routed_between(monkeypatch, tmp_path, capsys, tiny_model):
+    settings = tiny(tiny_model, "estimator=[p_true]", "dataset.limit=16", "application=[routing]")
+    assert run(monkeypatch, tmp_path, *settings, "model.name=smollm2_135m") == 1
+    assert "no finished cell of model gemma3_270m" in capsys.readouterr().err
+    assert run(monkeypatch, tmp_path, *settings, "model.name=gemma3_270m") == 0
+    found = tmp_path.glob("out/*/*gemma3_270m*/routing*.csv")
+    tables = {path.stem: pl.read_csv(path) for path in found}
+    assert set(tables) == {"routing", "routing_areas", "routing_models", "routing_thresholds"}
+    assert tables["routing_models"]["candidate"].to_list() == ["smollm2_135m", "gemma3_270m"]
+    assert tables["routing_models"]["common"].to_list() == [16, 16]
+    assert list(tmp_path.glob("out/*/*gemma3_270m*/figures/routing.png"))
