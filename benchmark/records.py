@@ -246,7 +246,7 @@ ROUTING_THRESHOLD = pl.Schema(
     {
         "router": pl.String(),
         "point": pl.Int64(),
-        "model": pl.String(),
+        "candidate": pl.String(),
         "threshold": pl.Float64(),  # -inf: all without asking; inf: none; null for the last model
         "share": pl.Float64(),  # of the test questions that the model answers
     }
@@ -254,7 +254,7 @@ ROUTING_THRESHOLD = pl.Schema(
 
 ROUTING_MODEL = pl.Schema(
     {
-        "model": pl.String(),  # from the cheapest up
+        "candidate": pl.String(),  # from the cheapest up
         "prompt_price": pl.Float64(),  # of a million tokens
         "completion_price": pl.Float64(),
         "questions": pl.Int64(),  # of its cell
