@@ -94,7 +94,7 @@ def draw_routing(result: CellResult) -> Drawing:
             label=f"{style.clipped(look.name)} ({number(gains[name], 2)})",
         )  # fmt: skip
     always = curves.filter(router=ALWAYS).sort("point")
-    for row, model in zip(always.iter_rows(named=True), models["model"], strict=True):
+    for row, model in zip(always.iter_rows(named=True), models["candidate"], strict=True):
         _draw_model(axes, row, model_name(model))
     axes.set(xlabel=f"Cost of {QUERIES:,} queries, in the currency of the prices")
     axes.set(ylabel="Mean expected accuracy")
@@ -129,7 +129,7 @@ def _caption(result: CellResult) -> str:
     first = models.row(0, named=True)
     lost = ", ".join(
         f"{questions - common:,} of {questions:,} of {model_name(model)}"
-        for model, questions, common in models["model", "questions", "common"].iter_rows()
+        for model, questions, common in models["candidate", "questions", "common"].iter_rows()
         if questions > common
     )
     return (
