@@ -120,6 +120,20 @@ METRIC = pl.Schema(
     }
 )
 
+DIFFERENCE = pl.Schema(  # of two estimators, on the questions that both answered
+    {
+        "metric": pl.String(),
+        "estimator": pl.String(),
+        "other": pl.String(),
+        "difference": pl.Float64(),  # the estimator's value minus the other's; NaN where undefined
+        "low": pl.Float64(),  # 95 % interval: other questions and other responses
+        "high": pl.Float64(),
+        "p_value": pl.Float64(),  # two-sided, of no difference
+        "p_holm": pl.Float64(),  # the same, adjusted for all pairs of the metric
+        "questions": pl.Int64(),  # that both answered
+    }
+)
+
 PASS_AT_K = pl.Schema(
     {
         "estimator": pl.String(),
@@ -359,6 +373,7 @@ class Estimate:
             they are left out of the target that it is evaluated against.
         oracle: made from the target's own responses; the target's noise can't be told apart.
         selection: of schema ``PROBE_SELECTION``, for estimators that chose on validation questions.
+        trained_on: how many questions a probe was trained on; None for what isn't trained.
         probe: what made the confidences, where it can be used elsewhere.
     """
 
@@ -366,6 +381,7 @@ class Estimate:
     samples_used: int = 0
     oracle: bool = False
     selection: pl.DataFrame | None = None
+    trained_on: int | None = None
     probe: "CapabilityProbe | None" = None
 
 
@@ -391,6 +407,7 @@ class CellResult:
     capability: pl.DataFrame
     estimates: dict[str, Estimate]
     metrics: pl.DataFrame
+    differences: pl.DataFrame = field(default_factory=DIFFERENCE.to_frame)
     applications: dict[str, pl.DataFrame] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 

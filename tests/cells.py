@@ -189,6 +189,7 @@ def with_texts(cell: CellResult, text: str) -> CellResult:
         cell,
         questions=cell.questions.with_columns(
             prompt=lit,
+            question=lit,
             references=pl.Series([[text]] * len(cell.questions)),
             metadata=pl.Series(metadata, dtype=cell.questions.schema["metadata"]),
         ),

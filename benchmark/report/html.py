@@ -155,8 +155,8 @@ def question_samples(result: CellResult) -> list[Sample]:
         Sample(
             row[ID],
             row["family"],
-            _clip(row["prompt"]),
-            _clip("; ".join(row["references"])),
+            clip(row["prompt"]),
+            clip("; ".join(row["references"])),
             row["n"],
             row["c"],
             confidences.get(row[ID], []),
@@ -178,7 +178,7 @@ def _shown_responses(result: CellResult, ids: pl.Series) -> dict[str, list[dict[
     )
     shown: dict[str, list[dict[str, Any]]] = {}
     for row in rows.iter_rows(named=True):
-        texts = {key: row[key] and _clip(row[key]) for key in ("text", "reasoning", "answer")}
+        texts = {key: row[key] and clip(row[key]) for key in ("text", "reasoning", "answer")}
         shown.setdefault(row[ID], []).append(
             {
                 **texts,
@@ -204,7 +204,7 @@ def _single_confidences(result: CellResult, ids: pl.Series) -> dict[str, list[tu
     return shown
 
 
-def _clip(text: str) -> str:
+def clip(text: str) -> str:
     """Return the text, cut after ``MOST_CHARACTERS`` with a note of what is missing."""
     cut = len(text) - MOST_CHARACTERS
     return text if cut <= 0 else f"{text[:MOST_CHARACTERS]} … [{cut:,} more characters]"

@@ -1,4 +1,3 @@
-import csv
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,10 +11,8 @@ from matplotlib.text import Text
 from benchmark.applications import Budget, PassAtK, Study
 from benchmark.report import style
 from benchmark.report.budget_figures import (
-    REPORTED,
     draw_budget,
     draw_pass_at_k_extrapolation,
-    reported_budget,
 )
 from benchmark.report.figures import write_figures
 
@@ -141,32 +138,6 @@ def test_what_the_paper_reports_is_shown_and_labelled_for_its_own_cells_only(app
         "reported" in str(line.get_label()) for a in ours.figure.axes for line in a.lines
     )
     assert "reported by the paper" not in ours.caption
-
-
-def test_reported_numbers_are_those_of_the_papers_own_files():
-    if not PAPER.exists():
-        pytest.skip(f"the paper's reported values are not there: shared/paper/{PAPER.name}")
-    with PAPER.open() as file:
-        rows = [r for r in csv.DictReader(file) if r["table"].startswith("budget allocation")]
-    ours = pl.read_csv(REPORTED)
-    assert len(ours) == len(rows) == 210
-    models = {"gpt-oss-20b": "gpt_oss_20b", "Qwen3-8B-non-thinking": "qwen3_8b"}
-    models["Olmo-3-7B-Instruct"] = "olmo3_7b"
-    methods = {
-        "Uniform": "uniform",
-        "greedy Oracle-CC": "oracle_cc",
-        "greedy Verbalized": "verbalized",
-    }
-    methods |= {"greedy Oracle-RC": "oracle_rc", "greedy Probe train=math-train": "probe_math"}
-    for row in rows:
-        dataset = {"MATH-500": "math_500", "AIME25": "aime25"}[row["dataset"]]
-        found = reported_budget(models[row["model"]], dataset).row(
-            by_predicate=(pl.col("method") == methods[row["method"]])
-            & (pl.col("budget") == int(row["k_or_budget"])),
-            named=True,
-        )
-        assert found["success"] == float(row["value"])
-        assert (found["branch"], found["file"]) == (row["source_branch"], row["source_file"])
 
 
 def test_what_is_extrapolated_is_drawn_apart_from_what_is_measured(applied):
