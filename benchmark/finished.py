@@ -225,9 +225,13 @@ def newest_cell(artifact: Artifact, model: str) -> Path:
             same = manifest["inputs"]["dataset"] == artifact.inputs["dataset"]
             found.append((same, manifest["written"], path.parent))
     if not found:
+        settings = f"model={model} dataset={dataset.name}"
+        if artifact.inputs["dataset"].get("loader") == "counts":
+            settings = f"model.name={model} dataset.name={dataset.name} dataset=counts"
+            settings += " dataset.path=<its file>"
         raise StoreError(
             f"The store has no finished cell of model {model} on {dataset.name}, split "
-            f"{split.name}. Run it first: python -m benchmark model={model} dataset={dataset.name}"
+            f"{split.name}. Run it first: python -m benchmark {settings}"
         )
     return max(found)[-1]
 

@@ -260,7 +260,7 @@ ROUTING_THRESHOLD = pl.Schema(
     {
         "router": pl.String(),
         "point": pl.Int64(),
-        "model": pl.String(),
+        "candidate": pl.String(),
         "threshold": pl.Float64(),  # -inf: all without asking; inf: none; null for the last model
         "share": pl.Float64(),  # of the test questions that the model answers
     }
@@ -268,7 +268,7 @@ ROUTING_THRESHOLD = pl.Schema(
 
 ROUTING_MODEL = pl.Schema(
     {
-        "model": pl.String(),  # from the cheapest up
+        "candidate": pl.String(),  # from the cheapest up
         "prompt_price": pl.Float64(),  # of a million tokens
         "completion_price": pl.Float64(),
         "questions": pl.Int64(),  # of its cell

@@ -181,6 +181,9 @@ def test_the_newest_cell_of_another_model_is_found(cell, tmp_path):
         StoreError, match=r"no finished cell of model gemma.*model=gemma dataset=ba"
     ):
         newest_cell(mine, "gemma")
+    counted = artifact_in(tmp_path, dataset={"loader": "counts", "rows": ["sha"]})
+    with pytest.raises(StoreError, match=r"model\.name=gemma dataset\.name=basics dataset=counts"):
+        newest_cell(counted, "gemma")
     first, second = (stored(cell, tmp_path, model="gemma", k=k) for k in (1, 2))
     written(first, "2026-03-01T10:00:00+00:00")
     written(second, "2026-03-01T09:00:00+00:00")

@@ -94,7 +94,7 @@ def draw_routing(result: CellResult) -> Drawing:
             label=f"{style.clipped(look.name)} ({number(gains[name], 2)})",
         )  # fmt: skip
     always = curves.filter(router=ALWAYS).sort("point")
-    for row, model in zip(always.iter_rows(named=True), models["model"], strict=True):
+    for row, model in zip(always.iter_rows(named=True), models["candidate"], strict=True):
         _draw_model(axes, row, model_name(model))
     axes.set(xlabel=f"Cost of {QUERIES:,} queries, in the currency of the prices")
     axes.set(ylabel="Mean expected accuracy")
@@ -129,7 +129,7 @@ def _caption(result: CellResult) -> str:
     first = models.row(0, named=True)
     lost = ", ".join(
         f"{questions - common:,} of {questions:,} of {model_name(model)}"
-        for model, questions, common in models["model", "questions", "common"].iter_rows()
+        for model, questions, common in models["candidate", "questions", "common"].iter_rows()
         if questions > common
     )
     return (
@@ -138,8 +138,8 @@ def _caption(result: CellResult) -> str:
         f"asked for. Thresholds were tuned on one half of the {first['common']:,} questions that "
         f"all models answered; shown are the other {first['test']:,}. Squares: one model for all; "
         "dashed: models mixed at random; black: every expected accuracy is known. The numbers "
-        "in brackets are gains: how far the area under a curve lies above the random mix's, as a "
-        "share of the oracle's."
+        "in brackets are gains: how far the area under a curve, which goes on flat behind its last "
+        "point, lies above the random mix's, as a share of the oracle's."
         + (f" Left out, since another model wasn't asked the same: {lost}." if lost else "")
     )
 

@@ -155,6 +155,7 @@ def test_responses_that_made_a_confidence_are_left_out_of_both_estimates():
     used = replace(cell, estimates={"consistency": replace(probe, samples_used=2)})
     rows = rows_of(effects(used, simulations=300), "signed_error", "consistency")
     assert rows[UNBIASED]["bias"] == pytest.approx(0, abs=4 * rows[UNBIASED]["bias_error"])
+    assert rows[MOST]["bias"] == pytest.approx(0, abs=4 * rows[MOST]["bias_error"])
     assert abs(rows[STOPPED]["bias"]) > 6 * rows[STOPPED]["bias_error"]
     targets = evaluate(used.estimates, used.grades, np.random.default_rng(0), 0)
     value = targets.filter(pl.col("metric") == "signed_error")["value"][0]

@@ -17,6 +17,7 @@ from benchmark.records import (
     ROUTING_THRESHOLD,
     Estimate,
 )
+from tests.test_main import run, tiny
 
 PRICES = {"small": Price(0, 1e5), "large": Price(0, 3e5)}  # a small response costs 1, a large one 9
 
@@ -61,7 +62,7 @@ def test_each_table_has_its_schema(by_hand):
 
 def test_thresholds_are_tuned_on_one_half_and_tested_on_the_other(by_hand):
     thresholds = by_hand["routing_thresholds"]
-    limits = thresholds.filter(pl.col("model") == "small")["threshold"].to_list()
+    limits = thresholds.filter(pl.col("candidate") == "small")["threshold"].to_list()
     # on the validation half: (1, 0.5), then 0.5 -> (4.17, 0.83), 0.9 -> (6.83, 1), always (9, 1)
     assert limits == [-np.inf, 0.5, 0.9]
     rows = by_hand["routing"].filter(pl.col("router") == "probe").to_dicts()
@@ -71,7 +72,7 @@ def test_thresholds_are_tuned_on_one_half_and_tested_on_the_other(by_hand):
     assert [r["cost"] for r in rows] == pytest.approx([1, 25 / 6, 41 / 6])
     assert [r["accuracy"] for r in rows] == pytest.approx([0.5, 2.5 / 3, 2.5 / 3])
     assert all(r["low"] <= r["accuracy"] <= r["high"] for r in rows)
-    shares = thresholds.filter(pl.col("point") == 1)["model", "share"].rows()
+    shares = thresholds.filter(pl.col("point") == 1)["candidate", "share"].rows()
     assert shares == [("small", pytest.approx(2 / 3)), ("large", pytest.approx(1 / 3))]
 
 
@@ -99,7 +100,7 @@ def test_the_dearest_model_needs_no_confidence_whichever_cell_runs(by_hand):
     small = small_cell(ids, [4, 2, 0, 4, 2, 0], [0.9, 0.5, 0.1, 0.8, 0.95, 0.2])
     turned = evaluated(large_cell(ids), small)
     assert turned["routing"].equals(by_hand["routing"])
-    assert turned["routing_models"]["model"].to_list() == ["small", "large"]
+    assert turned["routing_models"]["candidate"].to_list() == ["small", "large"]
 
 
 def test_questions_are_joined_by_id_and_prompt_and_the_loss_is_said():
@@ -114,7 +115,7 @@ def test_questions_are_joined_by_id_and_prompt_and_the_loss_is_said():
     )
     tables = evaluated(small, replace(some, questions=changed))
     models = tables["routing_models"]
-    assert models["model", "questions", "common", "test"].rows() == [
+    assert models["candidate", "questions", "common", "test"].rows() == [
         ("small", 8, 5, 3), ("large", 6, 5, 3),
     ]  # fmt: skip
     assert points(tables, ALWAYS)[0] == (1, pytest.approx(2 / 3))
@@ -224,7 +225,7 @@ def test_three_models_are_a_cascade_in_the_order_of_their_costs():
     ]
     prices = {"large": Price(9e5, 9e5), "tiny": Price(1e5, 1e5), "small": Price(3e5, 3e5)}
     tables = evaluated(cells[1], cells[0], cells[2], prices=prices)
-    assert tables["routing_models"]["model"].to_list() == ["tiny", "small", "large"]
+    assert tables["routing_models"]["candidate"].to_list() == ["tiny", "small", "large"]
     thresholds = tables["routing_thresholds"]
     assert thresholds.group_by("point").agg(pl.col("share").sum())["share"].to_list() == (
         pytest.approx([1] * thresholds["point"].n_unique())
@@ -274,3 +275,16 @@ def test_a_run_whose_model_has_no_price_is_refused():
 def test_bad_prices_are_refused_by_name(models, named):
     with pytest.raises(ConfigError, match=named):
         build_applications({"routing": {"kind": "routing", "models": models}})
+
+
+def test_the_cells_of_two_runs_are_routed_between(monkeypatch, tmp_path, capsys, tiny_model):
+    settings = tiny(tiny_model, "estimator=[p_true]", "dataset.limit=16", "application=[routing]")
+    assert run(monkeypatch, tmp_path, *settings, "model.name=smollm2_135m") == 1
+    assert "no finished cell of model gemma3_270m" in capsys.readouterr().err
+    assert run(monkeypatch, tmp_path, *settings, "model.name=gemma3_270m") == 0
+    found = tmp_path.glob("out/*/*gemma3_270m*/routing*.csv")
+    tables = {path.stem: pl.read_csv(path) for path in found}
+    assert set(tables) == {"routing", "routing_areas", "routing_models", "routing_thresholds"}
+    assert tables["routing_models"]["candidate"].to_list() == ["smollm2_135m", "gemma3_270m"]
+    assert tables["routing_models"]["common"].to_list() == [16, 16]
+    assert list(tmp_path.glob("out/*/*gemma3_270m*/figures/routing.png"))

@@ -14,6 +14,7 @@ from benchmark.applications.routing import ALWAYS, MIX, ORACLE
 from benchmark.records import Estimate
 from benchmark.report import decision_figures, figures, style
 from benchmark.report.figures import write_figures
+from benchmark.report.tables import write_applications
 
 ABSTENTION = Abstention(coverages=[0.5], targets=[0.5, 0.7, 1.0])
 ROUTING = Routing(models={"smollm2_135m": Price(0.1, 0.2), "big": Price(1, 2)})
@@ -46,6 +47,11 @@ def lines(axes):
 
 def test_the_cells_figures_hold_both(both, tmp_path):
     assert {"abstention", "routing"} <= {plate.path.stem for plate in write_figures(both, tmp_path)}
+
+
+def test_every_table_is_written_with_the_cells_identity(both, tmp_path):
+    for name in write_applications(both, tmp_path):
+        assert pl.read_csv(tmp_path / name).columns[:3] == ["model", "dataset", "split"]
 
 
 @pytest.mark.parametrize("name", ["abstention", "routing"])

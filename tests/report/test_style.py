@@ -14,9 +14,8 @@ def test_an_unlisted_estimator_gets_a_readable_name_and_the_same_look_in_every_p
     look = estimator_look("probe_elsewhere")
     assert look.name == "Probe elsewhere"
     assert look.colour in FALLBACK_COLOURS
-    code = (
-        "from benchmark.report.style import estimator_look as e; print(*e('probe_elsewhere'), sep='|')"
-    )
+    code = "from benchmark.report.style import estimator_look as e; print(*e('{}'), sep='|')"
+    code = code.format("probe_elsewhere")
     other = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout
