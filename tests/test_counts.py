@@ -146,7 +146,7 @@ def test_the_paper_s_counts_give_the_paper_s_numbers():
     assert list(counts.estimates) == ["probe_confidence"]
     capability = count_outcomes(counts.grades)
     assert (capability["c"] / capability["n"]).mean() == pytest.approx(0.9319, abs=5e-5)
-    metrics = evaluate(counts.estimates, counts.grades, np.random.default_rng(0), 0)
+    metrics = evaluate(counts.estimates, counts.grades, np.random.default_rng(0), 0).metrics
     brier = metrics.filter(pl.col("metric") == "brier")["value"].item()
     assert brier == pytest.approx(0.0267, abs=5e-5)
 
