@@ -37,7 +37,7 @@ def _run(composed: DictConfig) -> None:
             config = checked(composed)
             from benchmark.finished import skip_finished  # after the configuration is checked
 
-            console = Console(soft_wrap=True)
+            console = Console(soft_wrap=True, markup=False)
             if skip_finished(config, folder, console):
                 return
             from benchmark.pipeline import run_cell  # seconds to import
@@ -77,7 +77,7 @@ def main() -> None:
             raise
         _report(emptied or f"The launcher gave up: {str(error).splitlines()[0]}")
         grid.wait_for_submitted()
-    everything = grid.report(Console(soft_wrap=True, highlight=False))
+    everything = grid.report(Console(soft_wrap=True, highlight=False, markup=False))
     if _failures or not everything:
         _failures.clear()
         sys.exit(1)

@@ -152,11 +152,12 @@ def test_the_paper_s_counts_give_the_paper_s_numbers():
 
 
 def test_a_file_of_counts_runs_to_its_report_without_a_model(tmp_path, monkeypatch, capsys):
-    (tmp_path / "my.csv").write_text(EXAMPLE)
+    (tmp_path / "my.csv").write_text(EXAMPLE.replace("topic", "topic [/a]"))
     settings = ["dataset=counts", f"dataset.path={tmp_path}/my.csv", "model.name=mine"]
     assert run(monkeypatch, tmp_path, *settings) == 0
     printed = capsys.readouterr().out
     assert "9 responses that were judged elsewhere: correct 44.4 %" in printed
+    assert "not read: topic [/a]." in printed  # as it is, though brackets are markup elsewhere
     (report,) = tmp_path.glob("out/*/*-mine-counts/report.html")
     metrics = pl.read_csv(report.parent / "metrics.csv")
     assert metrics["estimator"].unique(maintain_order=True).to_list() == [

@@ -115,7 +115,7 @@ def metric_table(result: CellResult) -> Table:
         share = f"{row.answered}/{row.questions}"
         answered = Text(share, style="yellow" if row.answered < row.questions else "")
         table.add_row(Text(row.name, style="italic" if row.oracle else ""), *values, answered)
-    table.width = Console(width=1000).measure(table).maximum
+    table.width = Console(width=1000, markup=False).measure(table).maximum
     return table
 
 
