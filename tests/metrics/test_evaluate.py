@@ -5,6 +5,8 @@ from questions import METRICS, estimate_of, grades_of, ids
 
 from benchmark.capability import count_outcomes
 from benchmark.errors import DataError
+from benchmark.metrics import pairing
+from benchmark.metrics.calibration import brier_score
 from benchmark.metrics.ceiling import spearman_ceiling
 from benchmark.metrics.evaluate import evaluate
 from benchmark.metrics.inference import t_interval
