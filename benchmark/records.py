@@ -111,11 +111,30 @@ METRIC = pl.Schema(
     {
         "estimator": pl.String(),
         "metric": pl.String(),
-        "value": pl.Float64(),  # NaN where undefined
-        "low": pl.Float64(),  # 95 % interval over questions
+        "value": pl.Float64(),  # on the answered questions; NaN where undefined
+        "low": pl.Float64(),  # 95 % interval: other questions and other responses
         "high": pl.Float64(),
+        "samples_low": pl.Float64(),  # 95 % interval: other responses to the same questions
+        "samples_high": pl.Float64(),
+        "imputed": pl.Float64(),  # on all questions, 0.5 where there is no confidence
+        "imputed_low": pl.Float64(),
+        "imputed_high": pl.Float64(),
         "answered": pl.Int64(),  # questions with a confidence
         "questions": pl.Int64(),
+    }
+)
+
+DIFFERENCE = pl.Schema(  # of two estimators, on the questions that both answered
+    {
+        "metric": pl.String(),
+        "estimator": pl.String(),
+        "other": pl.String(),
+        "difference": pl.Float64(),  # the estimator's value minus the other's; NaN where undefined
+        "low": pl.Float64(),  # 95 % interval: other questions and other responses
+        "high": pl.Float64(),
+        "p_value": pl.Float64(),  # two-sided, of no difference
+        "p_holm": pl.Float64(),  # the same, adjusted for all pairs of the metric
+        "questions": pl.Int64(),  # that both answered
     }
 )
 
@@ -261,6 +280,7 @@ class CellResult:
 
     ``grades`` are those that count; ``left_out`` those that the capability's settings leave out.
     ``disagreements``, of schema ``DISAGREEMENT``, says where further graders judge otherwise.
+    ``metrics`` is of schema ``METRIC``, ``differences`` of schema ``DIFFERENCE``.
     ``responses``, of schema ``RESPONSE`` and in any order, are read when they are collected: they
     may be many, and few are shown. ``applications`` holds their tables, by a name of each table's
     own; ``failed`` says why, by application, where one could not be evaluated.
@@ -277,5 +297,6 @@ class CellResult:
     capability: pl.DataFrame
     estimates: dict[str, Estimate]
     metrics: pl.DataFrame
+    differences: pl.DataFrame
     applications: dict[str, pl.DataFrame] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
