@@ -413,7 +413,7 @@ class CellResult:
     capability: pl.DataFrame
     estimates: dict[str, Estimate]
     metrics: pl.DataFrame
-    differences: pl.DataFrame
+    differences: pl.DataFrame = field(default_factory=DIFFERENCE.to_frame)
     applications: dict[str, pl.DataFrame] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
