@@ -68,7 +68,8 @@ class Adaptive:
     def evaluate(self, result: CellResult, study: Study) -> dict[str, pl.DataFrame]:
         """Return the metrics by design, with their simulated errors, and the stopped questions.
 
-        Oracles are left out: their confidences are the counts.
+        Oracles are left out, whose confidences are the counts, and so are the ceilings, which tell
+        of the counts' noise.
 
         Returns:
             Tables ``adaptive`` and ``adaptive_questions``, of schemas ``ADAPTIVE`` and

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter, SymmetricalLogLocator
 
 from benchmark.applications.adaptive import ACCURACY, MOST, STOPPED, UNBIASED
 from benchmark.applications.routing import ALWAYS, MIX, ORACLE
@@ -24,6 +24,7 @@ from benchmark.report.style import estimator_look, metric_look, model_name
 from benchmark.report.tables import number
 
 QUERIES = 1000  # that a cost is shown for
+LINEAR = 0.01  # biases up to it are drawn on a linear scale
 SHOWN_ROUTERS = 9  # more lines aren't legible in one panel
 
 
@@ -147,7 +148,8 @@ def _caption(result: CellResult) -> str:
 def draw_adaptive(result: CellResult) -> Drawing:
     """Draw how many responses each question got, and the simulated bias of every metric."""
     table, questions = (result.applications[name] for name in ("adaptive", "adaptive_questions"))
-    figure = Figure(figsize=(style.TEXT_WIDTH, 3.1), layout="constrained")
+    height = max(3.1, 1.0 + 0.19 * table["metric"].n_unique())
+    figure = Figure(figsize=(style.TEXT_WIDTH, height), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.4))
     _draw_stops(left, questions)
     _draw_biases(right, table)
@@ -162,8 +164,9 @@ def draw_adaptive(result: CellResult) -> Drawing:
         f"{len(questions):,} questions are {len(questions) * most:,.0f}. Left: one point is one "
         "question; it stops once the 95 % Wilson interval of its expected accuracy is narrow "
         "enough. Right: mean error of each metric in simulations of this cell's sampling, one "
-        "point per estimator. Stopping biases c/n; the unbiased estimate accounts for it by "
-        "counting the orders of responses that lead to the same counts. The mean expected "
+        f"point per estimator; the axis is logarithmic beyond {LINEAR:g}. Stopping biases c/n; the "
+        "unbiased estimate accounts for it by counting the orders of responses that lead to the "
+        "same counts. The mean expected "
         f"accuracy is {share:.4f} by c/n and {unbiased:.4f} by the unbiased estimate. All other "
         "figures and tables take c/n.",
         figure,
@@ -195,5 +198,7 @@ def _draw_biases(axes: Axes, table: pl.DataFrame) -> None:
     axes.axvline(0, **REFERENCE)
     axes.set_yticks(range(len(metrics)), [metric_look(metric).name for metric in metrics])
     axes.set(xlabel="Bias in simulations", ylim=(len(metrics) - 0.4, -0.6))
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.set_xscale("symlog", linthresh=LINEAR)
+    axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=LINEAR))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.legend(loc="upper center", bbox_to_anchor=(0.35, -0.17), ncols=2, columnspacing=1.2)
