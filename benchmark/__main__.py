@@ -37,7 +37,7 @@ def _run(composed: DictConfig) -> None:
             config = checked(composed)
             from benchmark.finished import skip_finished  # after the configuration is checked
 
-            console = Console(soft_wrap=True)
+            console = Console(soft_wrap=True, markup=False)
             if skip_finished(config, folder, console):
                 return
             from benchmark.pipeline import run_cell  # seconds to import
@@ -67,7 +67,7 @@ def main() -> None:
     finished = False
     try:
         _launch()
-        finished = grid.conclude(Console(soft_wrap=True, highlight=False))
+        finished = grid.conclude(Console(soft_wrap=True, highlight=False, markup=False))
     except BenchmarkError as error:  # of the grid's report
         _report(str(error))
     except (HydraException, OmegaConfBaseException) as error:

@@ -108,6 +108,7 @@ def _evaluate(
     evaluation = cell.split("evaluation")
     estimates = {**given, **_estimate(cell, estimators)}
     rng = np.random.default_rng(config.statistics.seed)
+    metrics, differences = evaluate(estimates, evaluation.grades, rng, config.statistics.resamples)
     return CellResult(
         model=config.model.name,
         dataset=config.dataset.name,
@@ -119,7 +120,8 @@ def _evaluate(
         disagreements=evaluation.disagreements,
         capability=evaluation.capability,
         estimates=estimates,
-        metrics=evaluate(estimates, evaluation.grades, rng, config.statistics.resamples),
+        metrics=metrics,
+        differences=differences,
     )
 
 

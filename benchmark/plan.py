@@ -229,7 +229,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     if given.tokens_per_second is not None and not given.tokens_per_second > 0:
         parser.error(f"--tokens-per-second={given.tokens_per_second:g} must be above 0.")
-    told = Console(stderr=True, soft_wrap=True, highlight=False)
+    told = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
         jobs = compose_jobs(given.overrides)
     except (HydraException, OmegaConfBaseException) as error:
@@ -237,9 +237,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
     planner = Planner(told)
     rows = [planner.row(job) for job in jobs]
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH)
+        console = Console(highlight=False, markup=False, width=_WIDTH)
     console.print(plan_table(rows, given.tokens_per_second))
     console.print(_NOTE)
     faults = dict.fromkeys(row.fault for row in rows if row.fault)

@@ -112,9 +112,14 @@ METRIC = pl.Schema(
     {
         "estimator": pl.String(),
         "metric": pl.String(),
-        "value": pl.Float64(),  # NaN where undefined
-        "low": pl.Float64(),  # 95 % interval over questions
+        "value": pl.Float64(),  # on the answered questions; NaN where undefined
+        "low": pl.Float64(),  # 95 % interval: other questions and other responses
         "high": pl.Float64(),
+        "samples_low": pl.Float64(),  # 95 % interval: other responses to the same questions
+        "samples_high": pl.Float64(),
+        "imputed": pl.Float64(),  # on all questions, 0.5 where there is no confidence
+        "imputed_low": pl.Float64(),
+        "imputed_high": pl.Float64(),
         "answered": pl.Int64(),  # questions with a confidence
         "questions": pl.Int64(),
     }
@@ -391,6 +396,7 @@ class CellResult:
 
     ``grades`` are those that count; ``left_out`` those that the capability's settings leave out.
     ``disagreements``, of schema ``DISAGREEMENT``, says where further graders judge otherwise.
+    ``metrics`` is of schema ``METRIC``, ``differences`` of schema ``DIFFERENCE``.
     ``responses``, of schema ``RESPONSE`` and in any order, are read when they are collected: they
     may be many, and few are shown. ``applications`` holds their tables, by a name of each table's
     own; ``failed`` says why, by application, where one could not be evaluated.
@@ -407,7 +413,7 @@ class CellResult:
     capability: pl.DataFrame
     estimates: dict[str, Estimate]
     metrics: pl.DataFrame
-    differences: pl.DataFrame = field(default_factory=DIFFERENCE.to_frame)
+    differences: pl.DataFrame
     applications: dict[str, pl.DataFrame] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 

@@ -146,17 +146,18 @@ def test_the_paper_s_counts_give_the_paper_s_numbers():
     assert list(counts.estimates) == ["probe_confidence"]
     capability = count_outcomes(counts.grades)
     assert (capability["c"] / capability["n"]).mean() == pytest.approx(0.9319, abs=5e-5)
-    metrics = evaluate(counts.estimates, counts.grades, np.random.default_rng(0), 0)
+    metrics = evaluate(counts.estimates, counts.grades, np.random.default_rng(0), 0).metrics
     brier = metrics.filter(pl.col("metric") == "brier")["value"].item()
     assert brier == pytest.approx(0.0267, abs=5e-5)
 
 
 def test_a_file_of_counts_runs_to_its_report_without_a_model(tmp_path, monkeypatch, capsys):
-    (tmp_path / "my.csv").write_text(EXAMPLE)
+    (tmp_path / "my.csv").write_text(EXAMPLE.replace("topic", "topic [/a]"))
     settings = ["dataset=counts", f"dataset.path={tmp_path}/my.csv", "model.name=mine"]
     assert run(monkeypatch, tmp_path, *settings) == 0
     printed = capsys.readouterr().out
     assert "9 responses that were judged elsewhere: correct 44.4 %" in printed
+    assert "not read: topic [/a]." in printed  # as it is, though brackets are markup elsewhere
     (report,) = tmp_path.glob("out/*/*-mine-counts/report.html")
     metrics = pl.read_csv(report.parent / "metrics.csv")
     assert metrics["estimator"].unique(maintain_order=True).to_list() == [

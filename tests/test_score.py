@@ -89,6 +89,8 @@ def test_a_loaded_probe_predicts_in_python(exported: Path) -> None:
         ('{"question": "  "}', "Line 1"),
         ('["a"]', "Line 1"),
         ('{"question": "a?"}\n{"prompt": "b"}', "Line 2"),
+        ('{"question": "\\ud800?"}', "Line 1 is not text in UTF-8"),
+        ('{"question": "caf\udce9?"}', "Line 1 is not text in UTF-8"),  # as Latin-1 may be read
     ],
 )
 def test_bad_input_is_one_message(

@@ -1,6 +1,8 @@
 from itertools import product
+from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,6 +11,7 @@ from benchmark.errors import DataError
 from benchmark.sequential import sequential_estimate
 from benchmark.stopping import StoppingRule, is_narrow, stopped_counts
 
+PAPER = Path(__file__).parents[2] / "shared" / "paper" / "math500_gpt-oss-20b_per_question.csv"
 RULES = st.builds(
     lambda k_min, more, size, width: StoppingRule(k_min, k_min + more, size, width),
     st.integers(2, 4), st.integers(0, 6), st.integers(1, 3), st.sampled_from([0.4, 0.5, 0.6, 0.7]),
@@ -74,6 +77,26 @@ def test_it_is_unbiased_in_a_simulation_with_responses_that_do_not_count():
     error = found.std() / np.sqrt(size)
     assert found.mean() == pytest.approx(p, abs=4 * error)
     assert (c[some] / n[some]).mean() > p + 8 * error
+
+
+def test_with_the_accuracies_of_the_published_cell_two_thirds_are_saved_without_bias():
+    if not PAPER.exists():
+        pytest.skip(f"the paper's per-question values are not there: shared/paper/{PAPER.name}")
+    table = pl.read_csv(PAPER)
+    p = (table["num_correct"] / table["num_samples"]).to_numpy()
+    rule = StoppingRule(k_min=16, k_max=64, round=8, width=0.2)
+    rng = np.random.default_rng(0)
+    drawn, by_share, unbiased = np.empty((3, 50))
+    for i in range(50):
+        outcomes = rng.random((len(p), rule.k_max)) < p[:, None]
+        n = stopped_counts(outcomes, rule)
+        c = np.where(np.arange(rule.k_max) < n[:, None], outcomes, 0).sum(axis=1)
+        drawn[i], by_share[i] = n.mean(), (c / n).mean()
+        unbiased[i] = sequential_estimate(n, c, rule).accuracy.mean()
+    assert drawn.mean() == pytest.approx(21.7, abs=0.1)
+    error = unbiased.std() / np.sqrt(50)
+    assert unbiased.mean() == pytest.approx(p.mean(), abs=4 * error)
+    assert by_share.mean() > p.mean() + 8 * error
 
 
 def test_a_fixed_number_of_responses_gives_the_known_estimates():

@@ -19,9 +19,9 @@ from benchmark.applications.extrapolation import fit_beta_binomial
 from benchmark.applications.study import Study
 from benchmark.capability import count_outcomes
 from benchmark.errors import ConfigError
-from benchmark.metrics.evaluate import resampled_metrics
 from benchmark.metrics.inputs import FloatArray
 from benchmark.metrics.pairing import PairedEstimate, pair_estimates
+from benchmark.metrics.resampling import resample_questions
 from benchmark.metrics.statistics import mean_over_draws
 from benchmark.records import ADAPTIVE, ADAPTIVE_QUESTION, CellResult
 from benchmark.sequential import SequentialEstimate, sequential_estimate
@@ -221,7 +221,7 @@ def _errors(
 
 def _metrics(paired: PairedEstimate) -> dict[str, float]:
     """Return every metric that the responses enter."""
-    found = {metric: float(values[0]) for metric, values in resampled_metrics(paired).items()}
+    found = {metric: float(values[0]) for metric, values in resample_questions(paired).items()}
     del found["tokens"]
     return found
 

@@ -1,26 +1,17 @@
-"""Stage 6: how far confidences lie from the expected accuracy ``c / n``.
+"""Stage 6: how far confidences lie from the expected accuracy ``c / n``, as means over questions.
 
 Every metric takes N questions as ``confidences``, ``n`` (responses) and ``c`` (correct ones), and
-optional question weights ``[..., N]``: the result has the weights' leading axes, so that a
-bootstrap over questions is one call. Without weights each question counts once.
+optional question weights. Weights and c may have leading axes, which the result has as well, so
+that a bootstrap over questions, or other draws of their responses, is one call. Without weights
+each question counts once.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from benchmark.errors import DataError
 from benchmark.metrics.inputs import FloatArray, check_inputs
-from benchmark.metrics.statistics import divide, weighted_mean
-
-
-class ReliabilityCurve(NamedTuple):
-    """Confidence against expected accuracy in B equal-width bins, each [..., B]."""
-
-    mean_confidence: FloatArray  # NaN in an empty bin
-    expected_accuracy: FloatArray  # mean of c / n, NaN in an empty bin
-    counts: FloatArray  # sum of the weights: questions, where none were given
+from benchmark.metrics.statistics import divide, weighted_mean, weighted_variance
+from benchmark.metrics.ties import varies
 
 
 def brier_score(
@@ -34,7 +25,7 @@ def brier_score(
     Args:
         confidences: [N], in [0, 1].
         n: responses of each question, [N].
-        c: correct ones among them, [N].
+        c: correct ones among them, [..., N].
         weights: non-negative question weights, [..., N].
 
     Returns:
@@ -64,7 +55,7 @@ def unbiased_brier_score(
     Args:
         confidences: [N], in [0, 1].
         n: responses of each question, [N].
-        c: correct ones among them, [N].
+        c: correct ones among them, [..., N].
         weights: non-negative question weights, [..., N].
 
     Returns:
@@ -88,13 +79,14 @@ def response_brier_score(
 ) -> FloatArray:
     """Return the expected squared error against the correctness of one response, in [0, 1].
 
-    ``mean((conf - p)^2 + p (1 - p))`` with ``p = c / n``, which is the squared error over all
-    graded responses, averaged within each question.
+    ``mean(c / n (1 - conf)^2 + (1 - c / n) conf^2)``, the squared error over all graded responses,
+    averaged within each question. It is larger than `brier_score` by exactly the variance of
+    correctness, ``mean(p (1 - p))`` with ``p = c / n``.
 
     Args:
         confidences: [N], in [0, 1].
         n: responses of each question, [N].
-        c: correct ones among them, [N].
+        c: correct ones among them, [..., N].
         weights: non-negative question weights, [..., N].
 
     Returns:
@@ -121,7 +113,7 @@ def signed_calibration_error(
     Args:
         confidences: [N], in [0, 1].
         n: responses of each question, [N].
-        c: correct ones among them, [N].
+        c: correct ones among them, [..., N].
         weights: non-negative question weights, [..., N].
 
     Returns:
@@ -138,83 +130,36 @@ def signed_calibration_error(
     return weighted_mean(signed_error(x.confidences, x.n, x.c), x.weights)
 
 
-def expected_calibration_error(
-    confidences: ArrayLike,
-    n: ArrayLike,
-    c: ArrayLike,
-    weights: ArrayLike | None = None,
-    bins: int = 10,
+def r_squared(
+    confidences: ArrayLike, n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = None
 ) -> FloatArray:
-    """Return the mean gap between confidence and expected accuracy over the bins, in [0, 1].
+    """Return the share of the variance of ``c / n`` that the confidences explain, at most 1.
 
-    ``sum_b share_b |mean confidence_b - mean expected accuracy_b|`` over the bins of
-    `reliability_curve` (Naeini et al., AAAI 2015, with ``c / n`` for the correctness).
+    ``1 - Brier score / variance of c / n over questions``. It is the Brier skill score against the
+    best constant in hindsight, the mean of ``c / n`` over these questions: 0 is no better than
+    that, and nothing keeps it from being negative. See `benchmark.metrics.ceiling.r2_ceiling` for
+    what the noise of ``c / n`` leaves attainable.
 
     Args:
         confidences: [N], in [0, 1].
         n: responses of each question, [N].
-        c: correct ones among them, [N].
+        c: correct ones among them, [..., N].
         weights: non-negative question weights, [..., N].
-        bins: number of equal-width bins.
 
     Returns:
-        [...], NaN without questions.
+        [...], NaN where ``c / n`` is constant, so also for fewer than two questions.
 
     Raises:
         DataError: where an argument breaks its range or the lengths differ.
 
     Examples:
-        >>> float(expected_calibration_error([0.0, 0.5, 1.0, 1.0], n=[2] * 4, c=[0, 2, 1, 2]))
-        0.25
-    """
-    curve = reliability_curve(confidences, n, c, weights, bins)
-    gap = np.abs(curve.mean_confidence - curve.expected_accuracy)
-    gaps = np.where(curve.counts > 0, curve.counts * gap, 0.0).sum(axis=-1)
-    return divide(gaps, curve.counts.sum(axis=-1))
-
-
-def reliability_curve(
-    confidences: ArrayLike,
-    n: ArrayLike,
-    c: ArrayLike,
-    weights: ArrayLike | None = None,
-    bins: int = 10,
-) -> ReliabilityCurve:
-    """Return the mean confidence and expected accuracy of equal-width bins of confidence.
-
-    Bin i of B holds ``i / B <= conf < (i + 1) / B``: the lower edge is closed, and the last bin
-    holds 1.0 as well. The edges are the floats nearest to ``i / B``, so 0.3 opens bin 3 of 10.
-
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [N].
-        weights: non-negative question weights, [..., N].
-        bins: number of bins B.
-
-    Returns:
-        The means and the counts of the bins, each [..., B].
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
-
-    Examples:
-        >>> curve = reliability_curve([0.0, 0.5, 0.75, 1.0], n=[4] * 4, c=[1, 2, 4, 4], bins=2)
-        >>> curve.mean_confidence.tolist(), curve.counts.tolist()
-        ([0.0, 0.75], [1.0, 3.0])
+        >>> float(r_squared([0.5, 1.0], n=[4, 4], c=[0, 4]))
+        0.5
     """
     x = check_inputs(confidences, n, c, weights)
-    if bins < 1:
-        raise DataError(f"bins is {bins}; it must be at least 1.")
-    lower_edges = np.arange(bins) / bins  # not linspace, which puts 3 / 10 above 0.3
-    index = np.searchsorted(lower_edges, x.confidences, side="right") - 1
-    inside = (index[:, None] == np.arange(bins)).astype(np.float64)
-    counts = x.weights @ inside
-    return ReliabilityCurve(
-        mean_confidence=divide(x.weights @ (inside * x.confidences[:, None]), counts),
-        expected_accuracy=divide(x.weights @ (inside * x.accuracy[:, None]), counts),
-        counts=counts,
-    )
+    variance = weighted_variance(x.accuracy, x.weights)
+    score = weighted_mean(brier_loss(x.confidences, x.n, x.c), x.weights)
+    return 1 - divide(score, np.where(varies(x.accuracy, x.weights), variance, 0.0))
 
 
 def brier_loss(confidences: FloatArray, n: FloatArray, c: FloatArray) -> FloatArray:
@@ -230,8 +175,12 @@ def unbiased_brier_loss(confidences: FloatArray, n: FloatArray, c: FloatArray) -
 
 def response_brier_loss(confidences: FloatArray, n: FloatArray, c: FloatArray) -> FloatArray:
     """Return the losses [..., N] that `response_brier_score` averages; unchecked."""
-    p = c / n
-    return brier_loss(confidences, n, c) + p * (1 - p)
+    return (c * (1 - confidences) ** 2 + (n - c) * confidences**2) / n
+
+
+def correctness_variance(confidences: FloatArray, n: FloatArray, c: FloatArray) -> FloatArray:
+    """Return the variances of correctness ``p (1 - p)``, ``p = c / n``, as losses; unchecked."""
+    return c * (n - c) / n**2 * np.ones_like(confidences)
 
 
 def signed_error(confidences: FloatArray, n: FloatArray, c: FloatArray) -> FloatArray:

@@ -1,17 +1,17 @@
 """Stage 6: how well confidences order questions and responses.
 
 Every metric takes N questions as ``confidences``, ``n`` (responses) and ``c`` (correct ones), and
-optional question weights ``[..., N]``, where a weight of 2 is the same as the question standing
-there twice. The result has the weights' leading axes; each call sorts once for all of them.
+optional question weights, where a weight of 2 is the same as the question standing there twice.
+Weights and c may have leading axes, which the result has as well; each call sorts the confidences
+once for all of them, and saves that where they are sorted already.
 """
-
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from benchmark.metrics.inputs import FloatArray, check_inputs
-from benchmark.metrics.statistics import divide
+from benchmark.metrics.inputs import FloatArray, Inputs, check_inputs
+from benchmark.metrics.statistics import centred, divide, weighted_variance
+from benchmark.metrics.ties import midranks, varies
 
 
 def pearson(
@@ -22,7 +22,7 @@ def pearson(
     Args:
         confidences: [N], in [0, 1].
         n: responses of each question, [N].
-        c: correct ones among them, [N].
+        c: correct ones among them, [..., N].
         weights: non-negative question weights, [..., N].
 
     Returns:
@@ -36,8 +36,13 @@ def pearson(
         0.9177
     """
     x = check_inputs(confidences, n, c, weights)
-    varies = _varies(x.confidences, x.weights) & _varies(x.accuracy, x.weights)
-    return np.where(varies, _correlation(x.confidences, x.accuracy, x.weights), np.nan)
+    a, b = centred(x.confidences), centred(x.accuracy)
+    total = x.weights.sum(axis=-1)
+    a_sum, b_sum = np.vecdot(x.weights, a), np.vecdot(x.weights, b)
+    covariance = np.vecdot(x.weights, a * b) - divide(a_sum * b_sum, total)
+    variances = weighted_variance(a, x.weights), weighted_variance(b, x.weights)
+    scale = total * np.sqrt(variances[0]) * np.sqrt(variances[1])
+    return np.where(_both_vary(x), np.clip(divide(covariance, scale), -1.0, 1.0), np.nan)
 
 
 def spearman(
@@ -51,7 +56,7 @@ def spearman(
     Args:
         confidences: [N], in [0, 1].
         n: responses of each question, [N].
-        c: correct ones among them, [N].
+        c: correct ones among them, [..., N].
         weights: non-negative question weights, [..., N].
 
     Returns:
@@ -64,10 +69,16 @@ def spearman(
         >>> round(float(spearman([0.1, 0.2, 0.2, 0.9], n=[4] * 4, c=[1, 0, 2, 4])), 4)
         0.6325
     """
-    x = check_inputs(confidences, n, c, weights)
-    varies = _varies(x.confidences, x.weights) & _varies(x.accuracy, x.weights)
-    ranks = _midranks(x.confidences, x.weights), _midranks(x.accuracy, x.weights)
-    return np.where(varies, _correlation(*ranks, x.weights), np.nan)
+    x = check_inputs(confidences, n, c, weights).by_confidence()
+    middle = x.weights.sum(axis=-1, keepdims=True) / 2
+    ranks = midranks(x.confidences, x.weights) - middle
+    value, values = _accuracy_codes(x)
+    shares = _totals(x.weights, value, values)
+    accuracy_ranks = np.cumsum(shares, axis=-1) - shares / 2 - middle
+    covariance = np.vecdot(_totals(x.weights * ranks, value, values), accuracy_ranks)
+    scale = np.sqrt(np.vecdot(x.weights, ranks**2)) * np.sqrt(np.vecdot(shares, accuracy_ranks**2))
+    correlation = np.clip(divide(covariance, scale), -1.0, 1.0)
+    return np.where(_both_vary(x), correlation, np.nan)
 
 
 def response_auroc(
@@ -83,7 +94,7 @@ def response_auroc(
     Args:
         confidences: [N], in [0, 1].
         n: responses of each question, [N].
-        c: correct ones among them, [N].
+        c: correct ones among them, [..., N].
         weights: non-negative question weights, [..., N].
 
     Returns:
@@ -96,58 +107,37 @@ def response_auroc(
         >>> float(response_auroc([0.2, 0.8], n=[2, 2], c=[1, 2]))
         0.8333333333333334
     """
-    x = check_inputs(confidences, n, c, weights)
-    groups = _tie_groups(x.confidences)
-    positives = groups.total(x.weights * x.accuracy)
-    negatives = groups.total(x.weights * (1 - x.accuracy))
-    below = np.cumsum(negatives, axis=-1) - negatives / 2
+    x = check_inputs(confidences, n, c, weights).by_confidence()
+    positives, negatives = x.weights * x.accuracy, x.weights * (1 - x.accuracy)
     pairs = positives.sum(axis=-1) * negatives.sum(axis=-1)
-    return divide((positives * below).sum(axis=-1), pairs)
+    return divide(np.vecdot(positives, midranks(x.confidences, negatives)), pairs)
 
 
-class _TieGroups(NamedTuple):
-    """Questions sorted by a value: G runs of equal values."""
-
-    order: NDArray[np.intp]  # [N], the questions from the lowest value up
-    starts: NDArray[np.intp]  # [G], where each run begins in the order
-    group: NDArray[np.intp]  # [N], the run of each question
-
-    def total(self, values: FloatArray) -> FloatArray:
-        """Return the sums of ``values`` [..., N] over each run, [..., G]."""
-        in_order = np.take(values, self.order, axis=-1)
-        return np.add.reduceat(in_order, self.starts, axis=-1)
+def _both_vary(x: Inputs) -> NDArray[np.bool_]:
+    return varies(x.confidences, x.weights) & varies(x.accuracy, x.weights)
 
 
-def _tie_groups(values: FloatArray) -> _TieGroups:
-    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
-    starts = np.cumsum(counts) - counts
-    return _TieGroups(np.argsort(group, kind="stable"), starts, group)
+def _accuracy_codes(x: Inputs) -> tuple[NDArray[np.int64], int]:
+    """Return the position of each ``c / n`` among all that the n allow, [..., N], and their number.
 
-
-def _midranks(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return the mean ranks of ``values`` [N] under the weights, up to a constant: [..., N]."""
-    groups = _tie_groups(values)
-    shares = groups.total(weights)
-    return np.take(np.cumsum(shares, axis=-1) - shares / 2, groups.group, axis=-1)
-
-
-def _correlation(a: FloatArray, b: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return the weighted correlation along the last axis, NaN where a variance is 0."""
-    total = weights.sum(axis=-1, keepdims=True)
-    a = a - divide((weights * a).sum(axis=-1, keepdims=True), total)
-    b = b - divide((weights * b).sum(axis=-1, keepdims=True), total)
-    covariance = (weights * a * b).sum(axis=-1)
-    scale = np.sqrt((weights * a**2).sum(axis=-1)) * np.sqrt((weights * b**2).sum(axis=-1))
-    return np.clip(divide(covariance, scale), -1.0, 1.0)
-
-
-def _varies(values: FloatArray, weights: FloatArray) -> NDArray[np.bool_]:
-    """Tell where questions of positive weight have different values: [...].
-
-    A variance can't tell: rounding leaves it above 0 for equal values.
+    They are few, so that counting them is far cheaper than sorting.
     """
-    if not len(values):
-        return np.zeros(weights.shape[:-1], dtype=np.bool_)
-    present = weights > 0
-    first = values[present.argmax(axis=-1)]
-    return np.asarray((present & (values != first[..., None])).any(axis=-1))
+    if not len(x.n):
+        return x.c.astype(np.int64), 0
+    sizes, size = np.unique(x.n.astype(np.int64), return_inverse=True)
+    fractions = np.arange(sizes[-1] + 1) / sizes[:, None]
+    values, codes = np.unique(fractions, return_inverse=True)
+    return codes.reshape(fractions.shape)[size, x.c.astype(np.int64)], len(values)
+
+
+def _totals(values: FloatArray, code: NDArray[np.int64], codes: int) -> FloatArray:
+    """Return the sums of ``values`` [..., N] over questions of each code [..., N]: [..., codes]."""
+    shape = np.broadcast_shapes(values.shape, code.shape)
+    rows = (int(np.prod(shape[:-1])), shape[-1])
+    pairs = zip(
+        np.broadcast_to(code, shape).reshape(rows),
+        np.broadcast_to(values, shape).reshape(rows),
+        strict=True,
+    )
+    totals = [np.bincount(*pair, codes) for pair in pairs]
+    return np.reshape(totals, (*shape[:-1], codes))

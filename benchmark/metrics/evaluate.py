@@ -1,54 +1,51 @@
-"""Stage 6: estimates and grades -> the table of metrics, each with its interval over questions."""
+"""Stage 6: estimates and grades -> every metric with its intervals, and every paired difference."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
-from benchmark.metrics.calibration import (
-    brier_loss,
-    expected_calibration_error,
-    response_brier_loss,
-    signed_error,
-    unbiased_brier_loss,
-)
-from benchmark.metrics.discrimination import pearson, response_auroc, spearman
+from benchmark.metrics.ceiling import r2_ceiling, spearman_ceiling
+from benchmark.metrics.differences import compare_estimators
+from benchmark.metrics.inference import t_interval
 from benchmark.metrics.inputs import FloatArray
-from benchmark.metrics.pairing import PairedEstimate, pair_estimates
-from benchmark.metrics.statistics import (
-    mean_of_defined,
-    mean_over_draws,
-    row_blocks,
-    value_and_interval,
-)
+from benchmark.metrics.pairing import PairedEstimate, check_variance_identity, pair_estimates
+from benchmark.metrics.resampling import bounds_of, redraw_responses, resample_questions
+from benchmark.metrics.statistics import Interval, redrawn_counts, row_blocks
 from benchmark.records import METRIC, Estimate
 
-_LOSSES: dict[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]] = {
-    "brier": brier_loss,
-    "brier_unbiased": unbiased_brier_loss,
-    "brier_response": response_brier_loss,
-    "signed_error": signed_error,
-}
-_NOT_MEANS: dict[str, Callable[[FloatArray, FloatArray, FloatArray, FloatArray], FloatArray]] = {
-    "ece": expected_calibration_error,
-    "pearson": pearson,
-    "spearman": spearman,
-    "auroc": response_auroc,
-}
 _ORDER = (
     "brier",
     "brier_unbiased",
     "brier_response",
+    "variance",
+    "reliability",
+    "resolution",
+    "uncertainty",
+    "r2",
+    "r2_ceiling",
     "ece",
+    "ece_equal_mass",
+    "smooth_ece",
     "signed_error",
     "pearson",
     "spearman",
+    "spearman_ceiling",
     "auroc",
     "tokens",
 )
-_CONFIDENCES_PER_BLOCK = 8_000
-_LEAST_DRAWS_PER_BLOCK = 4
+_CEILING_FITS = 100  # resamples in which the ceiling of Spearman's correlation is fitted anew
+_REDRAWS = 200  # of the responses: they tell a standard deviation to 5 %
+
+
+class Evaluation(NamedTuple):
+    """What the estimators of a cell are worth."""
+
+    metrics: pl.DataFrame  # of schema METRIC
+    differences: pl.DataFrame  # of schema DIFFERENCE
 
 
 def evaluate(
@@ -56,84 +53,120 @@ def evaluate(
     grades: pl.DataFrame,
     rng: np.random.Generator,
     resamples: int = 1000,
-) -> pl.DataFrame:
-    """Return every metric of every estimator, with a 95 % bootstrap interval over questions.
+) -> Evaluation:
+    """Return every metric of every estimator with its intervals, and their paired differences.
 
-    The target of an estimator is counted from the responses that did not make its confidence.
-    A metric is computed on the questions with a confidence (``answered`` of ``questions``), for
-    each draw on its own, and averaged over the draws where it is defined. ``tokens`` is the mean
-    spent on one confidence, over all questions for which it is known, answered or not.
-    ``brier_unbiased`` is undefined for an oracle, whose error can't be told from its target's.
+    **Target.** That of an estimator is counted from the responses that did not make its
+    confidence. A metric is computed on the questions with a confidence (``answered`` of
+    ``questions``), for each draw on its own, and averaged over the draws where it is defined;
+    ``imputed`` is the same over all questions with 0.5 for each confidence that is missing.
+    ``tokens`` is the mean spent on one confidence, over all questions for which it is known,
+    answered or not. ``brier_unbiased`` is undefined for an oracle, whose error can't be told from
+    its target's.
 
-    The resampled questions are the same for all estimators. Values average all draws, and so do
-    the intervals of the Brier scores, the signed error and the tokens; those of ``ece``,
-    ``pearson``, ``spearman`` and ``auroc`` take, for each block of 50 resamples in turn, the next
-    8,000 / N draws (at least 4), which makes them wider rather than narrower.
+    **Intervals** are of 95 %, and cover the mean of the metric over repetitions of the study with
+    as many questions and responses; of a Brier score this includes the noise of c / n, of a
+    binned calibration error what noise adds to it, on average. ``low`` to ``high`` is about other
+    questions from the population that these come from, with other responses: questions are
+    resampled, and bring their counts along with the noise that is in them. ``samples_low`` to
+    ``samples_high`` is about other responses to these very questions: their counts are redrawn.
+    It is undefined for oracles, whose confidences would change as well. See ``t_interval``.
+
+    **Differences** between each two estimators that are no oracles are taken on the questions
+    that both answered, in the same resamples, and against one target for all: the responses that
+    no estimator read. So c / n has the same noise for both and their Brier scores differ by what
+    their errors differ by.
 
     Args:
         estimates: by estimator.
         grades: table of schema ``GRADE``.
-        rng: draws the bootstrap resamples.
+        rng: draws the resamples, the same for all estimators.
         resamples: how many of them; with 0 the intervals are NaN.
 
-    Returns:
-        Table of schema ``METRIC``: nine rows for each estimator, in its order.
-
     Raises:
-        DataError: where a table breaks its contract, or an estimator used all responses.
+        DataError: where a table breaks its contract, an estimator used all responses, or the
+            losses against responses and against c / n don't differ by the variance of correctness.
     """
-    rows = []
-    for name, paired in pair_estimates(estimates, grades, rng, resamples):
-        resampled = resampled_metrics(paired)
-        if estimates[name].oracle:
-            resampled["brier_unbiased"] = np.full(1 + resamples, np.nan)
-        rows += [
-            (name, metric, *value_and_interval(resampled[metric]), paired.answered, len(paired.n))
-            for metric in _ORDER
-        ]
-    return pl.DataFrame(rows, schema=METRIC, orient="row")
+    seed, redraw_seed = rng.integers(2**63, size=2)
+    rows: list[tuple[object, ...]] = []
+    known: dict[str, dict[str, FloatArray]] = {}
+    ceilings: dict[bytes, dict[str, FloatArray]] = {}
+    with threadpool_limits(1):  # the blocks of resamples have threads of their own
+        for name, paired in _pairs(estimates, grades, seed, resamples):
+            oracle = estimates[name].oracle
+            check_variance_identity(name, estimates[name], grades, paired)
+            known[name] = scores = _resampled(paired, oracle)
+            complete = paired.answered == len(paired.n)
+            imputed = scores if complete else _resampled(paired.imputed(), oracle)
+            redraws, redraw_rng = min(resamples, _REDRAWS), np.random.default_rng(redraw_seed)
+            counts = redrawn_counts(paired.n, paired.c, redraws, redraw_rng)
+            redrawn = {} if oracle else redraw_responses(paired, counts)
+            scores = scores | _ceilings(paired.among(paired.answers), ceilings)
+            rows += _rows(name, paired, scores, redrawn, imputed | _ceilings(paired, ceilings))
+        competing = {name: each for name, each in estimates.items() if not each.oracle}
+        most = max((each.samples_used for each in competing.values()), default=0)
+        shared = {name: replace(each, samples_used=most) for name, each in competing.items()}
+        differences = compare_estimators(
+            dict(_pairs(shared, grades, seed, resamples)),
+            {name: known[name] for name, each in competing.items() if each.samples_used == most},
+        )
+    return Evaluation(pl.DataFrame(rows, schema=METRIC, orient="row"), differences)
 
 
-def resampled_metrics(paired: PairedEstimate) -> dict[str, FloatArray]:
-    """Return every metric of an estimator, then of each resample: [1 + resamples] each."""
-    return _resampled_means(paired) | _resampled_others(paired)
+def _pairs(
+    estimates: dict[str, Estimate], grades: pl.DataFrame, seed: int, resamples: int
+) -> Iterator[tuple[str, PairedEstimate]]:
+    """Yield each estimator beside its target; the same seed resamples the same questions."""
+    return pair_estimates(estimates, grades, np.random.default_rng(seed), resamples)
 
 
-def _resampled_means(paired: PairedEstimate) -> dict[str, FloatArray]:
-    """Return the metrics that are means over questions, each [1 + resamples]."""
-    given = paired.given
-    resampled = {
-        metric: mean_over_draws(loss(paired.confidences, paired.n, paired.c), given, paired.weights)
-        for metric, loss in _LOSSES.items()
-    }
-    tokens = paired.tokens[None]
-    return resampled | {"tokens": mean_over_draws(tokens, ~np.isnan(tokens), paired.weights)}
+def _resampled(paired: PairedEstimate, oracle: bool) -> dict[str, FloatArray]:
+    scores = resample_questions(paired)
+    if oracle:
+        scores["brier_unbiased"] = np.full_like(scores["brier"], np.nan)
+    return scores
 
 
-def _resampled_others(paired: PairedEstimate) -> dict[str, FloatArray]:
-    """Return the metrics that are not means over questions, each [1 + resamples]."""
-    draws = len(paired.confidences)
-    every = np.arange(draws)
-    share = max(_LEAST_DRAWS_PER_BLOCK, _CONFIDENCES_PER_BLOCK // len(paired.n))
-    blocks = [_average(paired, paired.weights[:1], every)]
-    for index, rows in enumerate(row_blocks(len(paired.weights) - 1)):
-        chosen = every if share >= draws else (index * share + np.arange(share)) % draws
-        blocks.append(_average(paired, paired.weights[1:][rows], chosen))
-    return {
-        metric: np.concatenate([block[number] for block in blocks])
-        for number, metric in enumerate(_NOT_MEANS)
-    }
+def _ceilings(
+    target: PairedEstimate, made: dict[bytes, dict[str, FloatArray]]
+) -> dict[str, FloatArray]:
+    """Return the ceilings of a target, then in resamples of its questions; each is made once."""
+    n, c, weights = target.n, target.c, target.weights
+    key = n.tobytes() + c.tobytes()
+    if key not in made:
+        r2 = [r2_ceiling(n, c, weights[rows]) for rows in row_blocks(len(weights))]
+        spearman = spearman_ceiling(n, c, weights[: 1 + _CEILING_FITS])
+        made[key] = {"r2_ceiling": np.concatenate(r2), "spearman_ceiling": spearman}
+    return made[key]
 
 
-def _average(
-    paired: PairedEstimate, weights: NDArray[np.uint16], draws: NDArray[np.intp]
-) -> FloatArray:
-    """Return the metrics that are not means, averaged over the draws: [metrics, B]."""
-    values = np.empty((len(draws), len(_NOT_MEANS), len(weights)))
-    for row, draw in enumerate(draws):
-        given = ~np.isnan(paired.confidences[draw])
-        arrays = (paired.confidences[draw, given], paired.n[given], paired.c[given])
-        resampled = weights[:, given].astype(np.float64)
-        for number, metric in enumerate(_NOT_MEANS.values()):
-            values[row, number] = metric(*arrays, resampled)
-    return mean_of_defined(values, axis=0)
+def _rows(
+    name: str,
+    paired: PairedEstimate,
+    scores: dict[str, FloatArray],
+    redrawn: dict[str, FloatArray],
+    imputed: dict[str, FloatArray],
+) -> list[tuple[object, ...]]:
+    """Return the rows of an estimator in the table of metrics, from metrics [1 + resamples]."""
+    answered, questions = paired.answered, len(paired.n)
+    responses = int(paired.n[paired.answers].sum())
+    paid = int(np.count_nonzero(~np.isnan(paired.tokens)))
+    rows: list[tuple[object, ...]] = []
+    for metric in _ORDER:
+        asked, all_asked = (paid, paid) if metric == "tokens" else (answered, questions)
+        again = redrawn.get(metric, np.full(1, np.nan))
+        rows.append(
+            (
+                name, metric,
+                scores[metric][0], *_interval(metric, scores[metric], asked),
+                *_interval(metric, again, responses, groups=answered),
+                imputed[metric][0], *_interval(metric, imputed[metric], all_asked),
+                answered, questions,
+            )
+        )  # fmt: skip
+    return rows
+
+
+def _interval(metric: str, values: FloatArray, drawn: int, groups: int = 1) -> Interval:
+    """Return the interval of a metric [1 + B]."""
+    return t_interval(float(values[0]), values[1:], drawn, groups, bounds_of(metric))

@@ -15,13 +15,20 @@ class Inputs(NamedTuple):
 
     confidences: FloatArray  # [N], in [0, 1]
     n: FloatArray  # [N], responses of each question, at least 1
-    c: FloatArray  # [N], correct ones, 0 <= c <= n
+    c: FloatArray  # [N], correct ones, 0 <= c <= n; or [..., N], each row drawn anew
     weights: FloatArray  # [..., N], non-negative; ones where none were given
 
     @property
     def accuracy(self) -> FloatArray:
-        """Expected accuracy ``c / n``: [N], in [0, 1]."""
+        """Expected accuracy ``c / n``, of the shape of c, in [0, 1]."""
         return self.c / self.n
+
+    def by_confidence(self) -> "Inputs":
+        """Return the same questions from the lowest confidence up."""
+        if not (np.diff(self.confidences) < 0).any():
+            return self
+        order = np.argsort(self.confidences, kind="stable")
+        return Inputs(*(np.take(values, order, axis=-1) for values in self))
 
 
 def check_inputs(
@@ -29,11 +36,14 @@ def check_inputs(
 ) -> Inputs:
     """Return the arguments of a metric as arrays that belong together.
 
+    Counts and weights may have leading axes, which broadcast: [B, N] weights with [N] counts are B
+    resamples of questions, [B, N] counts without weights are B times other responses.
+
     Raises:
         DataError: naming the argument and the value that breaks its rule.
     """
     confidences = check_confidences(confidences)
-    n, c = check_counts(n, c)
+    n, c = _checked_counts(_vector("n", n), np.asarray(c, dtype=np.float64))
     if len(confidences) != len(n):
         raise DataError(
             f"confidences has {len(confidences)} questions but n and c have {len(n)}; "
@@ -46,7 +56,7 @@ def check_inputs(
         raise DataError(
             f"weights has shape {weights.shape}; its last axis must be the {len(n)} questions."
         )
-    _refuse("weights", weights, ~((weights >= 0) & np.isfinite(weights)), "non-negative and finite")
+    _refuse_outside("weights", weights, 0, np.finfo(np.float64).max, "non-negative and finite")
     return Inputs(confidences, n, c, weights)
 
 
@@ -57,7 +67,7 @@ def check_confidences(confidences: ArrayLike, name: str = "confidences") -> Floa
         DataError: naming ``name`` and the value that is NaN or out of range.
     """
     values = _vector(name, confidences)
-    _refuse(name, values, ~((values >= 0) & (values <= 1)), "in [0, 1]")
+    _refuse_outside(name, values, 0, 1, "in [0, 1]")
     return values
 
 
@@ -67,9 +77,16 @@ def check_counts(n: ArrayLike, c: ArrayLike) -> tuple[FloatArray, FloatArray]:
     Raises:
         DataError: where they are not whole numbers with ``n >= 1`` and ``0 <= c <= n``.
     """
-    n, c = _vector("n", n), _vector("c", c)
-    if len(n) != len(c):
-        raise DataError(f"n has {len(n)} questions but c has {len(c)}; join them by question_id.")
+    return _checked_counts(_vector("n", n), _vector("c", c))
+
+
+def _checked_counts(n: FloatArray, c: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return n [N] and c [..., N] where they keep the rules of `check_counts`."""
+    if c.ndim == 0 or len(n) != c.shape[-1]:
+        raise DataError(
+            f"n has {len(n)} questions but c has {c.shape[-1] if c.ndim else 'none'}; "
+            "join them by question_id."
+        )
     whole = np.isfinite(n) & (n == np.floor(n))
     _refuse("n", n, ~(whole & (n >= 1)), "a whole number of at least 1")
     _refuse("c", c, ~((c >= 0) & (c <= n) & (c == np.floor(c))), "a whole number from 0 to n")
@@ -94,6 +111,11 @@ def _vector(name: str, values: ArrayLike) -> FloatArray:
     if array.ndim != 1:
         raise DataError(f"{name} has shape {array.shape}; one value per question is expected.")
     return array
+
+
+def _refuse_outside(name: str, values: FloatArray, low: float, high: float, rule: str) -> None:
+    if values.size and not (values.min() >= low and values.max() <= high):  # NaN is neither
+        _refuse(name, values, ~((values >= low) & (values <= high)), rule)
 
 
 def _refuse(name: str, values: FloatArray, wrong: NDArray[np.bool_], rule: str) -> None:

@@ -1,7 +1,8 @@
 """Confidences joined by question with the target that they are evaluated against."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -9,9 +10,13 @@ from numpy.typing import NDArray
 
 from benchmark.capability import count_outcomes
 from benchmark.errors import DataError
+from benchmark.metrics.calibration import brier_score
 from benchmark.metrics.inputs import FloatArray, check_confidences
-from benchmark.metrics.statistics import bootstrap_weights
+from benchmark.metrics.statistics import bootstrap_weights, mean_of_defined
 from benchmark.records import CONFIDENCE, Estimate, check_table
+
+IMPUTED = 0.5  # stands for a confidence that is missing, where metrics are shown for all questions
+_SAME = 1e-9  # what rounding may leave of an identity
 
 
 @dataclass(frozen=True)
@@ -24,15 +29,36 @@ class PairedEstimate:
     c: FloatArray  # [N], correct ones
     weights: NDArray[np.uint16]  # [1 + resamples, N]; the first row is ones, the others resamples
 
+    def among(self, questions: NDArray[np.bool_]) -> "PairedEstimate":
+        """Return the same for some of the questions, told by a mask [N]."""
+        if questions.all():  # without a copy of the weights
+            return self
+        return PairedEstimate(
+            self.confidences[:, questions],
+            self.tokens[questions],
+            self.n[questions],
+            self.c[questions],
+            self.weights[:, questions],
+        )
+
+    def imputed(self) -> "PairedEstimate":
+        """Return the same with ``IMPUTED`` wherever a draw gave no confidence."""
+        return replace(self, confidences=np.where(self.given, self.confidences, IMPUTED))
+
     @property
     def given(self) -> NDArray[np.bool_]:
         """Where a draw gave a confidence: [D, N]."""
         return ~np.isnan(self.confidences)
 
     @property
+    def answers(self) -> NDArray[np.bool_]:
+        """Which questions have a confidence in at least one draw: [N]."""
+        return np.asarray(self.given.any(axis=0))
+
+    @property
     def answered(self) -> int:
         """Questions with a confidence in at least one draw."""
-        return int(self.given.any(axis=0).sum())
+        return int(self.answers.sum())
 
 
 def pair_estimates(
@@ -55,14 +81,16 @@ def pair_estimates(
     questions = count_outcomes(grades).select("question_id").with_row_index("position")
     weights = np.ones((1 + resamples, len(questions)), dtype=np.uint16)
     weights[1:] = bootstrap_weights(len(questions), resamples, rng)
+    target_of = cache(lambda used: count_outcomes(grades, used).join(questions, on="question_id"))
     for name, estimate in estimates.items():
-        target = count_outcomes(grades, estimate.samples_used).join(questions, on="question_id")
+        target = target_of(estimate.samples_used)
         if target.is_empty():
             raise DataError(
                 f"estimator '{name}' used {estimate.samples_used} responses of each question and "
                 "none is left to evaluate it against; raise sampling.k."
             )
         target = target.sort("position").with_row_index("column")
+        whole = len(target) == len(questions)
         confidences = _confidences_of(name, estimate, target)
         yield (
             name,
@@ -71,8 +99,49 @@ def pair_estimates(
                 tokens=_tokens(confidences, len(target)),
                 n=target["n"].cast(pl.Float64).to_numpy(),
                 c=target["c"].cast(pl.Float64).to_numpy(),
-                weights=weights[:, target["position"].to_numpy()],
+                weights=weights if whole else weights[:, target["position"].to_numpy()],
             ),
+        )
+
+
+def check_variance_identity(
+    name: str, estimate: Estimate, grades: pl.DataFrame, paired: PairedEstimate
+) -> None:
+    """Check that both losses of the first draw differ by the variance of correctness.
+
+    ``E_y[(conf - correct)^2] = (conf - p)^2 + p (1 - p)`` holds for ``p = c / n``, if confidences,
+    responses and counts belong together. So the left side is computed here from single responses
+    as the tables have them, apart from how they were counted and joined for the metrics.
+
+    Raises:
+        DataError: it does not hold.
+    """
+    used, correct = estimate.samples_used, (pl.col("outcome") == "correct").cast(pl.Float64)
+    responses = grades.lazy().filter(pl.col("sample_index") >= used)
+    rows = estimate.confidences.lazy().join(responses, on="question_id", how="semi")
+    first = rows.filter(
+        pl.col("sample_index") == pl.col("sample_index").min(), pl.col("status") == "ok"
+    )
+    by_question = (
+        responses.select("question_id", correct=correct)
+        .join(first.select("question_id", "confidence"), on="question_id")
+        .group_by("question_id")
+        .agg(
+            loss=((pl.col("confidence") - pl.col("correct")) ** 2).mean(),
+            variance=pl.col("correct").var(ddof=0),
+        )
+        .collect()
+    )
+    given = paired.given[0]
+    capability = brier_score(paired.confidences[0, given], paired.n[given], paired.c[given])
+    response, variance = (
+        mean_of_defined(by_question[column].to_numpy(), axis=0) for column in ("loss", "variance")
+    )
+    if not np.isclose(response - capability, variance, rtol=0, atol=_SAME, equal_nan=True):
+        raise DataError(
+            f"estimator '{name}': the loss against single responses, {response:g}, and against "
+            f"c / n, {capability:g}, must differ by the variance of correctness, {variance:g}; "
+            "confidences, responses and counts don't belong together."
         )
 
 

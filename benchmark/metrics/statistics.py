@@ -47,6 +47,37 @@ def bootstrap_weights(
     return weights
 
 
+def redrawn_counts(
+    n: FloatArray, c: FloatArray, redraws: int, rng: np.random.Generator
+) -> NDArray[np.uint16]:
+    """Return how many of n other responses might be correct, ``Binomial(n, c / n)``.
+
+    This is the noise that the responses of these very questions put into their counts. It says
+    nothing about other questions, whose resamples (`bootstrap_weights`) carry counts that have
+    that noise in them already: redrawing those as well would count it twice.
+
+    Args:
+        n: responses of each question, [N].
+        c: correct ones among them, [N].
+        redraws: number of redraws B.
+        rng: the source of randomness.
+
+    Returns:
+        Correct ones, [B, N].
+
+    Examples:
+        >>> n, c = np.array([4.0, 4.0, 4.0]), np.array([0.0, 2.0, 4.0])
+        >>> redrawn_counts(n, c, 2, np.random.default_rng(0)).tolist()
+        [[0, 2, 4], [0, 1, 4]]
+    """
+    drawn = np.empty((len(n), redraws), dtype=np.uint16)
+    pairs, index = np.unique(np.stack([n, c]), axis=1, return_inverse=True)
+    for number, (of, correct) in enumerate(pairs.T):  # one at a time: far faster than [N] rates
+        alike = np.flatnonzero(index == number)
+        drawn[alike] = rng.binomial(int(of), correct / of, size=(len(alike), redraws))
+    return np.ascontiguousarray(drawn.T)
+
+
 def percentile_interval(resampled: FloatArray, level: float = 0.95) -> Interval:
     """Return the central percentile interval of a bootstrapped value.
 
@@ -81,14 +112,32 @@ def value_and_interval(resampled: FloatArray) -> tuple[float, float, float]:
 
 
 def weighted_mean(values: FloatArray, weights: FloatArray) -> FloatArray:
-    """Return the means of ``values`` [N] under ``weights`` [..., N], NaN where they sum to 0."""
-    return divide(weights @ values, weights.sum(axis=-1))
+    """Return the means of ``values`` under ``weights``, NaN where they sum to 0.
+
+    Both are [..., N], and their leading axes broadcast.
+    """
+    return divide(np.vecdot(weights, values), weights.sum(axis=-1))
 
 
 def mean_of_defined(values: FloatArray, axis: int) -> FloatArray:
     """Return the mean along ``axis`` of the values that are not NaN, NaN where all are."""
     defined = ~np.isnan(values)
     return divide(np.where(defined, values, 0.0).sum(axis=axis), defined.sum(axis=axis))
+
+
+def weighted_variance(values: FloatArray, weights: FloatArray) -> FloatArray:
+    """Return the variances of ``values`` under ``weights``, NaN where they sum to 0.
+
+    Both are [..., N], and their leading axes broadcast. For equal values it is 0 up to rounding.
+    """
+    values = centred(values)
+    spread = weighted_mean(values**2, weights) - weighted_mean(values, weights) ** 2
+    return np.maximum(spread, 0.0)
+
+
+def centred(values: FloatArray) -> FloatArray:
+    """Return ``values`` [..., N] around 0, where their squares lose no digits in a variance."""
+    return values - values.mean(axis=-1, keepdims=True) if values.size else values
 
 
 def divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:

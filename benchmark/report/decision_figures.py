@@ -138,8 +138,8 @@ def _caption(result: CellResult) -> str:
         f"asked for. Thresholds were tuned on one half of the {first['common']:,} questions that "
         f"all models answered; shown are the other {first['test']:,}. Squares: one model for all; "
         "dashed: models mixed at random; black: every expected accuracy is known. The numbers "
-        "in brackets are gains: how far the area under a curve lies above the random mix's, as a "
-        "share of the oracle's."
+        "in brackets are gains: how far the area under a curve, which goes on flat behind its last "
+        "point, lies above the random mix's, as a share of the oracle's."
         + (f" Left out, since another model wasn't asked the same: {lost}." if lost else "")
     )
 

@@ -62,6 +62,7 @@ def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -
     page.unlink(missing_ok=True)
     plates = write_figures(result, folder / "figures")
     tables.write_metrics(result, folder / "metrics.csv")
+    tables.write_differences(result, folder / "differences.csv")
     files = ["metrics.csv", *tables.write_applications(result, folder)]
     disagreements = folder / "disagreements.csv"
     disagreements.unlink(missing_ok=True)

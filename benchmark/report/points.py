@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from benchmark.capability import count_outcomes
-from benchmark.metrics.calibration import brier_loss, reliability_curve, response_brier_loss
+from benchmark.metrics.binned import reliability_curve
+from benchmark.metrics.calibration import brier_loss, response_brier_loss
 from benchmark.metrics.inputs import FloatArray
 from benchmark.metrics.pairing import PairedEstimate, pair_estimates
 from benchmark.metrics.statistics import divide, mean_of_defined, percentile_interval

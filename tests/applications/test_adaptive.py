@@ -63,14 +63,14 @@ def tables(cell):
 def test_tables_have_their_schemas_and_every_metric_in_every_design(cell, tables):
     assert tables["adaptive"].schema == ADAPTIVE
     assert tables["adaptive_questions"].schema == ADAPTIVE_QUESTION
-    metrics = evaluate(cell.estimates, cell.grades, np.random.default_rng(0), 0)["metric"]
+    metrics = evaluate(cell.estimates, cell.grades, np.random.default_rng(0), 0).metrics["metric"]
     expected = {(None, ACCURACY), *(("probe", m) for m in metrics if m != "tokens")}
     found = tables["adaptive"]["estimator", "metric", "design"].rows()
     assert set(found) == {(*key, design) for key in expected for design in DESIGNS}
 
 
 def test_values_by_share_are_those_of_the_cells_metrics(cell, tables):
-    metrics = evaluate(cell.estimates, cell.grades, np.random.default_rng(0), 0)
+    metrics = evaluate(cell.estimates, cell.grades, np.random.default_rng(0), 0).metrics
     for metric, value in metrics.filter(pl.col("metric") != "tokens")["metric", "value"].rows():
         assert rows_of(tables, metric)[STOPPED]["value"] == pytest.approx(value)
         assert rows_of(tables, metric)[MOST]["value"] is None
@@ -157,7 +157,7 @@ def test_responses_that_made_a_confidence_are_left_out_of_both_estimates():
     assert rows[UNBIASED]["bias"] == pytest.approx(0, abs=4 * rows[UNBIASED]["bias_error"])
     assert rows[MOST]["bias"] == pytest.approx(0, abs=4 * rows[MOST]["bias_error"])
     assert abs(rows[STOPPED]["bias"]) > 6 * rows[STOPPED]["bias_error"]
-    targets = evaluate(used.estimates, used.grades, np.random.default_rng(0), 0)
+    targets = evaluate(used.estimates, used.grades, np.random.default_rng(0), 0).metrics
     value = targets.filter(pl.col("metric") == "signed_error")["value"][0]
     assert rows[STOPPED]["value"] == pytest.approx(value)
 

@@ -120,6 +120,8 @@ def test_nothing_to_allocate():
         (([0.5, 0.5], -1, 0), "total_budget is -1"),
         (([0.5, 0.5], 2.5), "total_budget is 2.5"),
         (([0.5, 0.5], np.nan), "total_budget is nan"),
+        (([0.5, 0.5], np.inf), "total_budget is inf; it must be at most"),
+        (([0.5, 0.5], 10**20), r"total_budget is 1e\+20; it must be at most"),
         (([0.5, 0.5], 4, -1), "minimum is -1"),
         (([0.5, 0.5], 4, 2, 1), "maximum is 1 for question 0"),
         (([0.5, 0.5], 4, 1, [2, 0]), "maximum is 0 for question 1"),

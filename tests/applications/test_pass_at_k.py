@@ -207,7 +207,7 @@ def test_accuracy_and_brier_score_of_the_published_cell(paper):
     rng = np.random.default_rng(0)
     observed = pass_at_k_table(estimates, grades, [1], rng, resamples=0)["observed"]
     assert observed.round(4).to_list() == [0.9319] * 3
-    metrics = evaluate({"probe": estimates["probe_math"]}, grades, rng, resamples=0)
+    metrics = evaluate({"probe": estimates["probe_math"]}, grades, rng, resamples=0).metrics
     assert round(metrics.filter(pl.col("metric") == "brier")["value"][0], 4) == 0.0267
 
 

@@ -1,71 +1,19 @@
 import numpy as np
 import polars as pl
 import pytest
+from questions import METRICS, estimate_of, grades_of, ids
 
 from benchmark.capability import count_outcomes
 from benchmark.errors import DataError
-from benchmark.metrics.calibration import (
-    brier_score,
-    expected_calibration_error,
-    response_brier_score,
-    signed_calibration_error,
-    unbiased_brier_score,
-)
-from benchmark.metrics.discrimination import pearson, response_auroc, spearman
+from benchmark.metrics import pairing
+from benchmark.metrics.calibration import brier_score
+from benchmark.metrics.ceiling import spearman_ceiling
 from benchmark.metrics.evaluate import evaluate
-from benchmark.metrics.pairing import pair_estimates
+from benchmark.metrics.inference import t_interval
+from benchmark.metrics.pairing import IMPUTED, pair_estimates
+from benchmark.metrics.resampling import bounds_of
 from benchmark.metrics.statistics import bootstrap_weights
-from benchmark.records import CONFIDENCE, GRADE, METRIC, Estimate
-
-METRICS = {
-    "brier": brier_score,
-    "brier_unbiased": unbiased_brier_score,
-    "brier_response": response_brier_score,
-    "ece": expected_calibration_error,
-    "signed_error": signed_calibration_error,
-    "pearson": pearson,
-    "spearman": spearman,
-    "auroc": response_auroc,
-}
-
-
-def ids(size):
-    return [f"made/test/{number:03d}" for number in range(size)]
-
-
-def grades_of(correct):
-    """Grades of a matrix [N, K] of correctness, shuffled."""
-    size, k = correct.shape
-    table = pl.DataFrame(
-        {
-            "question_id": np.repeat(ids(size), k),
-            "sample_index": np.tile(np.arange(k), size),
-            "answer": [None] * correct.size,
-            "outcome": np.where(correct.ravel(), "correct", "incorrect"),
-            "reason": [None] * correct.size,
-            "grader": ["exact"] * correct.size,
-        },
-        schema=GRADE,
-    )
-    return table.sample(fraction=1, shuffle=True, seed=0)
-
-
-def estimate_of(draws, tokens=0, **attributes):
-    """An estimate from draws [D, N]; NaN becomes an unparsed row; shuffled."""
-    draws = np.atleast_2d(draws)
-    missing = np.isnan(draws.ravel())
-    table = pl.DataFrame(
-        {
-            "question_id": np.tile(ids(draws.shape[1]), len(draws)),
-            "sample_index": np.repeat(np.arange(len(draws)), draws.shape[1]),
-            "confidence": draws.ravel(),
-            "status": np.where(missing, "unparsed", "ok"),
-            "prompt_tokens": [tokens] * draws.size,
-            "completion_tokens": [1] * draws.size,
-        },
-        schema=CONFIDENCE,
-    ).with_columns(pl.col("confidence").fill_nan(None))
-    return Estimate(table.sample(fraction=1, shuffle=True, seed=1), **attributes)
+from benchmark.records import METRIC, Estimate
 
 
 @pytest.fixture
@@ -79,12 +27,18 @@ def cell():
 
 
 def run(estimates, grades, resamples=20, seed=0):
-    return evaluate(estimates, grades, np.random.default_rng(seed), resamples)
+    return evaluate(estimates, grades, np.random.default_rng(seed), resamples).metrics
 
 
 def values_of(table, estimator, column="value"):
     rows = table.filter(pl.col("estimator") == estimator)
     return dict(zip(rows["metric"], rows[column], strict=True))
+
+
+def metrics_of(table, estimator, column="value"):
+    """The metrics that the functions for arrays give."""
+    values = values_of(table, estimator, column)
+    return {name: values[name] for name in METRICS}
 
 
 def expected_values(draws, correct):
@@ -105,27 +59,23 @@ def test_every_metric_is_joined_by_question(cell):
     table = run({"probe": estimate_of(confidences, tokens=4)}, grades)
     assert table.schema == METRIC
     assert table["metric"].to_list() == [
-        "brier",
-        "brier_unbiased",
-        "brier_response",
-        "ece",
-        "signed_error",
-        "pearson",
-        "spearman",
-        "auroc",
-        "tokens",
-    ]
-    expected = expected_values(confidences[None], correct) | {"tokens": 5}
-    assert values_of(table, "probe") == pytest.approx(expected)
+        "brier", "brier_unbiased", "brier_response", "variance", "reliability", "resolution",
+        "uncertainty", "r2", "r2_ceiling", "ece", "ece_equal_mass", "smooth_ece", "signed_error",
+        "pearson", "spearman", "spearman_ceiling", "auroc", "tokens",
+    ]  # fmt: skip
+    assert metrics_of(table, "probe") == pytest.approx(expected_values(confidences[None], correct))
+    values, c = values_of(table, "probe"), correct.sum(axis=1)
+    assert values["tokens"] == 5
+    assert values["variance"] == pytest.approx(np.mean(c / 8 * (1 - c / 8)))
+    assert values["spearman_ceiling"] == pytest.approx(float(spearman_ceiling([8] * 40, c)))
     assert set(table["answered"]) == set(table["questions"]) == {40}
 
 
 def test_responses_that_made_the_confidence_are_not_in_the_target(cell):
     grades, correct, confidences = cell
     table = run({"consistency": estimate_of(confidences, samples_used=5)}, grades)
-    values = values_of(table, "consistency")
-    values.pop("tokens")
-    assert values == pytest.approx(expected_values(confidences[None], correct[:, 5:]))
+    expected = expected_values(confidences[None], correct[:, 5:])
+    assert metrics_of(table, "consistency") == pytest.approx(expected)
 
 
 def test_draws_are_averaged_each_on_its_own_questions(cell):
@@ -135,9 +85,9 @@ def test_draws_are_averaged_each_on_its_own_questions(cell):
     draws[3] = np.nan
     draws[:, 39] = np.nan
     table = run({"random": estimate_of(draws)}, grades)
-    values = values_of(table, "random")
-    values.pop("tokens")
-    assert values == pytest.approx(expected_values(draws, correct))
+    expected = expected_values(draws, correct)
+    expected["r2_ceiling"] = METRICS["r2_ceiling"](None, [8] * 39, correct[:39].sum(axis=1))
+    assert metrics_of(table, "random") == pytest.approx(expected)
     assert set(table["answered"]) == {39}
     assert set(table["questions"]) == {40}
 
@@ -183,27 +133,83 @@ def test_unbiased_brier_of_an_oracle_is_undefined(cell):
         assert values["brier"] == 0
 
 
-def test_intervals_are_quantiles_of_the_metrics_under_resampled_questions(cell):
+def test_imputed_metrics_take_all_questions(cell):
     grades, correct, confidences = cell
-    table = run({"probe": estimate_of(confidences)}, grades, resamples=200)
+    partial = np.where(np.arange(40) < 10, np.nan, confidences)
+    table = run({"partial": estimate_of(partial), "full": estimate_of(confidences)}, grades)
+    filled = np.where(np.isnan(partial), 0.5, partial)
+    assert IMPUTED == 0.5
+    answered = expected_values(partial[None], correct)
+    answered["r2_ceiling"] = METRICS["r2_ceiling"](None, [8] * 30, correct[10:].sum(axis=1))
+    assert metrics_of(table, "partial") == pytest.approx(answered)
+    everything = expected_values(filled[None], correct)
+    assert metrics_of(table, "partial", "imputed") == pytest.approx(everything)
+    full = run({"full": estimate_of(filled)}, grades)
+    for column, imputed in (("low", "imputed_low"), ("high", "imputed_high")):
+        expected = metrics_of(full, "full", column)
+        assert metrics_of(table, "partial", imputed) == pytest.approx(expected, nan_ok=True)
+        same = values_of(table, "full", imputed)
+        assert same == pytest.approx(values_of(table, "full", column), nan_ok=True)
+
+
+def test_intervals_follow_from_the_metrics_under_resampled_questions(cell):
+    grades, correct, confidences = cell
+    table = run({"probe": estimate_of(confidences)}, grades, resamples=400)
     rng = np.random.default_rng(5)
     n, c = np.full(40, 8), correct.sum(axis=1)
     for name, metric in METRICS.items():
-        chosen = rng.integers(40, size=(1500, 40))
-        resampled = [metric(confidences[rows], n[rows], c[rows]) for rows in chosen]
-        low, high = np.nanquantile(resampled, [0.025, 0.975])
+        weights = bootstrap_weights(40, 4000, rng)
+        value, resampled = float(metric(confidences, n, c)), metric(confidences, n, c, weights)
+        low, high = t_interval(value, resampled, 40, bounds=bounds_of(name))
         tolerance = 0.15 * (high - low)
         assert values_of(table, "probe", "low")[name] == pytest.approx(low, abs=tolerance)
         assert values_of(table, "probe", "high")[name] == pytest.approx(high, abs=tolerance)
 
 
-def test_a_resample_weights_the_questions(cell):
+def test_intervals_of_the_samples_follow_from_redrawn_counts(cell):
     grades, correct, confidences = cell
-    table = run({"probe": estimate_of(confidences)}, grades, resamples=1, seed=7)
-    weights = bootstrap_weights(40, 1, np.random.default_rng(7))[0]
-    for name, metric in METRICS.items():
-        expected = metric(confidences, [8] * 40, correct.sum(axis=1), weights)
-        assert values_of(table, "probe", "low")[name] == pytest.approx(float(expected))
+    table = run({"probe": estimate_of(confidences)}, grades, resamples=400)
+    n, c = np.full(40, 8), correct.sum(axis=1)
+    counts = np.random.default_rng(5).binomial(8, c / 8, (4000, 40))
+    for name in set(METRICS) - {"r2_ceiling"}:
+        value = float(METRICS[name](confidences, n, c))
+        redrawn = METRICS[name](confidences, n, counts)
+        low, high = t_interval(value, redrawn, 320, 40, bounds_of(name))
+        tolerance = 0.15 * (high - low)
+        assert values_of(table, "probe", "samples_low")[name] == pytest.approx(low, abs=tolerance)
+        assert values_of(table, "probe", "samples_high")[name] == pytest.approx(high, abs=tolerance)
+
+
+def test_the_samples_alone_leave_less_uncertain_than_questions_and_samples(cell):
+    grades, _, confidences = cell
+    table = run({"probe": estimate_of(confidences)}, grades, resamples=400)
+    width = {
+        side: pl.col(f"{side}high") - pl.col(f"{side}low") for side in ("", "samples_", "imputed_")
+    }
+    widths = table.select("metric", both=width[""], samples=width["samples_"]).drop_nans()
+    assert len(widths) == 15
+    assert (widths["samples"] < widths["both"]).all()
+
+
+def test_samples_of_an_oracle_and_of_single_responses_are_of_unknown_noise(cell):
+    grades, correct, confidences = cell
+    oracle = run({"oracle_cc": estimate_of(correct.mean(axis=1), oracle=True)}, grades)
+    assert oracle["samples_low"].is_nan().all()
+    single = run({"probe": estimate_of(confidences)}, grades.filter(pl.col("sample_index") == 0))
+    assert single["samples_low"].is_nan().all()
+    assert values_of(single, "probe", "low")["brier"] > 0
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_question_has_values_without_intervals_over_questions(cell):
+    grades, correct, confidences = cell
+    one = grades.filter(pl.col("question_id") == ids(1)[0])
+    table = run({"probe": estimate_of(confidences[:1])}, one)
+    c = correct[0].sum()
+    assert values_of(table, "probe")["brier"] == pytest.approx((confidences[0] - c / 8) ** 2)
+    assert table["low"].is_nan().all()
+    low, high = (values_of(table, "probe", f"samples_{side}")["brier"] for side in ("low", "high"))
+    assert low < high
 
 
 def test_a_resample_weights_the_same_questions_where_a_target_lacks_some(cell):
@@ -222,12 +228,15 @@ def test_resampled_questions_are_the_same_for_all_estimators(cell):
     grades, _, confidences = cell
     estimates = {name: estimate_of(confidences) for name in ("first", "second")}
     table = run(estimates, grades)
-    for column in ("low", "high"):
-        assert values_of(table, "first", column) == values_of(table, "second", column)
+    for column in ("low", "high", "samples_low", "samples_high"):
+        expected = pytest.approx(values_of(table, "second", column), rel=0, abs=0, nan_ok=True)
+        assert values_of(table, "first", column) == expected
     partial = confidences.copy()
     partial[0] = np.nan
     with_partial = run({"partial": estimate_of(partial), "first": estimates["first"]}, grades)
-    assert values_of(with_partial, "first", "low") == values_of(table, "first", "low")
+    for column in ("low", "samples_low"):
+        expected = pytest.approx(values_of(table, "first", column), rel=0, abs=0, nan_ok=True)
+        assert values_of(with_partial, "first", column) == expected
 
 
 def test_interval_of_many_draws_lies_around_their_average(cell):
@@ -240,21 +249,36 @@ def test_interval_of_many_draws_lies_around_their_average(cell):
         assert high[metric] - low[metric] < 0.1
 
 
-def test_blocks_of_resamples_take_turns_through_the_draws(cell):
+def test_how_draws_differ_doesn_t_widen_the_interval_of_their_average(cell):
     grades, correct, _ = cell
     accuracy = correct.mean(axis=1)
     draws = np.concatenate([np.tile(accuracy, (200, 1)), np.tile(1 - accuracy, (200, 1))])
     table = run({"both": estimate_of(draws)}, grades, resamples=100)
-    assert values_of(table, "both", "low")["pearson"] == pytest.approx(-1)
-    assert values_of(table, "both", "high")["pearson"] == pytest.approx(1)
-    assert values_of(table, "both")["pearson"] == pytest.approx(0)
+    for column in ("low", "value", "high"):
+        assert values_of(table, "both", column)["pearson"] == pytest.approx(0, abs=1e-9)
+
+
+def test_blocks_of_resamples_take_turns_through_the_draws(cell):
+    grades, _, confidences = cell
+    draws = np.concatenate([np.tile(confidences, (200, 1)), np.full((200, 40), 0.5)])
+    table = run({"both": estimate_of(draws)}, grades, resamples=100)  # 200 draws for each block
+    alone = run({"probe": estimate_of(confidences)}, grades, resamples=100)
+    width = [
+        values_of(t, name, "high")["ece"] - values_of(t, name, "low")["ece"]
+        for t, name in ((table, "both"), (alone, "probe"))
+    ]
+    assert 0.3 < width[0] / width[1] < 3
 
 
 def test_results_follow_from_the_generator(cell):
     grades, _, confidences = cell
-    estimates = {"probe": estimate_of(confidences)}
-    assert run(estimates, grades, seed=3).equals(run(estimates, grades, seed=3))
-    assert not run(estimates, grades, seed=3).equals(run(estimates, grades, seed=4))
+    estimates = {"probe": estimate_of(confidences), "other": estimate_of(confidences**2)}
+    first, again, other = (
+        evaluate(estimates, grades, np.random.default_rng(seed), 20) for seed in (3, 3, 4)
+    )
+    for tables in zip(first, again, other, strict=True):
+        assert tables[0].equals(tables[1], null_equal=True)
+        assert not tables[0].equals(tables[2], null_equal=True)
 
 
 @pytest.mark.filterwarnings("error")
@@ -263,6 +287,7 @@ def test_no_resamples_give_values_without_intervals(cell):
     table = run({"probe": estimate_of(confidences)}, grades, resamples=0)
     assert table["value"].is_not_nan().all()
     assert table["low"].is_nan().all()
+    assert table["samples_low"].is_nan().all()
 
 
 def test_estimator_that_used_all_responses_is_refused(cell):
@@ -299,3 +324,10 @@ def test_confidence_without_a_graded_response_is_outside_the_evaluation(cell):
     fewer = grades.filter(pl.col("question_id") != ids(1)[0])
     table = run({"probe": estimate_of(confidences)}, fewer)
     assert set(table["questions"]) == {39} == {len(count_outcomes(fewer))}
+
+
+def test_losses_that_don_t_differ_by_the_variance_of_correctness_are_refused(cell, monkeypatch):
+    grades, _, confidences = cell
+    monkeypatch.setattr(pairing, "brier_score", lambda f, n, c: brier_score(f, n, n - c))
+    with pytest.raises(DataError, match=r"estimator 'probe': the loss against single responses"):
+        run({"probe": estimate_of(confidences)}, grades)

@@ -11,7 +11,12 @@ from matplotlib.ticker import FuncFormatter
 from benchmark.records import CellResult
 from benchmark.report import points, style
 from benchmark.report.canvas import REFERENCE, TICKS, UNIT, Drawing
-from benchmark.report.grid.curves import TARGET_BINS, cost_rows, target_histogram
+from benchmark.report.grid.curves import (
+    TARGET_BINS,
+    TargetHistogram,
+    cost_rows,
+    target_histogram,
+)
 from benchmark.report.grid.grid import Grid
 from benchmark.report.grid.panels import (
     dataset_names,
@@ -25,13 +30,13 @@ from benchmark.report.style import Look, estimator_look, model_name
 from benchmark.report.tables import number
 
 _SHARES = (0.05, 0.2, 0.5, 1)  # ticks of the mirrored histogram, the largest that fit
+_RIGHT, _WRONG = style.OUTCOMES["correct"], style.OUTCOMES["incorrect"]
 _UNIT_TICKS = ("0", ".5", "1")
 _DASHED: dict[str, Any] = {"lw": 0.8, "ls": (0, (4, 3))}
 
 
 def draw_divergence(grid: Grid) -> Drawing | None:
     """Draw how questions spread over the expected accuracy, by the outcome of one response."""
-    right, wrong = style.OUTCOMES["correct"], style.OUTCOMES["incorrect"]
     targets = {place: points.two_targets(cell.grades) for place, cell in grid.cells.items()}
     histograms = {
         place: target_histogram(both.response, both.accuracy)
@@ -46,22 +51,14 @@ def draw_divergence(grid: Grid) -> Drawing | None:
         bars = histograms.get((cell.model, cell.dataset))
         if bars is None:
             return "one response\nper question"
-        place: dict[str, Any] = {"width": 1 / TARGET_BINS, "align": "edge", "lw": 0}
-        axes.bar(bars.left, np.sqrt(bars.correct), color=right.colour, **place)
-        axes.bar(bars.left, -np.sqrt(bars.incorrect), color=wrong.colour, **place)
-        axes.axhline(0, color=style.BLACK, lw=0.5)
+        _draw_histogram(axes, bars, top)
         flip = f"flip {number(targets[cell.model, cell.dataset].flip, 2)}"
         axes.text(0.5, 0.99, flip, ha="center", va="top", transform=axes.transAxes)
-        axes.set(xlim=UNIT, xticks=TICKS, xticklabels=_UNIT_TICKS)
-        axes.set_ylim(-1.05 * np.sqrt(top), 1.5 * np.sqrt(top))  # room for the text
-        ticks = np.sqrt([share for share in _SHARES if share <= max(top, _SHARES[0])][-2:])
-        axes.set_yticks([*-ticks, 0, *ticks])
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda root, _: f"{100 * root**2:.0f}"))
         return None
 
     legend = [
-        Line2D([], [], color=right.colour, lw=4, label="first response correct, up"),
-        Line2D([], [], color=wrong.colour, lw=4, label="first response not correct, down"),
+        Line2D([], [], color=_RIGHT.colour, lw=4, label="first response correct, up"),
+        Line2D([], [], color=_WRONG.colour, lw=4, label="first response not correct, down"),
     ]
     figure = draw_cells(
         grid, draw, "Expected accuracy c/n from the other responses", "Questions (%)", legend
@@ -78,6 +75,19 @@ def draw_divergence(grid: Grid) -> Drawing | None:
         "the chance that two responses to one question differ in correctness.",
         figure,
     )
+
+
+def _draw_histogram(axes: Axes, bars: TargetHistogram, top: float) -> None:
+    """Draw the bars on a square-root scale that reaches to the share ``top``."""
+    place: dict[str, Any] = {"width": 1 / TARGET_BINS, "align": "edge", "lw": 0}
+    axes.bar(bars.left, np.sqrt(bars.correct), color=_RIGHT.colour, **place)
+    axes.bar(bars.left, -np.sqrt(bars.incorrect), color=_WRONG.colour, **place)
+    axes.axhline(0, color=style.BLACK, lw=0.5)
+    axes.set(xlim=UNIT, xticks=TICKS, xticklabels=_UNIT_TICKS)
+    axes.set_ylim(-1.05 * np.sqrt(top), 1.5 * np.sqrt(top))  # room for a line of text
+    ticks = np.sqrt([share for share in _SHARES if share <= max(top, _SHARES[0])][-2:])
+    axes.set_yticks([*-ticks, 0, *ticks])
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda root, _: f"{100 * root**2:.0f}"))
 
 
 def draw_reliability(grid: Grid) -> Drawing | None:
@@ -142,16 +152,7 @@ def draw_cost(grid: Grid) -> Drawing | None:
         table = rows[cell.model, cell.dataset]
         if table.is_empty():
             return "no tokens\ncounted"
-        for row in table.filter("oracle").iter_rows(named=True):
-            colour = estimator_look(row["estimator"]).colour
-            axes.axhline(1 - row["brier"], color=colour, zorder=0, **_DASHED)
-        real = table.filter(~pl.col("oracle")).sort("tokens")
-        free = real.filter(pl.col("tokens") == 0).height
-        x = real["tokens"].to_numpy().copy()
-        x[:free] = np.linspace(-0.6, 0.6, free + 2)[1:-1]
-        for at, row in zip(x, real.iter_rows(named=True), strict=True):
-            mark = line_style(row["estimator"]) | {"ls": "none", "ms": 4.5}
-            axes.plot(at, 1 - row["brier"], **mark)
+        _draw_costs(axes, table)
         scale_tokens(axes, float(every["tokens"].max()))  # type: ignore[arg-type]
         axes.set(xlabel="", ylim=(0.98 * (1 - float(every["brier"].max())), 1.02))  # type: ignore[arg-type]
         return None
@@ -172,3 +173,17 @@ def draw_cost(grid: Grid) -> Drawing | None:
         "responses.",
         figure,
     )
+
+
+def _draw_costs(axes: Axes, table: pl.DataFrame) -> None:
+    """Draw a cell's estimators, those that spend nothing side by side, and oracles as lines."""
+    for row in table.filter("oracle").iter_rows(named=True):
+        colour = estimator_look(row["estimator"]).colour
+        axes.axhline(1 - row["brier"], color=colour, zorder=0, **_DASHED)
+    real = table.filter(~pl.col("oracle")).sort("tokens")
+    free = real.filter(pl.col("tokens") == 0).height
+    x = real["tokens"].to_numpy().copy()
+    x[:free] = np.linspace(-0.6, 0.6, free + 2)[1:-1]
+    for at, row in zip(x, real.iter_rows(named=True), strict=True):
+        mark = line_style(row["estimator"]) | {"ls": "none", "ms": 4.5}
+        axes.plot(at, 1 - row["brier"], **mark)

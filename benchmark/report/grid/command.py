@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )  # fmt: skip
     parser.add_argument("--name", help="of the report's folder; the first FOLDER's by default")
     given = parser.parse_args(arguments)
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     try:
         page = report(given.runs, given.name or given.runs[0].resolve().name, console)
     except BenchmarkError as error:

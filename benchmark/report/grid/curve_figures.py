@@ -16,6 +16,9 @@ from benchmark.report.grid import curves
 from benchmark.report.grid.grid import Grid
 from benchmark.report.grid.panels import draw_cells, legend_of, line_style
 
+_CHOSEN: dict[str, Any] = {
+    "ls": "none", "marker": "o", "ms": 6, "mfc": "none", "mec": style.BLACK, "mew": 0.8,
+}  # fmt: skip
 _UNIFORM: dict[str, Any] = {"color": style.BLACK, "lw": 1.5, "zorder": 3}
 
 
@@ -93,33 +96,23 @@ def draw_budget(grid: Grid) -> Drawing | None:
 
 def draw_layers(grid: Grid) -> Drawing | None:
     """Draw the Brier score of a probe on each layer."""
-    chosen_by = {
-        name: estimate.selection
-        for cell in grid.cells.values()
-        for name, estimate in cell.estimates.items()
-        if estimate.selection is not None
+    selections = {
+        place: {n: e.selection for n, e in cell.estimates.items() if e.selection is not None}
+        for place, cell in grid.cells.items()
     }
+    names = {name for own in selections.values() for name in own}
 
     def draw(axes: Axes, cell: CellResult) -> str | None:
-        lacking: str | None = "no probe"
-        for name, estimate in cell.estimates.items():
-            if estimate.selection is None:
-                continue
-            rows = curves.brier_by_layer(estimate.selection)
-            mark = line_style(name)
-            axes.plot(rows["depth"], rows["test_brier"], **mark | {"ms": 1.8})
+        own = selections[cell.model, cell.dataset]
+        for name, selection in own.items():
+            rows = curves.brier_by_layer(selection)
+            axes.plot(rows["depth"], rows["test_brier"], **line_style(name) | {"ms": 1.8})
             at = rows.filter("chosen")
-            axes.plot(
-                at["depth"], at["test_brier"], ls="none", marker=mark["marker"], ms=6, mfc="none",
-                mec=style.BLACK, mew=0.8,
-            )  # fmt: skip
-            lacking = None
-        return lacking
+            axes.plot(at["depth"], at["test_brier"], **_CHOSEN)
+        return None if own else "no probe"
 
-    legend = legend_of(name for name in grid.estimators if name in chosen_by)
-    legend.append(
-        Line2D([], [], ls="none", marker="o", ms=6, mfc="none", mec=style.BLACK, label="chosen")
-    )
+    legend = legend_of(name for name in grid.estimators if name in names)
+    legend.append(Line2D([], [], label="chosen", **_CHOSEN))
     figure = draw_cells(grid, draw, "Layer (0: embedding)", "Brier score on test", legend)
     if figure is None:
         return None

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from benchmark.report import style
 from benchmark.report.grid.grid import in_order
 from benchmark.report.grid.tables import GridTable
+from benchmark.report.ranking import BEST_COVERAGE
 from benchmark.report.style import (
     broken,
     dataset_name,
@@ -16,7 +17,7 @@ from benchmark.report.style import (
     metric_look,
     model_name,
 )
-from benchmark.report.tables import BEST_COVERAGE, number
+from benchmark.report.tables import number
 
 FEW = "†"  # marks a value over too few of the questions
 RANKED = (

@@ -10,7 +10,7 @@ from benchmark.metrics.statistics import bootstrap_weights, value_and_interval
 from benchmark.records import CellResult
 from benchmark.report.grid import curves
 from benchmark.report.grid.grid import Grid
-from benchmark.report.grid.ranking import ranks
+from benchmark.report.ranking import ranks
 from benchmark.report.reported import reported
 
 RESAMPLES = 1000  # for the interval of the mean accuracy

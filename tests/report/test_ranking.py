@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from benchmark.records import DIFFERENCE
-from benchmark.report.grid.ranking import ranked, ranks
+from benchmark.report.ranking import ranked, ranks
 
 
 def cell_with(cell, values, apart=(), *, answered=None, metric="brier", untested=()):

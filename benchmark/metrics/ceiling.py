@@ -1,0 +1,210 @@
+"""Stage 6: what the noise of ``c / n`` leaves attainable, even for one who knows each p(x).
+
+Both ceilings are properties of the target, so that they take no confidences.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import minimize
+from scipy.special import betaincinv, betaln, digamma, gammaln, softmax, xlog1py, xlogy
+
+from benchmark.metrics.inputs import FloatArray, check_inputs
+from benchmark.metrics.statistics import divide, weighted_mean, weighted_variance
+from benchmark.metrics.ties import varies
+
+_LEVELS = 200  # quantiles of the Beta distribution
+_BOUNDS = [(-6.0, 12.0)] * 2 + [(-15.0, 15.0)] * 2  # of the logarithms and of the shares' logits
+_STARTS = ([0.0, 0.0, -1.0, -1.0], [0.0, 0.0, -6.0, -6.0])  # with many extreme questions, and few
+
+
+class AccuracyDistribution(NamedTuple):
+    """How expected accuracies are distributed over questions.
+
+    A share of the questions is never solved, another always, and the others follow a Beta
+    distribution. All NaN where every response has the same correctness.
+    """
+
+    alpha: float
+    beta: float
+    never: float  # share of questions with p = 0
+    always: float  # with p = 1
+
+
+class _PairCounts(NamedTuple):
+    """The J different pairs of n and c, and the share of the questions that have each."""
+
+    n: FloatArray  # [J]
+    c: FloatArray  # [J]
+    share: FloatArray  # [J]; NaN without questions
+
+
+def r2_ceiling(n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
+    """Return the R^2 that the true expected accuracies would have against ``c / n``.
+
+    ``1 - mean(p (1 - p) / n) / variance of c / n``, the reliability of ``c / n``. The numerator is
+    estimated without bias by ``(c / n) (1 - c / n) / (n - 1)`` and the variance is that of
+    `benchmark.metrics.calibration.r_squared`. Its square root is the ceiling of Pearson's
+    correlation.
+
+    Args:
+        n: responses of each question, [N].
+        c: correct ones among them, [..., N].
+        weights: non-negative question weights, [..., N].
+
+    Returns:
+        [...], at most 1; NaN where ``c / n`` is constant or a question has one response only.
+
+    Raises:
+        DataError: where an argument breaks its range or the lengths differ.
+
+    Examples:
+        >>> round(float(r2_ceiling(n=[5, 5, 5], c=[0, 2, 5])), 4)
+        0.8816
+    """
+    x = check_inputs(np.zeros(np.shape(n)), n, c, weights)
+    noise = weighted_mean(divide(x.accuracy * (1 - x.accuracy), x.n - 1), x.weights)
+    variance = weighted_variance(x.accuracy, x.weights)
+    return 1 - divide(noise, np.where(varies(x.accuracy, x.weights), variance, 0.0))
+
+
+def spearman_ceiling(n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
+    """Return the Spearman correlation that the true expected accuracies would have with ``c / n``.
+
+    The counts alone don't tell p apart from its noise (the correlation of ``c / n`` with counts
+    redrawn from it is far too high), so a distribution of p is fitted to them by
+    `fit_accuracy_distribution`; the correlation of p with ``c / n ~ Binomial(n, p) / n`` under it
+    is exact, with mean ranks for ties. Questions that are never or always solved tie in p; how
+    many they are is known as well as the fit.
+
+    Args:
+        n: responses of each question, [N].
+        c: correct ones among them, [N].
+        weights: how often each question counts, [..., N]; one fit for each of the leading axes.
+
+    Returns:
+        [...], in [-1, 1]; NaN where every response has the same correctness.
+
+    Raises:
+        DataError: where an argument breaks its range or the lengths differ.
+
+    Examples:
+        >>> round(float(spearman_ceiling(n=[10] * 6, c=[0, 2, 4, 6, 8, 10])), 2)
+        0.93
+    """
+    x = check_inputs(np.zeros(np.shape(n)), n, c, weights)
+    start = _fit(_count_pairs(x.n, x.c, np.ones(len(x.n))), _STARTS)
+    counted = (_count_pairs(x.n, x.c, row) for row in x.weights.reshape(-1, len(x.n)))
+    found = [_ceiling(_fit(counts, [_parameters(start)]), counts) for counts in counted]
+    return np.reshape(found, x.weights.shape[:-1])
+
+
+def _ceiling(fit: AccuracyDistribution, counts: _PairCounts) -> float:
+    if np.isnan(fit.alpha):
+        return np.nan
+    levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
+    p = np.concatenate([[0.0], betaincinv(fit.alpha, fit.beta, levels), [1.0]])
+    middle = np.full(_LEVELS, (1 - fit.never - fit.always) / _LEVELS)
+    share = np.concatenate([[fit.never], middle, [fit.always]])
+    values, joint = [], []
+    for responses in np.unique(counts.n[counts.share > 0]):
+        correct = np.arange(responses + 1)
+        values.append(correct / responses)
+        of_these = counts.share[counts.n == responses].sum()
+        joint.append(of_these * share[:, None] * _binomial(responses, correct, p[:, None]))
+    accuracy, column = np.unique(np.concatenate(values), return_inverse=True)
+    table = np.zeros((len(accuracy), len(p)))
+    np.add.at(table, column, np.concatenate(joint, axis=1).T)
+    return _rank_correlation(table)
+
+
+def fit_accuracy_distribution(
+    n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = None
+) -> AccuracyDistribution:
+    """Return the distribution of expected accuracies of greatest likelihood for the counts.
+
+    The counts then follow a Beta-Binomial distribution with additional mass at c = 0 and c = n.
+
+    Args:
+        n: responses of each question, [N].
+        c: correct ones among them, [N].
+        weights: how often each question counts, [N].
+
+    Raises:
+        DataError: where an argument breaks its range or the lengths differ.
+
+    Examples:
+        >>> fit = fit_accuracy_distribution(n=[20] * 8, c=[0, 0, 20, 20, 20, 20, 10, 11])
+        >>> round(fit.never, 2), round(fit.always, 2)
+        (0.25, 0.5)
+    """
+    x = check_inputs(np.zeros(np.shape(n)), n, c, weights)
+    return _fit(_count_pairs(x.n, x.c, x.weights), _STARTS)
+
+
+def _count_pairs(n: FloatArray, c: FloatArray, weights: FloatArray) -> _PairCounts:
+    key = n * (n.max(initial=0) + 1) + c
+    _, first, index = np.unique(key, return_index=True, return_inverse=True)
+    times = np.asarray(np.bincount(index, weights, len(first)), dtype=np.float64)
+    return _PairCounts(n[first], c[first], divide(times, times.sum()))
+
+
+def _fit(counts: _PairCounts, starts: Sequence[Sequence[float]]) -> AccuracyDistribution:
+    """Return the best fit that a search from any of the starts finds."""
+    accuracy = counts.share @ (counts.c / counts.n)
+    if not 0 < accuracy < 1:
+        return AccuracyDistribution(np.nan, np.nan, np.nan, np.nan)
+    found = [
+        minimize(_loss, start, counts, jac=True, method="L-BFGS-B", bounds=_BOUNDS)
+        for start in starts
+    ]
+    best = min(found, key=lambda result: result.fun).x
+    alpha, beta = np.exp(best[:2])
+    _, never, always = softmax([0.0, *best[2:]])
+    return AccuracyDistribution(float(alpha), float(beta), float(never), float(always))
+
+
+def _parameters(fit: AccuracyDistribution) -> list[float]:
+    """Return what the search changes: logarithms of alpha and beta, logits of the shares."""
+    middle = 1 - fit.never - fit.always
+    return [
+        float(np.log(v)) for v in (fit.alpha, fit.beta, fit.never / middle, fit.always / middle)
+    ]
+
+
+def _loss(
+    x: FloatArray, n: FloatArray, c: FloatArray, share: FloatArray
+) -> tuple[float, FloatArray]:
+    """Return the negative mean log-likelihood of the parameters, and its gradient."""
+    (alpha, beta), mass, wrong = np.exp(x[:2]), softmax([0.0, *x[2:]]), n - c
+    log_middle = _log_choose(n, c) + betaln(alpha + c, beta + wrong) - betaln(alpha, beta)
+    parts = mass[:, None] * np.stack([np.exp(log_middle), c == 0, wrong == 0])
+    likelihood = np.maximum(parts.sum(axis=0), np.finfo(np.float64).tiny)
+    belongs = share * parts / likelihood
+    both = digamma(alpha + beta) - digamma(alpha + beta + n)
+    slopes = [
+        alpha * (belongs[0] @ (digamma(alpha + c) - digamma(alpha) + both)),
+        beta * (belongs[0] @ (digamma(beta + wrong) - digamma(beta) + both)),
+        *(belongs[1:].sum(axis=1) - mass[1:]),
+    ]
+    return -float(share @ np.log(likelihood)), -np.array(slopes)
+
+
+def _log_choose(n: FloatArray, c: FloatArray) -> FloatArray:
+    return np.asarray(gammaln(n + 1) - gammaln(c + 1) - gammaln(n - c + 1))
+
+
+def _binomial(n: float, c: FloatArray, p: FloatArray) -> FloatArray:
+    """Return the probability of c correct responses of n."""
+    n_each = np.full(c.shape, n)
+    return np.asarray(np.exp(_log_choose(n_each, c) + xlogy(c, p) + xlog1py(n - c, -p)))
+
+
+def _rank_correlation(table: FloatArray) -> float:
+    """Return Spearman's correlation of the row and the column under probabilities [R, C]."""
+    rows, columns = table.sum(axis=1), table.sum(axis=0)
+    ranks = (np.cumsum(rows) - (rows + 1) / 2, np.cumsum(columns) - (columns + 1) / 2)
+    variances = rows @ ranks[0] ** 2, columns @ ranks[1] ** 2
+    return float(ranks[0] @ table @ ranks[1] / np.sqrt(variances[0] * variances[1]))

@@ -1,0 +1,164 @@
+"""Every metric of one estimator, in resamples of the questions and with other responses."""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.metrics.binned import (
+    equal_mass_calibration_error,
+    expected_calibration_error,
+    murphy_decomposition,
+)
+from benchmark.metrics.calibration import (
+    brier_loss,
+    correctness_variance,
+    r_squared,
+    response_brier_loss,
+    signed_error,
+    unbiased_brier_loss,
+)
+from benchmark.metrics.discrimination import pearson, response_auroc, spearman
+from benchmark.metrics.inference import UNBOUNDED
+from benchmark.metrics.inputs import FloatArray
+from benchmark.metrics.pairing import PairedEstimate
+from benchmark.metrics.smooth import smooth_calibration_error
+from benchmark.metrics.statistics import mean_of_defined, mean_over_draws, row_blocks, weighted_mean
+
+_UNIT = (0.0, 1.0)
+_LOSSES: dict[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]] = {
+    "brier": brier_loss,
+    "brier_unbiased": unbiased_brier_loss,
+    "brier_response": response_brier_loss,
+    "variance": correctness_variance,
+    "signed_error": signed_error,
+}
+_OTHERS: dict[tuple[str, ...], Callable[..., Any]] = {  # that are not means over questions
+    ("r2",): r_squared,
+    ("reliability", "resolution", "uncertainty"): murphy_decomposition,
+    ("ece",): expected_calibration_error,
+    ("ece_equal_mass",): equal_mass_calibration_error,
+    ("smooth_ece",): smooth_calibration_error,
+    ("pearson",): pearson,
+    ("spearman",): spearman,
+    ("auroc",): response_auroc,
+}
+_NOT_MEANS = tuple(name for names in _OTHERS for name in names)
+BOUNDS = {  # of the metrics that have any
+    **dict.fromkeys(("brier", "brier_response", "ece", "ece_equal_mass", "smooth_ece"), _UNIT),
+    **dict.fromkeys(("auroc", "spearman_ceiling", "variance"), _UNIT),
+    **dict.fromkeys(("signed_error", "pearson", "spearman"), (-1.0, 1.0)),
+    **dict.fromkeys(("r2", "r2_ceiling"), (-np.inf, 1.0)),
+}
+_CONFIDENCES_PER_BLOCK = 8_000
+_LEAST_DRAWS_PER_BLOCK = 4
+_MOST_WORKERS = 4  # each holds a few blocks of 50 x N numbers
+
+
+def bounds_of(metric: str) -> tuple[float, float]:
+    """Return the lowest and the highest possible value of a metric."""
+    return BOUNDS.get(metric, UNBOUNDED)
+
+
+def resample_questions(paired: PairedEstimate) -> dict[str, FloatArray]:
+    """Return every metric, then its value in each resample of the questions: [1 + resamples].
+
+    A resampled question brings its counts with it, and they their sampling noise, so the values
+    spread as they would with other questions and other responses to them.
+
+    Values average all draws, and so do the resamples of means over questions; for the others see
+    `_average_draws`.
+    """
+    given = paired.given
+    resampled = {
+        metric: mean_over_draws(loss(paired.confidences, paired.n, paired.c), given, paired.weights)
+        for metric, loss in _LOSSES.items()
+    }
+    tokens = paired.tokens[None]
+    resampled["tokens"] = mean_over_draws(tokens, ~np.isnan(tokens), paired.weights)
+
+    def others(draw: int, weights: NDArray[np.uint16]) -> FloatArray:
+        order = _by_confidence(paired.confidences[draw])
+        arrays = paired.confidences[draw, order], paired.n[order], paired.c[order]
+        return _stack(_OTHERS.values(), *arrays, weights[:, order].astype(np.float64))
+
+    values = _average_draws(others, paired.weights[:1], paired.weights[1:], len(given))
+    return resampled | dict(zip(_NOT_MEANS, values, strict=True))
+
+
+def redraw_responses(paired: PairedEstimate, redrawn: NDArray[np.uint16]) -> dict[str, FloatArray]:
+    """Return every metric, then its value with other responses to the questions: [1 + B].
+
+    The confidences stay as they are, and so does every question. Draws are averaged as by
+    `_average_draws`. Tokens, which the responses don't change, are left out.
+
+    Args:
+        paired: the confidences and their target.
+        redrawn: correct ones of the other responses, [B, N].
+    """
+
+    def means(f: FloatArray, n: FloatArray, c: FloatArray) -> tuple[FloatArray, ...]:
+        return tuple(weighted_mean(loss(f, n, c), np.ones(len(n))) for loss in _LOSSES.values())
+
+    def every(draw: int, counts: NDArray[Any]) -> FloatArray:
+        order = _by_confidence(paired.confidences[draw])
+        arrays = paired.confidences[draw, order], paired.n[order]
+        return _stack([means, *_OTHERS.values()], *arrays, counts[:, order].astype(np.float64))
+
+    values = _average_draws(every, paired.c[None], redrawn, len(paired.confidences))
+    return dict(zip((*_LOSSES, *_NOT_MEANS), values, strict=True))
+
+
+def _average_draws(
+    evaluate: Callable[[int, NDArray[Any]], FloatArray],
+    plain: NDArray[Any],
+    resamples: NDArray[Any],
+    draws: int,
+) -> FloatArray:
+    """Return M metrics without and with resampling, averaged over the draws: [M, 1 + B].
+
+    Each block of 50 resamples takes the next 8,000 / N draws in turn, at least 4, and not all
+    where there are more: how far these draws move from their own values is added to the value of
+    all draws. This leaves out how the draws differ, and makes intervals wider rather than narrower.
+
+    Args:
+        evaluate: returns the metrics [M, B] of a draw in a block of resamples.
+        plain: what stands for no resampling, [1, N].
+        resamples: [B, N].
+        draws: their number.
+    """
+    every = list(range(draws))
+    alone = np.stack([evaluate(draw, plain) for draw in every])
+    value = mean_of_defined(alone, axis=0)
+    share = max(_LEAST_DRAWS_PER_BLOCK, _CONFIDENCES_PER_BLOCK // max(1, plain.shape[1]))
+
+    def resampled(index: int, rows: slice) -> FloatArray:
+        chosen = every if share >= draws else [(index * share + i) % draws for i in range(share)]
+        moved = np.stack([evaluate(draw, resamples[rows]) for draw in chosen])
+        if len(chosen) == draws:
+            return mean_of_defined(moved, axis=0)
+        return value + mean_of_defined(moved - alone[chosen], axis=0)
+
+    workers = min(_MOST_WORKERS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(workers) as pool:  # NumPy lets threads run side by side
+        blocks = pool.map(resampled, count(), row_blocks(len(resamples)))
+        return np.concatenate([value, *blocks], axis=-1)
+
+
+def _by_confidence(confidences: FloatArray) -> NDArray[np.intp]:
+    """Return the questions with a confidence from the lowest up: metrics needn't sort them."""
+    return np.argsort(confidences, kind="stable")[: np.count_nonzero(~np.isnan(confidences))]
+
+
+def _stack(functions: Iterable[Callable[..., Any]], *arguments: FloatArray) -> FloatArray:
+    """Return the results of the functions, of which some return several, below each other."""
+    results = (function(*arguments) for function in functions)
+    return np.stack([part for result in results for part in _parts(result)])
+
+
+def _parts(result: Any) -> tuple[FloatArray, ...]:
+    return result if isinstance(result, tuple) else (result,)
