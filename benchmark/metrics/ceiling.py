@@ -96,9 +96,11 @@ def spearman_ceiling(n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = Non
     """
     x = check_inputs(np.zeros(np.shape(n)), n, c, weights)
     start = _fit(_count_pairs(x.n, x.c, np.ones(len(x.n))), _STARTS)
-    counted = (_count_pairs(x.n, x.c, row) for row in x.weights.reshape(-1, len(x.n)))
+    leading = x.weights.shape[:-1]
+    rows = x.weights.reshape(int(np.prod(leading)), len(x.n))
+    counted = [_count_pairs(x.n, x.c, row) for row in rows]
     found = [_ceiling(_fit(counts, [_parameters(start)]), counts) for counts in counted]
-    return np.reshape(found, x.weights.shape[:-1])
+    return np.reshape(np.array(found, dtype=np.float64), leading)
 
 
 def _ceiling(fit: AccuracyDistribution, counts: _PairCounts) -> float:

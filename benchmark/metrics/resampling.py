@@ -54,9 +54,9 @@ BOUNDS = {  # of the metrics that have any
     **dict.fromkeys(("signed_error", "pearson", "spearman"), (-1.0, 1.0)),
     **dict.fromkeys(("r2", "r2_ceiling"), (-np.inf, 1.0)),
 }
-_CONFIDENCES_PER_BLOCK = 8_000
-_LEAST_DRAWS_PER_BLOCK = 4
-_MOST_WORKERS = 4  # each holds a few blocks of 50 x N numbers
+_BLOCK = 700_000  # numbers: resamples times questions, but at least 50 resamples
+_CONFIDENCES = 8_000  # draws times questions that enter a block, but 4 to 20 draws
+_MOST_WORKERS = 4  # each holds a few blocks
 
 
 def bounds_of(metric: str) -> tuple[float, float]:
@@ -121,9 +121,9 @@ def _average_draws(
 ) -> FloatArray:
     """Return M metrics without and with resampling, averaged over the draws: [M, 1 + B].
 
-    Each block of 50 resamples takes the next 8,000 / N draws in turn, at least 4, and not all
-    where there are more: how far these draws move from their own values is added to the value of
-    all draws. This leaves out how the draws differ, and makes intervals wider rather than narrower.
+    Each block of resamples takes the next 8,000 / N draws in turn, 4 to 20. Where these aren't all,
+    how far they move from their own values is added to the value of all draws. This leaves
+    out how the draws differ, and makes intervals wider rather than narrower.
 
     Args:
         evaluate: returns the metrics [M, B] of a draw in a block of resamples.
@@ -134,7 +134,9 @@ def _average_draws(
     every = list(range(draws))
     alone = np.stack([evaluate(draw, plain) for draw in every])
     value = mean_of_defined(alone, axis=0)
-    share = max(_LEAST_DRAWS_PER_BLOCK, _CONFIDENCES_PER_BLOCK // max(1, plain.shape[1]))
+    questions = max(1, plain.shape[1])
+    share = min(max(4, _CONFIDENCES // questions), 20)
+    size = max(50, _BLOCK // questions)
 
     def resampled(index: int, rows: slice) -> FloatArray:
         chosen = every if share >= draws else [(index * share + i) % draws for i in range(share)]
@@ -145,7 +147,7 @@ def _average_draws(
 
     workers = min(_MOST_WORKERS, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:  # NumPy lets threads run side by side
-        blocks = pool.map(resampled, count(), row_blocks(len(resamples)))
+        blocks = pool.map(resampled, count(), row_blocks(len(resamples), size))
         return np.concatenate([value, *blocks], axis=-1)
 
 
