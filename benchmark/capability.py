@@ -12,6 +12,11 @@ from benchmark.errors import DataError
 from benchmark.records import CAPABILITY, GRADE, OUTCOMES, check_table
 
 
+def is_counted(treatment: Mapping[str, str]) -> pl.Expr:
+    """Return which grades count in the expected accuracy, for `counted_grades`' treatment."""
+    return ~pl.col("outcome").is_in(_left_out(treatment))
+
+
 def counted_grades(grades: pl.DataFrame, treatment: Mapping[str, str]) -> pl.DataFrame:
     """Return the grades that count in the expected accuracy.
 
@@ -23,14 +28,18 @@ def counted_grades(grades: pl.DataFrame, treatment: Mapping[str, str]) -> pl.Dat
     Raises:
         DataError: nothing is left.
     """
-    left_out = [outcome for outcome, how in treatment.items() if how == "left_out"]
-    counted = grades.filter(~pl.col("outcome").is_in(left_out))
+    counted = grades.filter(is_counted(treatment))
     if counted.is_empty() and not grades.is_empty():
+        left_out = _left_out(treatment)
         raise DataError(
             f"All {len(grades)} responses are {' or '.join(left_out)}: nothing is left to count; "
             f"set capability.{left_out[0]}=incorrect, or raise model.decoding.max_new_tokens."
         )
     return counted
+
+
+def _left_out(treatment: Mapping[str, str]) -> list[str]:
+    return [outcome for outcome, how in treatment.items() if how == "left_out"]
 
 
 def count_outcomes(grades: pl.DataFrame, skip_samples: int = 0) -> pl.DataFrame:

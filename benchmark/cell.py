@@ -13,21 +13,23 @@ import polars as pl
 import torch
 from rich.console import Console
 
-from benchmark.capability import count_outcomes, counted_grades
+from benchmark.capability import count_outcomes, counted_grades, is_counted
 from benchmark.config import Config, Role, TrainingConfig
 from benchmark.engines import Decoding, Engine, SampleRequest
 from benchmark.engines.tokens import sample_seed
 from benchmark.errors import DataError
-from benchmark.grading import build_graders, disagreements, grade
+from benchmark.grading import Answer, Verdict, build_graders, disagreements, grade
 from benchmark.probes.features import FeatureSet, check_finite
 from benchmark.probes.stored import StoredFeatures, append_features, read_features
 from benchmark.progress import meter
 from benchmark.questions import load_splits, refuse_overlap
-from benchmark.sampling import sample_responses
+from benchmark.sampling import Many, sample_responses
+from benchmark.stopping import StoppingRule, sample_until_narrow
 from benchmark.store import Artifact, Store, fingerprint, prompt_hash
 
 TRAINING: tuple[Role, ...] = ("train", "validation")
 T = TypeVar("T")
+_Verdicts = dict[str, dict[Answer, Verdict]]  # by grader, what it has judged
 _FEATURE_PART = 64  # questions
 
 
@@ -73,9 +75,9 @@ class Cell:
         self._store = store
         self._graders = build_graders(config.grading)
         self._splits: dict[Role, Split] = {}
+        self._failed = 0
         self._others: dict[str, Cell] = {}
         self._kept: dict[str, Any] = {}
-        self.failed_requests = 0  # left out of what was made; another run asks again
 
     def other(self, training: TrainingConfig) -> "Cell":
         """Return the same model's cell of another dataset, with what trains a probe.
@@ -102,6 +104,11 @@ class Cell:
             self._kept[key] = make()
         kept: T = self._kept[key]
         return kept
+
+    @property
+    def failed_requests(self) -> int:
+        """How many failed and were left out; another run asks again."""
+        return self._failed + sum(other.failed_requests for other in self._others.values())
 
     def close(self) -> None:
         """Free what the engine holds."""
@@ -136,36 +143,36 @@ class Cell:
         ]
 
     def sample(
-        self, role: Role, stage: str, prompts: Mapping[str, str], k: int, decoding: Decoding
+        self, role: Role, stage: str, prompts: Mapping[str, str], k: Many, decoding: Decoding
     ) -> tuple[pl.DataFrame, Artifact]:
         """Return k responses to each prompt (stage 2) and the artifact that keeps them."""
-        seed = self.config.sampling.seed
+        artifact = self.responses_artifact(role, stage, decoding)
+        responses = sample_responses(
+            prompts, k, engine=self.engine, decoding=decoding, seed=self.config.sampling.seed,
+            artifact=artifact, console=self.console,
+            what=f"{stage.capitalize()} ({self.config.dataset.splits[role]})",
+        )  # fmt: skip
+        return responses, artifact
+
+    def responses_artifact(self, role: Role, stage: str, decoding: Decoding) -> Artifact:
+        """Return where the responses of a stage are kept."""
         inputs = {
             "decoding": {
                 "temperature": decoding.temperature,
                 "top_p": decoding.top_p,
                 "max_new_tokens": decoding.max_new_tokens,
             },
-            "seed": seed,
+            "seed": self.config.sampling.seed,
         }
-        artifact = self.artifact(role, stage, inputs)
-        responses = sample_responses(
-            prompts, k, engine=self.engine, decoding=decoding, seed=seed, artifact=artifact,
-            console=self.console, what=f"{stage.capitalize()} ({self.config.dataset.splits[role]})",
-        )  # fmt: skip
-        return responses, artifact
+        return self.artifact(role, stage, inputs)
 
     def split(self, role: Role) -> Split:
         """Return questions, responses, grades and capability of a split (stages 1 to 4)."""
         if role not in self._splits:
-            sampling = self.config.sampling
-            k = sampling.k if role == "evaluation" else sampling.k_train
             questions = self.questions[role]
-            responses, source = self.sample(
-                role, "responses", self.prompts(role), k, self.decoding()
-            )
-            responses = self._answered(responses, source)
-            by_grader = self._grades(role, questions, responses, source)
+            verdicts: _Verdicts = {name: {} for name in self._graders}
+            responses, source = self._responses(role, verdicts)
+            by_grader = self._grades(role, responses, source, verdicts)
             grades = next(iter(by_grader.values()))
             treatment = asdict(self.config.capability)
             counted = counted_grades(grades, treatment)
@@ -182,6 +189,33 @@ class Cell:
                 {**parents, "capability": counts.fingerprint},
             )  # fmt: skip
         return self._splits[role]
+
+    def _responses(self, role: Role, verdicts: _Verdicts) -> tuple[pl.DataFrame, Artifact]:
+        """Return k responses to each question, or as many as adaptive sampling asks for.
+
+        The verdicts that it takes to know that are added to ``verdicts``.
+        """
+        sampling, prompts = self.config.sampling, self.prompts(role)
+        k = sampling.k if role == "evaluation" else sampling.k_train
+        responses, source = self.sample(role, "responses", prompts, k, self.decoding())
+        if role != "evaluation" or sampling.stopping is None:
+            return self._answered(responses, source), source
+        counts = is_counted(asdict(self.config.capability))
+
+        def draw(more: Mapping[str, int]) -> pl.DataFrame:
+            return self.sample(role, "responses", prompts, more, self.decoding())[0]
+
+        def count(drawn: pl.DataFrame) -> pl.DataFrame:
+            if self.config.capability.failed == "refuse":  # before more is asked for
+                drawn = self._answered(drawn, source)
+            done = drawn.filter(pl.col("finish_reason") != "error")
+            return self._grade(role, next(iter(self._graders)), done, verdicts).filter(counts)
+
+        rule = StoppingRule(k, **asdict(sampling.stopping))
+        responses = sample_until_narrow(responses, rule, draw, count)
+        most = rule.k_max * len(prompts)
+        self.console.print(f"Adaptive sampling: {len(responses):,} responses of at most {most:,}.")
+        return self._answered(responses, source), source
 
     def _answered(self, responses: pl.DataFrame, source: Artifact) -> pl.DataFrame:
         """Return the responses whose requests succeeded.
@@ -201,22 +235,28 @@ class Cell:
                 f"{what}. The others are kept in {source.folder}; run again to ask for those that "
                 f"are missing, or go on without them with capability.failed=left_out."
             )
-        self.failed_requests += failed.height
+        self._failed += failed.height
         self.console.print(f"{what}. They are left out; another run asks for them again.")
         return responses.filter(pl.col("finish_reason") != "error")
 
+    def _grade(
+        self, role: Role, name: str, responses: pl.DataFrame, verdicts: _Verdicts
+    ) -> pl.DataFrame:
+        grader, questions = self._graders[name], self.questions[role]
+        kept = self.artifact(role, "verdicts", {"grader": grader.identity})
+        return grade(responses, questions, name, grader, kept, self.console, verdicts[name])
+
     def _grades(
-        self, role: Role, questions: pl.DataFrame, responses: pl.DataFrame, source: Artifact
+        self, role: Role, responses: pl.DataFrame, source: Artifact, verdicts: _Verdicts
     ) -> dict[str, pl.DataFrame]:
         """Return the grades of each grader (stage 3); only evaluation needs more than the first."""
         names = list(self._graders) if role == "evaluation" else list(self._graders)[:1]
         tables = {}
         for name in names:
-            grader = self._graders[name]
-            verdicts = self.artifact(role, "verdicts", {"grader": grader.identity})
-            table = grade(responses, questions, name, grader, verdicts, self.console)
+            table = self._grade(role, name, responses, verdicts)
             tables[name] = table.sort("question_id", "sample_index")
-            inputs = {"responses": source.fingerprint, "grader": grader.identity}
+            identity = self._graders[name].identity
+            inputs = {"responses": source.fingerprint, "grader": identity}
             parents = {"responses": source.fingerprint}
             self.artifact(role, "grades", inputs).replace_table(tables[name], parents)
         return tables
@@ -228,7 +268,7 @@ class Cell:
         """
         prompts = self.prompts(role)
         keys = {key: (key, prompt_hash(prompt)) for key, prompt in prompts.items()}
-        artifact = self.artifact(role, "features", {"position": "last prompt token"})
+        artifact = self.features_artifact(role)
         with artifact.lock():
             stored = read_features(artifact)
             missing = {key: prompts[key] for key in keys if keys[key] not in stored}
@@ -244,6 +284,10 @@ class Cell:
             n=torch.tensor(capability["n"].to_list()),
             c=torch.tensor(capability["c"].to_list()),
         )
+
+    def features_artifact(self, role: Role) -> Artifact:
+        """Return where the hidden states of a split's prompts are kept."""
+        return self.artifact(role, "features", {"position": "last prompt token"})
 
     def _read_hidden_states(
         self, prompts: Mapping[str, str], artifact: Artifact, role: Role

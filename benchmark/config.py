@@ -245,18 +245,35 @@ ENGINES: dict[str, type[Any]] = {
 
 
 @dataclass
+class StoppingConfig:
+    """When a question has enough responses; see ``stopping``.
+
+    Attributes:
+        k_max: the most responses to one question.
+        width: a question stops once the 95 % interval of its expected accuracy is this narrow.
+        round: counted responses between two looks at a question's interval.
+    """
+
+    k_max: int = MISSING
+    width: float = MISSING
+    round: int = MISSING
+
+
+@dataclass
 class SamplingConfig:
     """How many responses are drawn.
 
     Attributes:
-        k: responses per evaluation question.
+        k: responses per evaluation question; with ``stopping`` the fewest.
         k_train: responses per training and validation question.
         seed: every (question, sample) derives its own from it.
+        stopping: of adaptive sampling of evaluation questions; None draws ``k`` for each.
     """
 
     k: int = MISSING
     k_train: int = MISSING
     seed: int = 0
+    stopping: StoppingConfig | None = None
 
 
 @dataclass
@@ -301,8 +318,12 @@ class PathsConfig:
 
 @dataclass
 class Config:
-    """One run: a model on a dataset, with the estimators and applications to evaluate."""
+    """One run: a model on a dataset, with the estimators and applications to evaluate.
 
+    ``grid`` names what the run is a part of: the folder of its multirun, its group in W&B.
+    """
+
+    grid: str = "multirun"
     dataset: DatasetConfig = field(default_factory=DatasetConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     engine: dict[str, Any] = field(default_factory=dict)

@@ -28,6 +28,7 @@ from benchmark.estimators import KINDS, Estimator
 from benchmark.metrics.inputs import FloatArray
 from benchmark.records import (
     CONFIDENCE,
+    COUNTED,
     DISAGREEMENT,
     GRADE,
     QUESTION,
@@ -66,7 +67,7 @@ class CountedCell(Cell):
         _check_estimators(estimators, counts)
         self.config = config
         self.questions = {"evaluation": counts.questions}
-        self.failed_requests = 0
+        self._failed, self._others = 0, {}
         self._splits = {
             "evaluation": Split(
                 counts.questions, RESPONSE.to_frame(), counts.grades, GRADE.to_frame(),
@@ -269,7 +270,7 @@ def _grades(ids: list[str], n: np.ndarray, c: np.ndarray) -> pl.DataFrame:
         answer=pl.lit(None, pl.String),
         outcome=pl.when("right").then(pl.lit("correct")).otherwise(pl.lit("incorrect")),
         reason=pl.lit(None, pl.String),
-        grader=pl.lit("counts"),
+        grader=pl.lit(COUNTED),
     ).cast(GRADE)  # fmt: skip
 
 

@@ -6,10 +6,12 @@ artifact beside it. Nothing here imports what is slow to import.
 
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
@@ -17,10 +19,11 @@ from rich.console import Console
 
 from benchmark.config import Config
 from benchmark.errors import StoreError
-from benchmark.identity import cell_artifact, has_cells, outputs_of, rows_may_change
+from benchmark.identity import cell_artifact, has_cells, outputs_of, rows_known
 from benchmark.records import RESPONSE, STORED_RESPONSE, CellResult, Estimate
 from benchmark.store import Artifact, prompt_hash
 
+_PROBE = ".probe"  # suffix of the parts that are files of an exported probe
 CELL = "cell/"  # before the model's name, among the parents
 _TABLES = [field.name for field in fields(CellResult) if field.type is pl.DataFrame]
 
@@ -66,28 +69,59 @@ def save_cell(
             value = getattr(estimate, field.name)
             if isinstance(value, pl.DataFrame):
                 tables[f"{field.name}/{name}"] = value
-            elif field.name != "probe":  # exported into the run's folder
+            elif field.name != "probe":
                 estimates[name][field.name] = value
     with artifact.lock():
         parts = {name: artifact.append_table(table) for name, table in tables.items()}
+        probes = _append_probes(result, artifact)
         content = {
             "model": result.model,
             "dataset": result.dataset,
             "split": result.split,
             "tables": {name: path.name for name, path in parts.items()},
             "estimates": estimates,
+            "probes": {name: path.name for name, path in probes.items()},
             "failed": result.failed,
             "parents": dict(parents),
             "complete": complete,
         }
         listing = artifact.append(json.dumps(content, indent=2).encode(), ".json")
-        artifact.keep_only([*parts.values(), listing])
+        artifact.keep_only([*parts.values(), *probes.values(), listing])
         counts = {name: table.height for name, table in tables.items()}
         artifact.write_manifest(counts, parents)
 
 
+def _append_probes(result: CellResult, artifact: Artifact) -> dict[str, Path]:
+    """Write the files of the exported probes as parts, by ``<estimator>/<file>``."""
+    parts = {}
+    for name, estimate in result.estimates.items():
+        if estimate.probe is not None:
+            with TemporaryDirectory() as folder:
+                estimate.probe.save(Path(folder))
+                for file in Path(folder).iterdir():
+                    parts[f"{name}/{file.name}"] = artifact.append(file.read_bytes(), _PROBE)
+    return parts
+
+
+def export_probes(artifact: Artifact, folder: Path) -> None:
+    """Write the probes of a finished cell into ``folder/<estimator>``, each to be used alone.
+
+    Raises:
+        StoreError: as ``load_cell``.
+    """
+    paths = {path.name: path for path in artifact.parts(_PROBE)}
+    for name, part in _content(artifact)["probes"].items():
+        if part not in paths:
+            raise _not_whole(artifact.folder, f"{part} is missing")
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(paths[part], target)
+
+
 def load_cell(folder: Path) -> CellResult:
     """Return a finished cell; its responses are read when they are collected.
+
+    Its probes are None; ``export_probes`` writes them where they can be used.
 
     Raises:
         StoreError: the folder holds no whole cell, or a part of it is damaged.
@@ -156,14 +190,14 @@ def is_finished(artifact: Artifact) -> bool:
     It would where requests had failed or an application had, where a cell of another model that an
     application read isn't the newest any more, and where rows may have changed unseen.
     """
-    if rows_may_change(artifact.inputs):
+    if not rows_known(artifact.inputs):
         return False
     try:
         content = _content(artifact)
-        intact = {path.name for path in artifact.parts(".parquet")}
+        intact = {path.name for kind in (".parquet", _PROBE) for path in artifact.parts(kind)}
         return (
             content["complete"]
-            and set(content["tables"].values()) <= intact
+            and {*content["tables"].values(), *content["probes"].values()} <= intact
             and set(_TABLES) <= set(content["tables"])
             and all(
                 newest_cell(artifact, stage.removeprefix(CELL)).name == name
@@ -191,9 +225,13 @@ def newest_cell(artifact: Artifact, model: str) -> Path:
             same = manifest["inputs"]["dataset"] == artifact.inputs["dataset"]
             found.append((same, manifest["written"], path.parent))
     if not found:
+        settings = f"model={model} dataset={dataset.name}"
+        if artifact.inputs["dataset"].get("loader") == "counts":
+            settings = f"model.name={model} dataset.name={dataset.name} dataset=counts"
+            settings += " dataset.path=<its file>"
         raise StoreError(
             f"The store has no finished cell of model {model} on {dataset.name}, split "
-            f"{split.name}. Run it first: python -m benchmark model={model} dataset={dataset.name}"
+            f"{split.name}. Run it first: python -m benchmark {settings}"
         )
     return max(found)[-1]
 

@@ -4,6 +4,7 @@ It names the artifact of the finished cell, so that a run with nothing to do fin
 Nothing here imports what is slow to import.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,41 +26,22 @@ def cell_artifact(config: Config, console: Console) -> Artifact:
     """
     cache = Path(config.paths.cache).expanduser()
     inputs: dict[str, Any] = {
-        "dataset": _identified(asdict(config.dataset), cache),
-        "estimators": _identified(config.estimator, cache),
+        "dataset": asdict(config.dataset),
+        "estimators": config.estimator,
         "applications": config.application,
         "statistics": asdict(config.statistics),
     }
     if not config.dataset.counted:
         weights = find_weights(config.model, cache, console)
-        graders = build_graders(config.grading)
         inputs |= {
             "model": model_identity(config.model, weights),
             "decoding": asdict(config.model.decoding),
             "sampling": asdict(config.sampling),
-            "graders": [[name, grader.identity] for name, grader in graders.items()],
+            "grading": config.grading,
             "capability": asdict(config.capability),
         }
     store = Store(outputs_of(config) / "store", console)
-    return store.artifact(*_names(config), "cell", inputs)
-
-
-def _identified(node: Any, cache: Path) -> Any:
-    """Return settings in which every dataset says what its rows are, in place of where they lie."""
-    if not isinstance(node, dict):
-        return node
-    inner = {k: _identified(v, cache) for k, v in node.items() if k not in _ELSEWHERE}
-    if "loader" not in node:
-        return inner
-    return inner | {"rows": _rows(typed(node, DatasetConfig, "dataset"), cache)}
-
-
-def rows_may_change(inputs: Any) -> bool:
-    """Tell whether the rows of any dataset in a cell's inputs may have changed unseen."""
-    if not isinstance(inputs, dict):
-        return False
-    unknown = "rows" in inputs and inputs["rows"] is None
-    return unknown or any(map(rows_may_change, inputs.values()))
+    return store.artifact(*_names(config), "cell", _named(inputs, cache))
 
 
 def has_cells(config: Config) -> bool:
@@ -74,6 +56,37 @@ def _names(config: Config) -> tuple[str, str, str]:
 def outputs_of(config: Config) -> Path:
     """Return the folder of the store and of the runs."""
     return Path(config.paths.outputs).expanduser()
+
+
+def _named(value: Any, cache: Path) -> Any:
+    """Return settings with what they mean here: of datasets the rows, of graders their identity.
+
+    Estimators may hold both, where they are trained on other datasets.
+    """
+    if isinstance(value, list):
+        return [_named(item, cache) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "loader" in value:
+        dataset: DatasetConfig = typed(value, DatasetConfig, "dataset")
+        settings = {key: item for key, item in value.items() if key not in _ELSEWHERE}
+        return settings | {"rows": _rows(dataset, cache)}
+    return {
+        key: _graders(item) if key == "grading" else _named(item, cache)
+        for key, item in value.items()
+    }
+
+
+def _graders(entries: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
+    """Return names and identities in their order: the first decides."""
+    return [[name, grader.identity] for name, grader in build_graders(entries).items()]
+
+
+def rows_known(inputs: Any) -> bool:
+    """Tell whether the inputs of a cell name the rows of all datasets that it is made from."""
+    if isinstance(inputs, dict):
+        return inputs.get("rows", ()) is not None and all(map(rows_known, inputs.values()))
+    return all(map(rows_known, inputs)) if isinstance(inputs, list) else True
 
 
 def _rows(dataset: DatasetConfig, cache: Path) -> list[str] | None:
@@ -92,5 +105,5 @@ def _rows(dataset: DatasetConfig, cache: Path) -> list[str] | None:
         return [f"{p.relative_to(root)} {file_checksum(p, cache)}" for p in sorted(files)]
     try:
         return sorted(f"{hub_id}@{hub_commit(hub_id, rev, 'dataset')}" for hub_id, rev in sources)
-    except (OSError, ValueError):
+    except OSError:
         return None

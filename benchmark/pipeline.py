@@ -29,6 +29,7 @@ from benchmark.estimators import (
 )
 from benchmark.finished import (
     CELL,
+    export_probes,
     is_finished,
     load_cell,
     newest_cell,
@@ -76,10 +77,8 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
         statuses = pl.concat([e.confidences["status"] for e in result.estimates.values()])
         complete = not (result.failed or cell.failed_requests or "error" in statuses)
         save_cell(result, artifact, cell.split("evaluation").parents | read, complete)
-    for name, estimate in result.estimates.items():
-        if estimate.probe is not None:
-            estimate.probe.save(folder / "probes" / name)
-    report = write_report(result, folder, _provenance(artifact))
+    export_probes(artifact, folder / "probes")
+    report = write_report(result, folder, _provenance(artifact, config))
     console.print(metric_table(result))
     console.print(outcome_line(result))
     console.print(f"Report: {report}")
@@ -163,7 +162,7 @@ def _apply(
     return replace(result, applications=tables, failed=failed), read
 
 
-def _provenance(artifact: Artifact) -> dict[str, str]:
+def _provenance(artifact: Artifact, config: Config) -> dict[str, str]:
     """Return what the report says about where the cell comes from."""
     inputs = artifact.inputs
     if "model" in inputs:
@@ -173,7 +172,7 @@ def _provenance(artifact: Artifact) -> dict[str, str]:
             "responses per question": inputs["sampling"]["k"],
         }
     else:
-        known = {"checksum of the counts": inputs["dataset"]["rows"][0]}
+        known = {"counts": config.dataset.path, "their SHA-256": inputs["dataset"]["rows"][0]}
     known |= {"git commit": git_commit() or "unknown", "fingerprint": artifact.fingerprint}
     return {name: str(value) for name, value in known.items()}
 

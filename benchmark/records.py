@@ -18,6 +18,7 @@ FinishReason = Literal["stop", "length", "error"]
 Outcome = Literal["correct", "incorrect", "unparsed", "truncated"]
 Status = Literal["ok", "unparsed", "error"]
 
+COUNTED = "counts"  # the grader of counts that were sampled elsewhere
 OUTCOMES: tuple[Outcome, ...] = ("correct", "incorrect", "unparsed", "truncated")
 
 
@@ -192,6 +193,119 @@ BUDGET = pl.Schema(
     }
 )
 
+ABSTENTION = pl.Schema(
+    {
+        "estimator": pl.String(),
+        "coverage": pl.Float64(),  # share of the questions that is answered, in steps of 1 %
+        "risk": pl.Float64(),  # 1 - mean expected accuracy of those, in expectation over ties
+        "low": pl.Float64(),  # 95 % interval over questions
+        "high": pl.Float64(),
+        "oracle_risk": pl.Float64(),  # ranked by c / n of the same target
+    }
+)
+
+ABSTENTION_METRIC = pl.Schema(
+    {
+        "estimator": pl.String(),
+        "metric": pl.String(),  # aurc, excess_aurc, normalised_aurc, or accuracy at a coverage
+        "coverage": pl.Float64(),  # null for the areas
+        "value": pl.Float64(),  # NaN where undefined
+        "low": pl.Float64(),  # 95 % interval over questions
+        "high": pl.Float64(),
+        "answered": pl.Int64(),  # questions with a confidence; the others rank last
+        "questions": pl.Int64(),
+    }
+)
+
+ABSTENTION_TARGET = pl.Schema(
+    {
+        "estimator": pl.String(),
+        "target": pl.Float64(),  # accuracy that the answered questions shall have
+        "threshold": pl.Float64(),  # NaN where none reaches it on the validation half
+        "validation_questions": pl.Int64(),
+        "validation_coverage": pl.Float64(),
+        "validation_accuracy": pl.Float64(),  # NaN where nothing is answered
+        "test_questions": pl.Int64(),
+        "coverage": pl.Float64(),  # on the test half, as all that follows
+        "coverage_low": pl.Float64(),
+        "coverage_high": pl.Float64(),
+        "accuracy": pl.Float64(),
+        "accuracy_low": pl.Float64(),
+        "accuracy_high": pl.Float64(),
+        "met": pl.Boolean(),  # accuracy >= target; null where nothing is answered
+    }
+)
+
+ROUTING = pl.Schema(
+    {
+        "router": pl.String(),  # an estimator, or: always, random mix, oracle
+        "point": pl.Int64(),  # 0-based, from the cheapest up; of "always" a model of ROUTING_MODEL
+        "validation_cost": pl.Float64(),  # of a query, in the prices' currency; null for the oracle
+        "validation_accuracy": pl.Float64(),
+        "cost": pl.Float64(),  # on the test half, as all that follows
+        "accuracy": pl.Float64(),  # mean expected accuracy
+        "low": pl.Float64(),  # 95 % interval over questions
+        "high": pl.Float64(),
+    }
+)
+
+ROUTING_AREA = pl.Schema(
+    {
+        "router": pl.String(),
+        "area": pl.Float64(),  # mean accuracy between the costs of the cheapest and dearest model
+        "area_low": pl.Float64(),
+        "area_high": pl.Float64(),
+        "gain": pl.Float64(),  # of the area: 0 for the random mix, 1 for the oracle
+        "gain_low": pl.Float64(),
+        "gain_high": pl.Float64(),
+    }
+)
+
+ROUTING_THRESHOLD = pl.Schema(
+    {
+        "router": pl.String(),
+        "point": pl.Int64(),
+        "candidate": pl.String(),
+        "threshold": pl.Float64(),  # -inf: all without asking; inf: none; null for the last model
+        "share": pl.Float64(),  # of the test questions that the model answers
+    }
+)
+
+ROUTING_MODEL = pl.Schema(
+    {
+        "candidate": pl.String(),  # from the cheapest up
+        "prompt_price": pl.Float64(),  # of a million tokens
+        "completion_price": pl.Float64(),
+        "questions": pl.Int64(),  # of its cell
+        "common": pl.Int64(),  # of all cells; the others are left out
+        "test": pl.Int64(),  # of the common ones; the others choose the thresholds
+    }
+)
+
+ADAPTIVE = pl.Schema(
+    {
+        "estimator": pl.String(),  # null for the accuracy, which no confidence enters
+        "metric": pl.String(),
+        "design": pl.String(),  # of applications.adaptive: how responses are drawn and counted
+        "responses": pl.Float64(),  # drawn, mean per question
+        "value": pl.Float64(),  # of the cell; null for designs that it wasn't drawn by
+        "bias": pl.Float64(),  # simulated: mean of the estimate minus the true value
+        "bias_error": pl.Float64(),  # standard error of that mean
+        "rmse": pl.Float64(),  # simulated: root of the mean squared error
+    }
+)
+
+ADAPTIVE_QUESTION = pl.Schema(
+    {
+        "question_id": pl.String(),
+        "drawn": pl.Int64(),  # responses, with those that don't count
+        "n": pl.Int64(),
+        "c": pl.Int64(),
+        "accuracy": pl.Float64(),  # unbiased estimate of the expected accuracy, of sequential
+        "narrow": pl.Boolean(),  # whether the interval is as narrow as asked
+    }
+)
+
 
 def check_table(table: pl.DataFrame, schema: pl.Schema, name: str) -> pl.DataFrame:
     """Return ``table`` if it has the schema's columns and types, in any order.
@@ -264,6 +378,7 @@ class Estimate:
             they are left out of the target that it is evaluated against.
         oracle: made from the target's own responses; the target's noise can't be told apart.
         selection: of schema ``PROBE_SELECTION``, for estimators that chose on validation questions.
+        trained_on: how many questions a probe was trained on; None for what isn't trained.
         probe: what made the confidences, where it can be used elsewhere.
     """
 
@@ -271,6 +386,7 @@ class Estimate:
     samples_used: int = 0
     oracle: bool = False
     selection: pl.DataFrame | None = None
+    trained_on: int | None = None
     probe: "CapabilityProbe | None" = None
 
 
@@ -297,6 +413,14 @@ class CellResult:
     capability: pl.DataFrame
     estimates: dict[str, Estimate]
     metrics: pl.DataFrame
-    differences: pl.DataFrame
+    differences: pl.DataFrame = field(default_factory=DIFFERENCE.to_frame)
     applications: dict[str, pl.DataFrame] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> bool:
+        """Whether the grades are counts from elsewhere, in an order that was drawn at random.
+
+        What isn't correct among them may have had no answer: that isn't known.
+        """
+        return bool((self.grades["grader"] == COUNTED).all())

@@ -17,6 +17,7 @@ from benchmark.config import (
     DatasetConfig,
     EngineConfig,
     ModelConfig,
+    SamplingConfig,
     ServerConfig,
     TransformersConfig,
     VLLMConfig,
@@ -42,7 +43,7 @@ def checked(composed: DictConfig) -> Config:
     check_dataset(config.dataset, "dataset")
     _check_model(config.model)
     engine_config(config.engine)
-    _at_least(1, config.sampling, "sampling", "k", "k_train")
+    _check_sampling(config.sampling)
     for name in ("unparsed", "truncated"):
         _one_of(("incorrect", "left_out"), config.capability, "capability", name)
     _one_of(("refuse", "left_out"), config.capability, "capability", "failed")
@@ -51,6 +52,11 @@ def checked(composed: DictConfig) -> Config:
     _one_of(("none", "wandb"), config.tracker, "tracker", "kind")
     _one_of(("offline", "online"), config.tracker, "tracker", "mode")
     _require(bool(config.estimator), "estimator", [], "a list of at least one estimator")
+    counted = config.dataset.counted
+    weights = counted or config.model.hub_id != "none"
+    _require(weights, "model.hub_id", "none", "a model that can be run, but for dataset=counts")
+    judged = not (counted and config.grading)
+    _require(judged, "grading", [*config.grading], "left out: dataset=counts was judged elsewhere")
     return config
 
 
@@ -66,12 +72,22 @@ def check_dataset(dataset: DatasetConfig, where: str) -> None:
     for name in ("limit", "train_limit", "validation_limit"):
         value = getattr(dataset, name)
         _require(value is None or value >= 1, f"{where}.{name}", value, "at least 1, or null")
-        whole = value is None or not dataset.counted
-        _require(whole, f"{where}.{name}", value, "null where dataset=counts: its file says all")
+        given = value is None or not dataset.counted
+        _require(given, f"{where}.{name}", value, "null where dataset=counts: the file says all")
     for name, source in dataset.sources.items():
         _one_of(("rest", "held_out"), source, f"{where}.sources.{name}", "part")
         _one_of(("refuse", "drop"), source, f"{where}.sources.{name}", "unanswered")
         _at_least(0, source, f"{where}.sources.{name}", "held_out")
+
+
+def _check_sampling(sampling: SamplingConfig) -> None:
+    _at_least(1, sampling, "sampling", "k", "k_train")
+    stopping, where = sampling.stopping, "sampling.stopping"
+    if stopping is not None:
+        rule = f"at least sampling.k={sampling.k}, the responses that every question gets"
+        _require(stopping.k_max >= sampling.k, f"{where}.k_max", stopping.k_max, rule)
+        _require(0 < stopping.width < 1, f"{where}.width", stopping.width, "in (0, 1)")
+        _at_least(1, stopping, where, "round")
 
 
 def _check_model(model: ModelConfig) -> None:

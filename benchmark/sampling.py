@@ -15,11 +15,14 @@ from benchmark.store import Artifact, prompt_hash
 
 _PART_SECONDS = 5.0  # of work that a killed run may lose
 _PART_ROWS = 2000
+SAMPLE = ["question_id", "prompt_hash", "sample_index"]  # what tells one response from another
+
+Many = int | Mapping[str, int]  # responses to each question, or to some questions by id
 
 
 def sample_responses(
     prompts: Mapping[str, str],
-    k: int,
+    k: Many,
     *,
     engine: Engine,
     decoding: Decoding,
@@ -32,7 +35,7 @@ def sample_responses(
 
     Args:
         prompts: user turn by question id.
-        k: responses per question.
+        k: responses to each question, or to some questions by id.
         engine: draws them.
         decoding: how.
         seed: every (question, sample) derives its own from it.
@@ -44,17 +47,11 @@ def sample_responses(
         A table of schema ``RESPONSE``, sorted by question id and sample index. A response whose
         request failed has finish_reason ``error`` and is drawn again by the next run.
     """
-    hashes = {key: prompt_hash(prompt) for key, prompt in prompts.items()}
-    wanted = pl.DataFrame(
-        {"question_id": list(hashes), "prompt_hash": list(hashes.values())},
-        schema={"question_id": pl.String(), "prompt_hash": pl.String()},
-    ).join(
-        pl.DataFrame({"sample_index": range(k)}, schema={"sample_index": pl.Int64()}), how="cross"
-    )
-    key = ["question_id", "prompt_hash", "sample_index"]
+    wanted = wanted_samples(prompts, k)
+    hashes = dict(wanted["question_id", "prompt_hash"].unique().iter_rows())
     with artifact.lock():
         stored = artifact.read_table(STORED_RESPONSE)
-        missing = wanted.join(_drawn(stored), on=key, how="anti")
+        missing = wanted.join(drawn_samples(stored), on=SAMPLE, how="anti")
         if missing.height:
             requests = [
                 SampleRequest(
@@ -68,13 +65,26 @@ def sample_responses(
             _collect(requests, missing.height, hashes, engine, decoding, artifact, console, what)
             stored = artifact.read_table(STORED_RESPONSE)
             artifact.write_manifest({"responses": stored.height}, {})
-    drawn = _drawn(stored)
-    failed = stored.join(drawn, on=key, how="anti")
-    found = wanted.join(pl.concat([drawn, failed]), on=key, how="inner").unique(subset=key)
+    drawn = drawn_samples(stored)
+    failed = stored.join(drawn, on=SAMPLE, how="anti")
+    found = wanted.join(pl.concat([drawn, failed]), on=SAMPLE, how="inner").unique(subset=SAMPLE)
     return found.select(list(RESPONSE)).sort("question_id", "sample_index")
 
 
-def _drawn(stored: pl.DataFrame) -> pl.DataFrame:
+def wanted_samples(prompts: Mapping[str, str], k: Many) -> pl.DataFrame:
+    """Return the columns ``SAMPLE`` of responses 0 .. k - 1 to every prompt."""
+    each = dict.fromkeys(prompts, k) if isinstance(k, int) else k
+    wanted = pl.DataFrame(
+        [(key, prompt_hash(prompts[key]), number) for key, number in each.items()],
+        schema={"question_id": pl.String(), "prompt_hash": pl.String(), "k": pl.Int64()},
+        orient="row",
+    )
+    indices = wanted.select("question_id", "prompt_hash", sample_index=pl.int_ranges(0, "k"))
+    return indices.explode("sample_index")
+
+
+def drawn_samples(stored: pl.DataFrame) -> pl.DataFrame:
+    """Return the stored responses whose requests succeeded."""
     return stored.filter(pl.col("finish_reason") != "error")
 
 

@@ -42,7 +42,10 @@ def main() -> None:
     """Read questions from standard input and write their confidences to standard output."""
     try:
         config = _config(sys.argv[1:])
-        rows = read_rows(sys.stdin)
+        try:
+            rows = read_rows(sys.stdin)
+        except UnicodeDecodeError as error:  # while a line is read
+            raise DataError(f"Standard input is not text in UTF-8: {error}.") from error
         from benchmark.probes import CapabilityProbe  # after the input is known to be right
 
         probe = CapabilityProbe.load(config.probe, config.engine, config.cache)
@@ -77,6 +80,8 @@ def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
                 f'Line {number} must be a JSON object with a text as either "question" or '
                 f'"prompt": {line.strip()[:80]}'
             )
+        if not _is_text(json.dumps(row, ensure_ascii=False)):
+            raise DataError(f"Line {number} is not text in UTF-8: {line.strip()[:80]!a}")
         if rows and given[0] not in rows[0]:
             raise DataError(f"Line {number} gives a {given[0]}, the lines before it another kind.")
         rows.append(row)
@@ -85,6 +90,15 @@ def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
             "There is no question on standard input: capcal-score probe=<folder> < questions.jsonl"
         )
     return rows
+
+
+def _is_text(text: str) -> bool:
+    """Return whether there is no half of a surrogate pair in it, which no encoding has."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _config(arguments: list[str]) -> ScoreConfig:

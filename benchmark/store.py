@@ -57,7 +57,7 @@ def file_checksum(path: Path, memory: Path) -> str:
     seen = (state.st_size, state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
     key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
     kept = memory / "checksums" / f"{key}.json"
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, TypeError):
         known, checksum = json.loads(kept.read_text())
         if tuple(known) == seen:
             return str(checksum)

@@ -1,10 +1,14 @@
-"""Stage 8: logs a grid cell to Weights & Biases, if it is asked to."""
+"""Stage 8: logs grid cells, and the grid's report, to Weights & Biases, if it is asked to."""
 
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -28,6 +32,7 @@ LOGGED_GROUPS = (
     "application",
     "statistics",
 )
+COUNTED_GROUPS = ("dataset", "estimator", "application", "statistics")  # what dataset=counts uses
 _SECRET_KEY = re.compile(
     r"key$|(^|_)token$|secret|passw(or)?d|credential|authorization|headers$", re.IGNORECASE
 )
@@ -41,11 +46,16 @@ _SETTINGS: dict[str, Any] = {
     "x_disable_machine_info": True,
     "x_disable_stats": True,
 }
+_UPLOAD_SECONDS = 120.0
+_REACH_SECONDS = 10.0
 ID = "question_id"
+STEP = "responses_per_question"  # W&B's own step begins at 0 whenever a run is logged again
 
 
 def track(result: CellResult, config: Config, folder: Path) -> None:
     """Log a cell as the configuration's tracker says; ``none`` does nothing.
+
+    Runs of one grid form a group, and the same cell is the same run, however often it is logged.
 
     Args:
         result: the cell.
@@ -54,69 +64,122 @@ def track(result: CellResult, config: Config, folder: Path) -> None:
             ``folder/figures``.
 
     Raises:
-        StoreError: where W&B can't log.
+        StoreError: where W&B can't write.
     """
-    if config.tracker.kind == "wandb":
-        with _files_below(folder / "wandb"):
-            _log_to_wandb(result, config, folder)
-
-
-def _log_to_wandb(result: CellResult, config: Config, folder: Path) -> None:
-    import wandb  # here, so that tracker=none never loads it
-
+    if config.tracker.kind != "wandb":
+        return
     logged = logged_config(config)
     name = f"{result.model}/{result.dataset}/{result.split}"
-    table = question_table(result)
-    figures = sorted((folder / "figures").glob("*.png"))
+    about = {"name": name, "id": run_id(name, logged), "config": logged}
+    with _run(config.tracker, folder, group=config.grid, job_type="cell", **about) as run:
+        run.define_metric("*", step_metric=STEP)
+        tables = {"questions": question_table(result)}
+        tables |= {f"applications/{name}": table for name, table in result.applications.items()}
+        figures = sorted((folder / "figures").glob("*.png"))
+        run.log({STEP: config.sampling.k, **_tables(tables), **_images(folder, figures)})
+        run.summary.update(metric_summary(result.metrics))
+
+
+def track_grid(grid: str, tracker: TrackerConfig, folder: Path) -> None:
+    """Log a grid's report as one summary run in the group of its cells; ``none`` does nothing.
+
+    Args:
+        grid: its name, ``Config.grid``.
+        tracker: the configuration's.
+        folder: the report's own: every CSV file in it is logged as a table, every PNG file as an
+            image, by its path without suffix. W&B's files go below ``folder/wandb``.
+
+    Raises:
+        StoreError: where W&B can't write.
+    """
+    if tracker.kind != "wandb":
+        return
+    about = {"name": f"{grid}/summary", "id": run_id(f"{grid}/summary", {})}
+    with _run(tracker, folder, group=grid, job_type="summary", **about) as run:
+        files = [path for path in sorted(folder.rglob("*")) if folder / "wandb" not in path.parents]
+        tables = {_key(folder, p): pl.read_csv(p) for p in files if p.suffix == ".csv"}
+        run.log({**_tables(tables), **_images(folder, [p for p in files if p.suffix == ".png"])})
+
+
+@contextmanager
+def _run(tracker: TrackerConfig, folder: Path, **about: Any) -> Iterator[Any]:
+    """Yield a W&B run that is written to the disk, and upload it at its end if that is asked for.
+
+    What is on the disk first can't be lost with the network, and an upload can be given up.
+    """
+    import wandb  # here, so that tracker=none never loads it
+
+    with _files_below(folder / "wandb"):
+        try:
+            with wandb.init(
+                project=tracker.project, entity=tracker.entity, dir=folder, mode="offline",
+                settings=wandb.Settings(**_SETTINGS), **about,
+            ) as run:  # fmt: skip
+                yield run
+        except wandb.Error as error:
+            raise StoreError(
+                f"W&B could not log {about['name']}: {error} Its report is in {folder}."
+            ) from error
+        wandb.teardown()  # ends W&B's own process, which may still be writing
+        if tracker.mode == "online":
+            _upload(Path(run.settings.sync_dir), run.settings.base_url)
+
+
+def _tables(tables: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+    import wandb
+
+    return {
+        name: wandb.Table(columns=[*table.columns], data=[*map(list, table.rows())])
+        for name, table in tables.items()
+    }
+
+
+def _images(folder: Path, paths: Iterable[Path]) -> dict[str, Any]:
+    import wandb
+
+    return {_key(folder, path): wandb.Image(str(path)) for path in paths}
+
+
+def _key(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _upload(run: Path, base_url: str) -> None:
+    """Upload an offline run; where that can't be done in time, say how to do it later."""
+    fault = f"{base_url} can't be reached"
+    if _answers(base_url):
+        try:
+            told = subprocess.run(
+                [sys.executable, "-m", "wandb", "sync", str(run)], stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+                timeout=_UPLOAD_SECONDS,
+            ).stdout  # fmt: skip
+            fault = told.strip().splitlines()[-1].removesuffix(".") if told.strip() else "no upload"
+        except subprocess.TimeoutExpired:
+            fault = f"the upload didn't end in {_UPLOAD_SECONDS:g} s"
+    if not list(run.glob("*.wandb.synced")):
+        get_console().print(
+            f"W&B: {fault}, so the run stays offline. Upload it later: wandb sync {run}",
+            soft_wrap=True,
+        )
+
+
+def _answers(base_url: str) -> bool:
+    """Tell whether there is a server, whatever it says; the system's proxies are used."""
     try:
-        with wandb.init(
-            project=config.tracker.project,
-            entity=config.tracker.entity,
-            name=name,
-            id=run_id(name, logged),
-            resume="allow",
-            config=logged,
-            dir=folder,
-            mode="online" if _may_go_online(config.tracker, wandb.login) else "offline",
-            settings=wandb.Settings(**_SETTINGS),
-        ) as run:
-            rows = [list(row) for row in table.rows()]
-            images = {f"figures/{path.stem}": wandb.Image(str(path)) for path in figures}
-            questions = wandb.Table(columns=[*table.columns], data=rows)
-            tables = {
-                f"applications/{name}": wandb.Table(
-                    columns=[*t.columns], data=[*map(list, t.rows())]
-                )
-                for name, t in result.applications.items()
-            }
-            run.log({"questions": questions, **tables, **images}, step=0)
-            run.summary.update(metric_summary(result.metrics))
-    except wandb.Error as error:
-        raise StoreError(
-            f"W&B could not log the cell: {error} Its report is in {folder}; with "
-            "tracker.mode=offline it is logged without the network."
-        ) from error
-
-
-def _may_go_online(tracker: TrackerConfig, login: Any) -> bool:
-    """Tell whether to log online: only where it is asked for and the user is logged in."""
-    if tracker.mode == "offline":
-        return False
-    if login(prompt=False, verify=False):
+        urllib.request.urlopen(base_url, timeout=_REACH_SECONDS).close()
+    except urllib.error.HTTPError:
         return True
-    get_console().print(
-        "W&B: tracker.mode=online, but nobody is logged in, so the run is logged offline. "
-        "Log in with `wandb login` and upload it with `wandb sync`, or set WANDB_API_KEY before "
-        "the next run.",
-        soft_wrap=True,
-    )
-    return False
+    except OSError:
+        return False
+    return True
 
 
 def logged_config(config: Config) -> dict[str, Any]:
-    """Return what is logged of the configuration: ``LOGGED_GROUPS`` without secrets."""
+    """Return what is logged of the configuration: the groups that are used, without secrets."""
     resolved = asdict(config)
-    return {group: _without_secrets(resolved[group]) for group in LOGGED_GROUPS}
+    groups = COUNTED_GROUPS if config.dataset.counted else LOGGED_GROUPS
+    return {group: _without_secrets(resolved[group]) for group in groups}
 
 
 def _without_secrets(value: Any) -> Any:

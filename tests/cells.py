@@ -52,6 +52,7 @@ def simulate_cell(n_questions: int = 200, k: int = 16, seed: int = 0) -> CellRes
     ids = np.array([q.question_id for q in questions])
     grades = _grades(ids, outcomes, rng)
     estimates = _estimates(ids, p, names, outcomes == "correct", rng)
+    metrics, differences = evaluate(estimates, grades, rng, resamples=200)
     k_values = [value for value in (1, 2, 4, 8, 16, 32, 64) if value <= k - 10]
     return CellResult(
         model="smollm2_135m",
@@ -64,7 +65,8 @@ def simulate_cell(n_questions: int = 200, k: int = 16, seed: int = 0) -> CellRes
         disagreements=DISAGREEMENT.to_frame(),
         capability=count_outcomes(grades),
         estimates=estimates,
-        metrics=evaluate(estimates, grades, rng, resamples=200),
+        metrics=metrics,
+        differences=differences,
         applications={
             "pass_at_k": pass_at_k_table(estimates, grades, k_values, rng, resamples=200)
         },
@@ -189,6 +191,7 @@ def with_texts(cell: CellResult, text: str) -> CellResult:
         cell,
         questions=cell.questions.with_columns(
             prompt=lit,
+            question=lit,
             references=pl.Series([[text]] * len(cell.questions)),
             metadata=pl.Series(metadata, dtype=cell.questions.schema["metadata"]),
         ),
@@ -203,6 +206,7 @@ def only(cell: CellResult, *names: str) -> CellResult:
         cell,
         estimates={name: cell.estimates[name] for name in names},
         metrics=cell.metrics.filter(pl.col("estimator").is_in(names)),
+        differences=cell.differences.filter(pl.col("estimator", "other").is_in(names)),
         applications={
             name: table.filter(pl.col("estimator").is_in(names))
             for name, table in cell.applications.items()

@@ -6,6 +6,7 @@ from omegaconf import OmegaConf
 
 from benchmark.__main__ import CONF
 from benchmark.applications import build_applications
+from benchmark.composition import compose_jobs
 from benchmark.config import register_schema
 from benchmark.estimators import build_estimators
 from benchmark.grading import build_graders
@@ -30,6 +31,12 @@ def composed(*overrides: str):
 
 @pytest.mark.parametrize(("group", "choice"), CHOICES)
 def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
+    if choice in {"counts", "label"}:
+        counted = composed("dataset=counts", "dataset.path=my.csv")
+        assert counted.dataset.counted
+        assert counted.model.name == "unnamed"
+        assert not counted.grading
+        return
     chosen = {
         "estimator": f"estimator=[{choice}]",
         "application": f"application=[{choice}]",
@@ -39,6 +46,45 @@ def test_every_choice_composes_and_is_valid(group: str, choice: str) -> None:
     assert build_estimators(config.estimator, config.sampling)
     assert build_graders(config.grading)
     assert build_applications(config.application)
+
+
+SWEPT = {"paper_grid": (3, 7), "demo_grid": (2, 3)}  # models, datasets
+
+
+@pytest.mark.parametrize("name", [choice for group, choice in CHOICES if group == "experiment"])
+def test_every_job_of_an_experiment_composes(name: str) -> None:
+    configs = [checked(config) for config in compose_jobs([f"experiment={name}"])]
+    cells = {(config.model.name, config.dataset.name) for config in configs}
+    models, datasets = (len(set(names)) for names in zip(*cells, strict=True))
+    assert (models, datasets) == SWEPT.get(name, (1, 1))
+    assert len(configs) == len(cells) == models * datasets
+    for config in configs:
+        assert config.grid == (name if name in SWEPT else "multirun")
+        assert build_estimators(config.estimator, config.sampling)
+        assert build_graders(config.grading)
+        assert build_applications(config.application)
+
+
+def test_the_command_line_narrows_and_adds_to_an_experiment_s_sweep() -> None:
+    jobs = compose_jobs(["experiment=paper_grid", "model=qwen3_8b", "sampling.k=50,100"])
+    assert {job.model.name for job in jobs} == {"qwen3_8b"}
+    assert len(jobs) == 7 * 2
+    (single,) = compose_jobs(["dataset=words"])
+    assert single.dataset.name == "words"
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "joblib"])
+def test_every_launcher_composes(launcher: str) -> None:
+    register_schema()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        overrides = ["experiment=paper_grid", f"hydra/launcher={launcher}"]
+        config = compose("config", overrides=overrides, return_hydra_config=True)
+        launched = config.hydra.launcher
+        assert launched._target_.startswith(f"hydra_plugins.hydra_{PLUGINS[launcher]}_launcher.")
+        assert "paper_grid" in str(config.hydra.sweep.dir)
+
+
+PLUGINS = {"slurm": "submitit", "joblib": "joblib"}
 
 
 def test_a_list_chooses_the_estimators() -> None:

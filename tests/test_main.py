@@ -9,9 +9,11 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hydra.errors import HydraException
 
 from benchmark.__main__ import main
 from benchmark.applications import PassAtK
+from benchmark.composition import explained
 from tests.conftest import save_tiny_model
 
 
@@ -89,6 +91,7 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["capability.unparsed=wrong"], ["capability.unparsed=wrong", "left_out"]),
         (["dataset=gsm8k", "paths.hub_root=/nowhere"], ["openai/gsm8k", "/nowhere"]),
         (["dataset=gsm9k"], ["gsm9k", "gsm8k"]),
+        (["experiment=dmeo"], ["dmeo", "demo"]),
         (["application=null"], ["application=null", "[] is none"]),
         (["~dataset.splits.validation"], ["dataset.splits", "validation"]),
         (["dataset.splits.validation=tset", "estimator=[probe_own]"], ["tset"]),
@@ -125,6 +128,17 @@ def test_bad_configuration_is_one_message(
         assert word in printed.err
 
 
+@pytest.mark.parametrize(
+    ("message", "extra"),
+    [
+        ("In 'hydra/launcher/slurm': Could not load 'hydra/launcher/submitit_slurm'.", "slurm"),
+        ("In 'hydra/config': Could not find 'hydra/launcher/joblib'", "joblib"),
+    ],
+)
+def test_a_launcher_that_is_not_installed_is_named_with_its_extra(message: str, extra: str) -> None:
+    assert f"pip install -c constraints.txt -e '.[{extra}]'" in explained(HydraException(message))
+
+
 def test_a_cell_runs_from_questions_to_report(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -150,7 +164,7 @@ def test_a_cell_runs_from_questions_to_report(
 MADE_OF_OTHERS = (
     "estimator=[verbalized_few_shot,verbalized_isotonic,verbalized_platt,p_true,p_true_isotonic,"
     "p_true_platt,p_true_response,consistency_5,consistency_10,consistency_20,consistency_response,"
-    "average_verbalized_p_true,average_verbalized_probe,probe,probe_isotonic,train_mean,"
+    "average_verbalized_p_true,average_verbalized_probe,probe_own,probe_isotonic,train_mean,"
     "question_length,tfidf]"
 )
 
@@ -172,10 +186,10 @@ def test_a_cell_runs_with_estimators_made_of_others(
     answered = dict(table.filter(metric="brier")["estimator", "answered"].iter_rows())
     assert answered["p_true_isotonic"] == answered["probe_isotonic"] == answered["tfidf"] == 12
     assert tokens["p_true_platt"] == tokens["p_true"] > 0
-    assert tokens["probe_isotonic"] == tokens["probe"]
+    assert tokens["probe_isotonic"] == tokens["probe_own"]
     verbalized = tokens["verbalized_isotonic"]
     assert tokens["average_verbalized_p_true"] == pytest.approx(verbalized + tokens["p_true"])
-    assert tokens["average_verbalized_probe"] == pytest.approx(verbalized + tokens["probe"])
+    assert tokens["average_verbalized_probe"] == pytest.approx(verbalized + tokens["probe_own"])
     assert tokens["verbalized_few_shot"] > verbalized
     assert tokens["tfidf"] == tokens["question_length"] == tokens["train_mean"] == 0
     assert tokens["consistency_20"] > tokens["consistency_10"] > tokens["consistency_5"]
@@ -258,9 +272,9 @@ def test_an_application_that_fails_does_not_lose_the_cell(
 ) -> None:
     monkeypatch.setattr(PassAtK, "evaluate", lambda _, __, study: study.stored_cell("absent"))
     assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[oracle_cc]")) == 1
-    assert "application pass_at_k: There is no finished cell of model absent" in (
-        capsys.readouterr().err
-    )
+    error = capsys.readouterr().err
+    assert "application pass_at_k: The store has no finished cell of model absent" in error
+    assert "python -m benchmark model=absent" in error
     (report,) = tmp_path.glob("out/*/*/report.html")
     assert "Application pass_at_k failed" in report.read_text()
     assert (report.parent / "metrics.csv").exists()

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pytest
 
 from benchmark.errors import ModelError, StoreError
+from benchmark.finished import cell_of, load_cell
 from benchmark.probes import CapabilityProbe
 from benchmark.probes.capability_probe import common_template
 from benchmark.records import Question, question_table
@@ -49,16 +49,9 @@ def score(
 def test_scores_equal_the_confidences_of_the_cell(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], exported: Path
 ) -> None:
-    (store,) = exported.glob("out/store/tiny/basics/test/confidences-*")
-    (part,) = store.glob("part-*.parquet")
-    known = dict(pl.read_parquet(part)["question_id", "confidence"].iter_rows())
-    from benchmark.config import DatasetConfig
-    from tests.questions.mirror import dataset_config
-
-    config: DatasetConfig = dataset_config("basics", None, "dataset.limit=12")
-    from benchmark.questions import load_questions
-
-    questions = load_questions(config, "test", 12)
+    cell = load_cell(cell_of(probe_folder(exported).parents[1]))
+    known = dict(cell.estimates["probe_own"].confidences["question_id", "confidence"].iter_rows())
+    questions = cell.questions
     for kind in ("question", "prompt"):
         lines = [
             json.dumps({"id": key, kind: text})
@@ -96,6 +89,8 @@ def test_a_loaded_probe_predicts_in_python(exported: Path) -> None:
         ('{"question": "  "}', "Line 1"),
         ('["a"]', "Line 1"),
         ('{"question": "a?"}\n{"prompt": "b"}', "Line 2"),
+        ('{"question": "\\ud800?"}', "Line 1 is not text in UTF-8"),
+        ('{"question": "caf\udce9?"}', "Line 1 is not text in UTF-8"),  # as Latin-1 may be read
     ],
 )
 def test_bad_input_is_one_message(

@@ -4,19 +4,21 @@ import os
 import struct
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
-import wandb
 from cells import only, simulate_cell
+from PIL import Image
+from wandb_server import WandbServer
 
 from benchmark import tracking
 from benchmark.config import Config, DatasetConfig, ModelConfig, SamplingConfig, TrackerConfig
 from benchmark.records import PASS_AT_K
 from benchmark.report.figures import write_figures
-from benchmark.tracking import logged_config, question_table, run_id, track
+from benchmark.tracking import STEP, logged_config, question_table, run_id, track, track_grid
 
 SECRET = "secret-value"
 
@@ -28,6 +30,7 @@ def cell():
 
 def config_of(**tracker) -> Config:
     return Config(
+        grid="some_grid",
         dataset=DatasetConfig(name="basics", splits={"evaluation": "test"}),
         model=ModelConfig(name="smollm2_135m", hub_id="org/model"),
         sampling=SamplingConfig(k=12, k_train=4),
@@ -55,6 +58,16 @@ def logged(file: Path):
     return records
 
 
+@pytest.fixture
+def private_wandb(tmp_path, monkeypatch):
+    """W&B without a login, and with places of its own."""
+    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
+    for name in ("CONFIG", "DATA", "CACHE"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / f".wandb-{name.lower()}"))
+
+
 @pytest.fixture(scope="module")
 def run(cell, tmp_path_factory):
     """A run that was logged offline by a process with secrets in its environment."""
@@ -69,7 +82,6 @@ def run(cell, tmp_path_factory):
         patch.delenv("WANDB_DATA_DIR", raising=False)
         patch.delenv("WANDB_CACHE_DIR", raising=False)
         track(cell, config_of(kind="wandb"), folder)
-    wandb.teardown()  # it would remember the key
     return home, folder
 
 
@@ -154,24 +166,93 @@ def test_without_a_tracker_wandb_is_not_imported_and_nothing_is_written(tmp_path
     assert not list(tmp_path.iterdir())
 
 
-def test_online_without_a_login_is_logged_offline_with_a_notice(
-    cell, tmp_path, monkeypatch, capsys
+def test_the_runs_of_a_grid_form_a_group_with_their_own_step(records):
+    (started,) = [record.run for record in records if record.WhichOneof("record_type") == "run"][:1]
+    assert (started.run_group, started.job_type) == ("some_grid", "cell")
+    assert values(records, "history")[STEP] == 12
+    metrics = [r.metric for r in records if r.WhichOneof("record_type") == "metric"]
+    assert any(metric.glob_name == "*" and metric.step_metric == STEP for metric in metrics)
+
+
+@pytest.mark.usefixtures("private_wandb")
+def test_the_report_of_a_grid_is_one_summary_run(tmp_path):
+    report = tmp_path / "report"
+    (report / "figures").mkdir(parents=True)
+    pl.DataFrame({"model": ["a", "b"], "brier": [0.1, None]}).write_csv(report / "brier.csv")
+    Image.new("RGB", (3, 2)).save(report / "figures" / "cost.png")
+    for _ in range(2):  # what W&B keeps below the report is not logged with it
+        track_grid("some_grid", TrackerConfig(kind="wandb"), report)
+    files = sorted(report.glob("wandb/offline-run-*/*.wandb"))
+    assert len({file.name for file in files}) == 1
+    records = logged(files[-1])
+    (started,) = [record.run for record in records if record.WhichOneof("record_type") == "run"][:1]
+    assert (started.run_group, started.job_type) == ("some_grid", "summary")
+    assert started.display_name == "some_grid/summary"
+    history = values(records, "history")
+    kinds = {key: value for key, value in history.items() if key.endswith("/_type")}
+    assert kinds == {"brier/_type": "table-file", "figures/cost/_type": "image-file"}
+    table = json.loads((files[-1].parent / "files" / history["brier/path"]).read_text())
+    assert table["data"] == [["a", 0.1], ["b", None]]
+
+
+def test_no_tracker_logs_no_report(tmp_path):
+    track_grid("some_grid", TrackerConfig(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("private_wandb")
+def test_a_cell_that_is_logged_again_is_the_same_run_on_the_server(cell, tmp_path, monkeypatch):
+    write_figures(cell, tmp_path / "figures")
+    with WandbServer() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+        for _ in range(2):
+            track(cell, config_of(kind="wandb", mode="online"), tmp_path)
+    (run,) = server.runs
+    told = server.runs[run]
+    assert (told["groupName"], told["jobType"]) == ("some_grid", "cell")
+    assert {line[STEP] for line in server.history[run].values()} == {12}
+    for path in tmp_path.glob("figures/*.png"):
+        assert any(
+            name.startswith(f"{run}/media/images/figures/{path.stem}_") for name in server.files
+        )
+    assert any(name.startswith(f"{run}/media/table/questions_") for name in server.files)
+
+
+@pytest.mark.usefixtures("private_wandb")
+def test_offline_runs_ask_no_server(cell, tmp_path, monkeypatch):
+    with WandbServer() as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+        track(cell, config_of(kind="wandb", mode="offline"), tmp_path)
+    assert server.requests == 0
+
+
+@pytest.mark.usefixtures("private_wandb")
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"WANDB_BASE_URL": "stalled"}, "No API key configured"),
+        ({"WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9"}, "can't be reached"),
+        ({"WANDB_API_KEY": "a" * 40, "WANDB_BASE_URL": "stalled"}, "didn't end in 8 s"),
+    ],
+)
+def test_what_can_t_be_uploaded_stays_offline_with_a_notice(
+    cell, tmp_path, monkeypatch, capsys, environment, told
 ):
-    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    for name in ("CONFIG", "DATA", "CACHE"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
-    track(cell, config_of(kind="wandb", mode="online"), tmp_path)
-    assert "nobody is logged in, so the run is logged offline" in capsys.readouterr().out
-    assert list(tmp_path.glob("wandb/offline-run-*"))
-
-
-def test_online_needs_both_the_wish_and_the_login():
-    online, offline = TrackerConfig(mode="online"), TrackerConfig(mode="offline")
-    assert tracking._may_go_online(online, lambda **_: True)
-    assert not tracking._may_go_online(offline, lambda **_: True)
-    assert not tracking._may_go_online(online, lambda **_: False)
+    monkeypatch.setattr(tracking, "_UPLOAD_SECONDS", 8.0)
+    start = time.monotonic()
+    with WandbServer(stalled=True) as server:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, server.url if value == "stalled" else value)
+        track(cell, config_of(kind="wandb", mode="online"), tmp_path)
+        assert not server.runs
+    assert time.monotonic() - start < 60
+    printed = capsys.readouterr().out
+    (run,) = tmp_path.glob("wandb/offline-run-*")
+    assert told in printed
+    assert f"wandb sync {run}" in printed
+    assert values(logged(next(run.glob("*.wandb"))), "history")[STEP] == 12
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,22 @@ from typing import Any, Protocol
 
 import polars as pl
 
+from benchmark.applications.abstention import Abstention, validation_half
+from benchmark.applications.adaptive import Adaptive
 from benchmark.applications.allocation import (
     allocation_value,
     greedy_budget_allocation,
     solved_probability,
 )
 from benchmark.applications.budget import Budget, budget_table
+from benchmark.applications.cascade import Routed, RoutedModel, route, tune_thresholds
 from benchmark.applications.extrapolation import extrapolate_pass_at_k, fit_beta_binomial
+from benchmark.applications.frontier import (
+    Frontier,
+    concave_frontier,
+    mean_accuracy,
+    oracle_frontier,
+)
 from benchmark.applications.pass_at_k import (
     PassAtK,
     pass_at_k_extrapolation_table,
@@ -26,6 +35,16 @@ from benchmark.applications.pass_at_k import (
     simulate_question_pass_at_k,
     unbiased_pass_at_k,
 )
+from benchmark.applications.routing import Routing
+from benchmark.applications.selective import (
+    accuracy_at_coverage,
+    answered_at,
+    aurc,
+    excess_aurc,
+    lowest_threshold,
+    normalised_aurc,
+    risk_coverage_curve,
+)
 from benchmark.applications.study import Study
 from benchmark.config import typed
 from benchmark.errors import ConfigError
@@ -33,25 +52,50 @@ from benchmark.records import CellResult
 
 __all__ = [
     "KINDS",
+    "Abstention",
+    "Adaptive",
     "Application",
     "Budget",
+    "Frontier",
     "PassAtK",
+    "Routed",
+    "RoutedModel",
+    "Routing",
     "Study",
+    "accuracy_at_coverage",
     "allocation_value",
+    "answered_at",
+    "aurc",
     "budget_table",
     "build_applications",
+    "concave_frontier",
+    "excess_aurc",
     "extrapolate_pass_at_k",
     "fit_beta_binomial",
     "greedy_budget_allocation",
+    "lowest_threshold",
+    "mean_accuracy",
+    "normalised_aurc",
+    "oracle_frontier",
     "pass_at_k_extrapolation_table",
     "pass_at_k_table",
+    "risk_coverage_curve",
+    "route",
     "simulate_pass_at_k",
     "simulate_question_pass_at_k",
     "solved_probability",
+    "tune_thresholds",
     "unbiased_pass_at_k",
+    "validation_half",
 ]
 
-KINDS: dict[str, type] = {"pass_at_k": PassAtK, "budget": Budget}
+KINDS: dict[str, type] = {
+    "pass_at_k": PassAtK,
+    "budget": Budget,
+    "abstention": Abstention,
+    "routing": Routing,
+    "adaptive": Adaptive,
+}
 
 
 class Application(Protocol):

@@ -12,6 +12,7 @@ from benchmark.applications.pass_at_k import share_with_correct
 from benchmark.errors import DataError
 from benchmark.metrics.inputs import FloatArray, check_confidences, check_counts
 
+_MOST = 2**53  # samples: up to here a double counts every one
 _INFINITY = int(np.float64(np.inf).view(np.int64))  # its bits, above those of all finite numbers
 
 
@@ -79,7 +80,8 @@ def greedy_budget_allocation(
 
     Raises:
         DataError: for a confidence out of range, a number of samples that is not whole or is
-            negative, a budget below the minimum of all questions, or a maximum below the minimum.
+            negative, a budget below the minimum of all questions or above 2^53, or a maximum below
+            the minimum.
 
     Examples:
         >>> greedy_budget_allocation([0.9, 0.5, 0.2], total_budget=6).tolist()
@@ -112,6 +114,8 @@ def _limits(
     for name, value in (("total_budget", total_budget), ("minimum", minimum)):
         if not (value >= 0 and value == np.floor(value)):
             raise DataError(f"{name} is {value:g}; it must be a whole number of at least 0.")
+    if total_budget > _MOST:
+        raise DataError(f"total_budget is {total_budget:g}; it must be at most 2^53 = {_MOST:,}.")
     if total_budget < minimum * questions:
         raise DataError(
             f"total_budget is {total_budget}, but minimum = {minimum} for each of {questions} "

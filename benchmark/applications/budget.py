@@ -111,35 +111,40 @@ def budget_table(
     Raises:
         DataError: for a table that breaks its contract.
     """
-    seed = int(rng.integers(2**32))  # every policy meets the same orders of the responses
+    seed = int(rng.integers(2**32))  # every estimator meets the same orders of the responses
+    orders: dict[int, FloatArray] = {}  # by the number of responses that are left out
     rows: list[tuple[float | str, ...]] = []
     for name, paired in pair_estimates(estimates, grades, rng, resamples):
-        outcomes = outcome_matrix(grades, estimates[name].samples_used)
-        trial = _trial(paired, outcomes, settings, np.random.default_rng(seed))
+        used = estimates[name].samples_used
+        if used not in orders:
+            outcomes = outcome_matrix(grades, used)
+            orders[used] = _first_successes(outcomes, settings.orders, np.random.default_rng(seed))
+        trial = _trial(paired, orders[used], settings)
+        runs = run_policies(trial, settings.prior_strength, rng)
         weights = paired.weights[:, paired.given.any(axis=0)]
-        for policy, run in run_policies(trial, settings.prior_strength, rng).items():
-            rows += [(policy, name, *row) for row in _rows(run, trial, weights)]
+        rows += [(policy, name, *row) for policy, *row in _rows(runs, trial, weights)]
     return pl.DataFrame(rows, schema=BUDGET, orient="row")
 
 
-def _trial(
-    paired: PairedEstimate, outcomes: FloatArray, settings: Budget, rng: np.random.Generator
-) -> Trial:
+def _first_successes(outcomes: FloatArray, orders: int, rng: np.random.Generator) -> FloatArray:
+    """Return `first_success` in the order of sampling and in random ones, [orders, N]."""
+    return np.stack([first_success(outcomes, rng if order else None) for order in range(orders)])
+
+
+def _trial(paired: PairedEstimate, first: FloatArray, settings: Budget) -> Trial:
     """Return the answered questions with the confidences and responses that policies meet."""
     answered = paired.given.any(axis=0)
-    orders = [first_success(outcomes, rng if o else None) for o in range(settings.orders)]
     counts = np.stack([paired.n, paired.c])[:, answered]
     (n, c), kind = np.unique(counts, axis=1, return_inverse=True)
-    samples = outcomes.shape[1]
     budgets = np.array(sorted(set(settings.budgets)))
+    samples = np.arange(max(budgets[-1], n.max(initial=0)) + 1)
     return Trial(
         draws=np.clip(_draws(paired), settings.clip, 1 - settings.clip),
         n=paired.n[answered],
-        samples=samples,
-        first=np.stack(orders)[:, answered],
+        first=first[:, answered],
         kind=kind,
-        shares=share_with_correct(n, c, np.minimum(np.arange(samples + 1.0)[:, None], n)),
-        budgets=budgets[budgets <= n.min(initial=samples)],
+        shares=share_with_correct(n, c, np.minimum(samples[:, None], n)),
+        budgets=budgets[budgets <= n.min(initial=np.inf)],
         minimum=settings.minimum,
     )
 
@@ -153,21 +158,29 @@ def _draws(paired: PairedEstimate) -> FloatArray:
     return np.take_along_axis(confidences, row, axis=0)
 
 
-def _rows(run: Run, trial: Trial, weights: NDArray[np.uint16]) -> Iterator[tuple[float, ...]]:
-    """Yield the numbers of ``BUDGET`` for each budget."""
-    success = _resampled_means(run.solved, weights)
-    uniform = _resampled_means(trial.shares[:, trial.kind], weights)  # with 0 to K samples
-    for column, budget in enumerate(trial.budgets):
-        own, spent = success[:, column], float(run.spent[column])
-        yield (
-            int(budget),
-            *value_and_interval(own),
-            float(run.deviation[column]),
-            *value_and_interval(own - uniform[:, budget]),
-            *value_and_interval(_samples_for(own, uniform) - spent),
-            spent,
-            len(trial.n),
-        )
+def _rows(
+    runs: dict[str, Run], trial: Trial, weights: NDArray[np.uint16]
+) -> Iterator[tuple[float | str, ...]]:
+    """Yield each policy's name and its numbers of ``BUDGET`` for each budget."""
+    shares = trial.shares[:, trial.kind]
+    solved = np.concatenate([shares, *(run.solved for run in runs.values())])
+    means = _resampled_means(solved, weights)
+    uniform, *successes = np.split(
+        means, len(shares) + len(trial.budgets) * np.arange(len(runs)), axis=1
+    )
+    for (policy, run), success in zip(runs.items(), successes, strict=True):
+        for column, budget in enumerate(trial.budgets):
+            own, spent = success[:, column], float(run.spent[column])
+            yield (
+                policy,
+                int(budget),
+                *value_and_interval(own),
+                float(run.deviation[column]),
+                *value_and_interval(own - uniform[:, budget]),
+                *value_and_interval(_samples_for(own, uniform) - spent),
+                spent,
+                len(trial.n),
+            )
 
 
 def _samples_for(success: FloatArray, uniform: FloatArray) -> FloatArray:

@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from benchmark.applications.allocation import greedy_budget_allocation
 from benchmark.applications.replay import (
+    Steps,
     marginal_gains,
     posterior_draws,
     posterior_means,
     rounds,
     samples_until_solved,
+    steps_of,
 )
 from benchmark.metrics.inputs import FloatArray
 from benchmark.metrics.statistics import divide
@@ -27,10 +29,9 @@ class Trial(NamedTuple):
 
     draws: FloatArray  # [D, N], confidences in (0, 1)
     n: FloatArray  # [N], responses
-    samples: int  # K, at least the most responses of a question
-    first: FloatArray  # [orders, N], which sample is the first correct one; infinite for none
+    first: FloatArray  # [orders, N], which sample is the first correct one, or infinite
     kind: NDArray[np.intp]  # [N], which pair (n, c) the question has
-    shares: FloatArray  # [K + 1, kinds], probability that 0 to K samples solve such a question
+    shares: FloatArray  # [K + 1, kinds], probability that 0 to K samples solve it
     budgets: NDArray[np.int64]  # [M], samples per question, at most the fewest responses
     minimum: int  # samples that every question gets
 
@@ -56,14 +57,13 @@ def run_policies(trial: Trial, strength: float, rng: np.random.Generator) -> dic
         strength: how many responses a confidence is worth, where failures update it.
         rng: draws the order of the questions in rounds, and from the posteriors.
     """
-    k = trial.samples
     return {
         "uniform": _uniform(trial),
         "greedy": _greedy(trial),
-        "uniform_stopping": _replay(trial, lambda conf: rounds(len(conf), k, rng)),
-        "greedy_stopping": _replay(trial, lambda conf: marginal_gains(conf, k)),
-        "posterior": _replay(trial, lambda conf: posterior_means(conf, k, strength)),
-        "thompson": _replay(trial, lambda conf: posterior_draws(conf, k, strength, rng)),
+        "uniform_stopping": _replay(trial, lambda conf, steps: rounds(conf, steps, rng)),
+        "greedy_stopping": _replay(trial, marginal_gains),
+        "posterior": _replay(trial, lambda conf, steps: posterior_means(conf, steps, strength)),
+        "thompson": _replay(trial, lambda conf, steps: posterior_draws(conf, steps, strength, rng)),
     }
 
 
@@ -81,27 +81,37 @@ def _greedy(trial: Trial) -> Run:
         for row, total in enumerate(trial.totals):
             samples = greedy_budget_allocation(conf, int(total), trial.minimum, trial.n)
             solved[draw, row] = trial.shares[samples, trial.kind]
-            spent[draw, row] = samples.mean()
-    variance = _variance(solved).mean(axis=0) + solved.mean(axis=-1).var(axis=0)
+            spent[draw, row] = _mean(samples)
+    variance = _variance(solved).mean(axis=0) + _mean(solved).var(axis=0)
     return Run(solved.mean(axis=0), spent.mean(axis=0), np.sqrt(variance))
 
 
-def _replay(trial: Trial, priorities: Callable[[FloatArray], FloatArray]) -> Run:
-    """Replay a policy in every order; ``priorities`` makes its priorities [N, K] of confidences."""
+def _replay(trial: Trial, priorities: Callable[[FloatArray, Steps], FloatArray]) -> Run:
+    """Replay a policy in every order; ``priorities`` makes its priorities of confidences."""
     solved = np.empty((len(trial.first), len(trial.budgets), len(trial.n)), dtype=np.bool_)
     spent = np.empty(solved.shape[:2])
     for order, first in enumerate(trial.first):
-        ranks = priorities(trial.draws[order % len(trial.draws)])
-        ranks[:, : trial.minimum] = np.inf
-        until = samples_until_solved(ranks, first, trial.n)
+        steps = steps_of(first, trial.n)
+        ranks = priorities(trial.draws[order % len(trial.draws)], steps)
+        ranks[steps.failures < trial.minimum] = np.inf
+        until = samples_until_solved(ranks, steps, first)
         solved[order] = until <= trial.totals[:, None]
-        spent[order] = np.minimum(trial.budgets, np.minimum(first, trial.n).mean())
+        spent[order] = divide(np.minimum(trial.totals, len(steps.question)), _count(trial.n))
     deviation = np.full(len(trial.budgets), np.nan)
     if len(solved) > 1:
-        deviation = solved.mean(axis=-1).std(axis=0, ddof=1)
+        deviation = _mean(solved).std(axis=0, ddof=1)
     return Run(solved.mean(axis=0), spent.mean(axis=0), deviation)
+
+
+def _mean(values: NDArray[np.generic]) -> FloatArray:
+    """Return the mean over questions, NaN without any."""
+    return divide(values.sum(axis=-1), _count(values))
 
 
 def _variance(solved: FloatArray) -> FloatArray:
     """Return the variance of the share of solved questions, over which responses are drawn."""
-    return np.asarray(divide((solved * (1 - solved)).sum(axis=-1), solved.shape[-1] ** 2))
+    return divide((solved * (1 - solved)).sum(axis=-1), _count(solved) ** 2)
+
+
+def _count(values: NDArray[np.generic]) -> FloatArray:
+    return np.asarray(float(values.shape[-1]))

@@ -4,12 +4,14 @@ Every policy here stops a question at its first correct sample. Which question i
 decided by priorities that fall with the failures of a question, so that a whole run is one sort.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 import polars as pl
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from benchmark.errors import DataError
-from benchmark.metrics.inputs import FloatArray, check_confidences
+from benchmark.metrics.inputs import FloatArray
 
 
 def outcome_matrix(grades: pl.DataFrame, skip_samples: int = 0) -> FloatArray:
@@ -53,116 +55,121 @@ def first_success(outcomes: ArrayLike, rng: np.random.Generator | None = None) -
     return np.where(np.isfinite(first), before + 1.0, np.inf)
 
 
+class Steps(NamedTuple):
+    """The S samples that a replay draws if its budget allows, question after question."""
+
+    question: NDArray[np.intp]  # [S], rising
+    failures: NDArray[np.intp]  # [S], of the question before the sample: 0, 1, ..
+
+
+def steps_of(first_success: ArrayLike, n: ArrayLike) -> Steps:
+    """Return the samples up to each question's first correct one, or to its last response.
+
+    Args:
+        first_success: which sample is the first correct one, [N]; infinite for none.
+        n: responses of each question, [N].
+
+    Examples:
+        >>> steps_of([2, np.inf], n=[3, 1]).question.tolist()
+        [0, 0, 1]
+    """
+    drawn = np.minimum(first_success, n).astype(np.intp)
+    question = np.repeat(np.arange(len(drawn)), drawn)
+    return Steps(question, np.arange(len(question)) - (np.cumsum(drawn) - drawn)[question])
+
+
 def samples_until_solved(
-    priorities: ArrayLike, first_success: ArrayLike, n: ArrayLike
+    priorities: FloatArray, steps: Steps, first_success: FloatArray
 ) -> FloatArray:
     """Return how many samples of all questions were drawn when each question was solved.
 
-    At every step the unsolved question whose next sample has the highest priority is sampled, the
-    lower index first where they tie, until it is solved or out of responses.
+    The unsolved question whose next sample has the highest priority is sampled next, of several
+    the one with the lowest index, until it is solved or out of responses.
 
     Args:
-        priorities: of sample j of each question, after j failures: [N, K], not rising along K.
-        first_success: which sample is the first correct one, [N]; infinite for none.
-        n: responses of each question, [N], at most K.
+        priorities: of each sample, [S], not rising within a question.
+        steps: the samples.
+        first_success: which sample of each question is the first correct one, [N]; infinite for
+            none.
 
     Returns:
         [N], from 1; infinite for questions that are never solved. With a budget of T samples those
         questions are solved whose value is at most T.
 
     Raises:
-        DataError: where priorities rise, or are too few.
+        DataError: where priorities rise within a question.
 
     Examples:
-        >>> samples_until_solved([[0.9, 0.5], [0.7, 0.6]], first_success=[2, 1], n=[2, 2]).tolist()
+        >>> first = np.array([2.0, 1.0])
+        >>> samples_until_solved(np.array([0.9, 0.5, 0.7]), steps_of(first, [2, 2]), first).tolist()
         [3.0, 2.0]
     """
-    priorities, first = np.asarray(priorities), np.asarray(first_success, dtype=np.float64)
-    if np.any(priorities[:, 1:] > priorities[:, :-1]):
-        raise DataError("priorities rise along a question's samples; they must fall or stay.")
-    needed = np.minimum(first, n).astype(np.int64)
-    if needed.max(initial=0) > priorities.shape[1]:
-        raise DataError(
-            f"priorities has {priorities.shape[1]} columns, but a question needs {needed.max()}."
-        )
-    drawn = np.arange(priorities.shape[1]) < needed[:, None]
-    order = np.argsort(-priorities[drawn], kind="stable")
-    time = np.empty(len(order))
-    time[order] = np.arange(1.0, len(order) + 1)
-    solved = np.isfinite(first)
-    until = np.full(len(first), np.inf)
-    until[solved] = time[np.cumsum(needed)[solved] - 1]
+    rises = (priorities[1:] > priorities[:-1]) & (steps.failures[1:] > 0)
+    if rises.any():
+        raise DataError("priorities rise within the samples of a question; they must fall or stay.")
+    drawn = np.empty(len(priorities))
+    drawn[np.argsort(-priorities, kind="stable")] = np.arange(1.0, len(priorities) + 1)
+    last = steps.failures + 1 == first_success[steps.question]
+    until = np.full(len(first_success), np.inf)
+    until[steps.question[last]] = drawn[last]
     return until
 
 
-def rounds(questions: int, samples: int, rng: np.random.Generator) -> FloatArray:
-    """Return priorities that give every question a sample before any gets its next one.
+def rounds(confidences: FloatArray, steps: Steps, rng: np.random.Generator) -> FloatArray:
+    """Return priorities [S] that give every question a sample before any gets its next one.
 
-    Args:
-        questions: N.
-        samples: K of each.
-        rng: draws the order of the questions, the same in all rounds.
-
-    Returns:
-        [N, K].
+    Within a round, questions come in a random order, the same in all rounds.
     """
-    return -np.arange(float(samples)) - rng.random((questions, 1))
+    return -steps.failures - rng.random(len(confidences))[steps.question]
 
 
-def marginal_gains(confidences: ArrayLike, samples: int) -> FloatArray:
-    """Return the logarithm of ``conf (1 - conf)^j``, the order of the greedy allocation.
+def marginal_gains(confidences: FloatArray, steps: Steps) -> FloatArray:
+    """Return the logarithm of ``conf (1 - conf)^j`` after j failures, [S]: the greedy order.
 
     Args:
         confidences: [N], in (0, 1).
-        samples: K of each question.
-
-    Returns:
-        [N, K].
+        steps: the samples.
     """
-    conf = check_confidences(confidences)[:, None]
-    return np.log(conf) + np.arange(samples) * np.log1p(-conf)
+    first, step = np.log(confidences), np.log1p(-confidences)
+    return np.asarray(first[steps.question] + steps.failures * step[steps.question])
 
 
-def posterior_means(confidences: ArrayLike, samples: int, strength: float) -> FloatArray:
-    """Return the posterior mean of the expected accuracy after each number of failures.
+def posterior_means(confidences: FloatArray, steps: Steps, strength: float) -> FloatArray:
+    """Return the posterior mean of the expected accuracy before each sample, [S].
 
     The prior is ``Beta(s conf, s (1 - conf))``, worth as much as s responses; after j failures
     the mean is ``s conf / (s + j)``, the probability that the next sample is correct.
 
     Args:
         confidences: [N], in [0, 1].
-        samples: K of each question.
+        steps: the samples.
         strength: s, above 0.
 
-    Returns:
-        [N, K], in [0, 1].
-
     Examples:
-        >>> posterior_means([0.5], samples=3, strength=2).tolist()
-        [[0.5, 0.3333333333333333, 0.25]]
+        >>> steps = steps_of([np.inf], n=[3])
+        >>> posterior_means(np.array([0.5]), steps, strength=2).round(3).tolist()
+        [0.5, 0.333, 0.25]
     """
-    return strength * check_confidences(confidences)[:, None] / (strength + np.arange(samples))
+    return np.asarray(strength * confidences[steps.question] / (strength + steps.failures))
 
 
 def posterior_draws(
-    confidences: ArrayLike, samples: int, strength: float, rng: np.random.Generator
+    confidences: FloatArray, steps: Steps, strength: float, rng: np.random.Generator
 ) -> FloatArray:
-    """Return priorities of Thompson sampling with the posteriors of `posterior_means`.
+    """Return priorities [S] of Thompson sampling with the posteriors of `posterior_means`.
 
     A question's expected accuracy is drawn at the start and again after each of its failures, and
     the highest draw is sampled next. A draw above the question's last one is taken at once, since
-    no other question's was above that: its priority is the lowest draw so far. (Thompson's rule of
-    1933 draws all questions anew at every step, which needs N times as many draws.)
+    no other question's was above that: its priority is the question's lowest draw so far.
+    (Thompson's rule of 1933 draws all questions anew at every step, N times as many draws.)
 
     Args:
         confidences: [N], in (0, 1).
-        samples: K of each question.
+        steps: the samples.
         strength: s, above 0.
         rng: draws.
-
-    Returns:
-        [N, K], in [0, 1].
     """
-    conf = check_confidences(confidences)[:, None]
-    draws = rng.beta(strength * conf, strength * (1 - conf) + np.arange(samples))
-    return np.minimum.accumulate(draws, axis=1)
+    alpha, beta = strength * confidences, strength * (1 - confidences)
+    draws = rng.beta(alpha[steps.question], beta[steps.question] + steps.failures)
+    floor = -2.0 * steps.question  # puts each question's draws below those of all before it
+    return np.asarray(np.minimum.accumulate(draws + floor) - floor)

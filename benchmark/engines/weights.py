@@ -122,19 +122,22 @@ def hub_commit(hub_id: str, revision: str | None, kind: str = "model") -> str:
         kind: model or dataset.
 
     Raises:
-        OSError or ValueError: the Hub doesn't tell.
+        OSError: the Hub doesn't tell.
     """
     revision = revision or "main"
     if re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
-    return str(huggingface_hub.HfApi().repo_info(hub_id, revision=revision, repo_type=kind).sha)
+    try:
+        return str(huggingface_hub.HfApi().repo_info(hub_id, revision=revision, repo_type=kind).sha)
+    except Exception as error:  # of the client, the network or the id, of many kinds
+        raise OSError(str(error)) from error
 
 
 def _commit(config: ModelConfig) -> str:
     """Return the commit of the model; without the Hub it is the one that was downloaded last."""
     try:
         return hub_commit(config.hub_id, config.revision)
-    except (OSError, ValueError) as error:
+    except OSError as error:
         revision = config.revision or "main"
         cached = (
             huggingface_hub.try_to_load_from_cache(config.hub_id, "config.json", revision=revision)

@@ -51,11 +51,7 @@ class PTrue:
         request failed with status ``error``; the next run asks again.
         """
         prompts = fill_prompts(self.prompt, cell, role, self.responses)
-        decoding = cell.decoding()
-        inputs: dict[str, object] = {"choices": ["Yes", "No"]}
-        if cell.config.model.reasoning != "none":  # what is drawn before the answer
-            inputs |= {"decoding": asdict(decoding), "seed": cell.config.sampling.seed}
-        artifact = cell.artifact(role, "p_true", inputs)
+        artifact = self.artifact(cell, role)
         hashes = {key: prompt_hash(prompt) for key, prompt in prompts.items()}
         wanted = pl.DataFrame({"question_id": [*hashes], "prompt_hash": [*hashes.values()]})
         with artifact.lock():
@@ -76,6 +72,13 @@ class PTrue:
             status=status.when(mass.is_null()).then(pl.lit("error")).otherwise(pl.lit("unparsed")),
         )
         return Estimate(by_question(table), samples_used=self.responses)
+
+    def artifact(self, cell: Cell, role: Role) -> Artifact:
+        """Return where the probabilities are kept."""
+        inputs: dict[str, object] = {"choices": ["Yes", "No"]}
+        if cell.config.model.reasoning != "none":  # what is drawn before the answer
+            inputs |= {"decoding": asdict(cell.decoding()), "seed": cell.config.sampling.seed}
+        return cell.artifact(role, "p_true", inputs)
 
 
 def _collect(cell: Cell, prompts: dict[str, str], artifact: Artifact) -> None:

@@ -74,7 +74,12 @@ class Probe:
             common_template(pl.concat([s.questions["train"] for s in sources])),
             [_described(source, part) for source in sources for part in TRAINING],
         )
-        return Estimate(table.select(list(CONFIDENCE)), selection=probe.selection, probe=exported)
+        return Estimate(
+            table.select(list(CONFIDENCE)),
+            selection=probe.selection,
+            trained_on=sum(len(source.split("train").capability) for source in sources),
+            probe=exported,
+        )
 
     def _train(self, cell: Cell) -> TrainedProbe:
         sources = self._sources(cell)

@@ -12,8 +12,9 @@ class Estimator(Protocol):
     """Gives each question of one of a cell's splits a confidence.
 
     A class may say ``roles``, the splits it needs beside the one that it estimates (default none),
-    ``hidden_states``, whether it reads them (default False), and ``prepare(cell)``, which refuses
-    what can't be done and samples what is needed before the first hidden state.
+    ``hidden_states``, whether it reads them, ``counts_suffice``, whether it needs no more than the
+    questions and their grades (default False), and ``prepare(cell)``, which refuses what can't be
+    done and samples what is needed before the first hidden state.
     """
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:

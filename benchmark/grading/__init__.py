@@ -78,6 +78,7 @@ def grade(
     grader: Grader,
     artifact: "Artifact",
     console: Console,
+    known: dict[Answer, Verdict] | None = None,
 ) -> pl.DataFrame:
     """Return the grade of every response, in the order of ``responses``.
 
@@ -90,6 +91,7 @@ def grade(
         grader: decides.
         artifact: keeps judgements that cost something.
         console: shows progress.
+        known: verdicts of the same grader, which are not asked for again; new ones are added.
 
     Returns:
         A table of schema ``GRADE``.
@@ -108,8 +110,9 @@ def grade(
         _check(row["question_id"], row["sample_index"], row["text"], row["finish_reason"], asked)
         prompt, references = asked[row["question_id"]]
         keys.append(Answer(prompt, row["text"], row["finish_reason"] == "stop", references))
-    distinct = list(dict.fromkeys(keys))
-    verdicts = dict(zip(distinct, grader.grade(distinct, artifact, console), strict=True))
+    verdicts = {} if known is None else known
+    new = [key for key in dict.fromkeys(keys) if key not in verdicts]
+    verdicts |= zip(new, grader.grade(new, artifact, console), strict=True)
     found = pl.DataFrame(
         [verdicts[key] for key in keys],
         schema={column: GRADE[column] for column in ("answer", "outcome", "reason")},

@@ -86,9 +86,10 @@ def response_auroc(
 ) -> FloatArray:
     """Return how often a correct response has a higher confidence than an incorrect one.
 
-    The area under the ROC curve over all graded responses, each scored by its question's
-    confidence: a question gives ``c`` positives and ``n - c`` negatives. Ties count half, so a
-    constant confidence gives 0.5.
+    The area under the ROC curve over responses, each scored by its question's confidence: a
+    question gives ``c / n`` positives and ``1 - c / n`` negatives, so that it counts the same
+    however many responses it has (with adaptive sampling uncertain ones have more). Ties count
+    half, so a constant confidence gives 0.5.
 
     Args:
         confidences: [N], in [0, 1].
@@ -107,7 +108,7 @@ def response_auroc(
         0.8333333333333334
     """
     x = check_inputs(confidences, n, c, weights).by_confidence()
-    positives, negatives = x.weights * x.c, x.weights * (x.n - x.c)
+    positives, negatives = x.weights * x.accuracy, x.weights * (1 - x.accuracy)
     pairs = positives.sum(axis=-1) * negatives.sum(axis=-1)
     return divide(np.vecdot(positives, midranks(x.confidences, negatives)), pairs)
 

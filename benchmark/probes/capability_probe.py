@@ -88,7 +88,7 @@ class CapabilityProbe:
         folder = Path(folder).expanduser()
         card = _read_card(folder)
         model = typed(card["model"], ModelConfig, f"{folder / _CARD}, model")
-        console = Console(stderr=True, soft_wrap=True)
+        console = Console(stderr=True, soft_wrap=True, markup=False)
         weights = find_weights(model, Path(cache).expanduser(), console)
         from benchmark.engines.transformers import TransformersEngine  # seconds to import
 

@@ -40,7 +40,7 @@ class FeatureSet:
         repeated = [key for key, count in Counter(self.question_ids).items() if count > 1]
         if repeated:
             raise DataError(f"Features hold question '{repeated[0]}' twice; ids must be unique.")
-        wrong = ((self.n < 1) | (self.c < 0) | (self.c > self.n)).nonzero()
+        wrong = (~((self.n >= 1) & (self.c >= 0) & (self.c <= self.n))).nonzero()
         if len(wrong):
             row = int(wrong[0])
             raise DataError(

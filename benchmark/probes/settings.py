@@ -85,8 +85,8 @@ class ProbeSettings:
                 raise ConfigError(f"probe: {name}={value} must be at least 1.")
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"probe: momentum={self.momentum} must be in [0, 1).")
-        if self.seed < 0:
-            raise ConfigError(f"probe: seed={self.seed} must be at least 0.")
+        if not 0 <= self.seed < 2**63:
+            raise ConfigError(f"probe: seed={self.seed} must be at least 0 and below 2^63.")
 
     @property
     def by_steps(self) -> bool:

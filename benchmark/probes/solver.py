@@ -24,6 +24,8 @@ from typing import NamedTuple
 
 import torch
 
+from benchmark.errors import DataError
+
 TOLERANCE = 1e-11  # of the decrement, in nats per response
 _MAX_STEPS = 300
 _MAX_NEWTON_STEPS = 50
@@ -200,8 +202,16 @@ def ridge(
 
 
 def draw_pairs(n: torch.Tensor, c: torch.Tensor, seed: int) -> Pairs:
-    """Return 16 random partners for each question, none itself; equal c / n is a tie."""
+    """Return 16 random partners for each question, none itself; equal c / n is a tie.
+
+    Raises:
+        DataError: there are fewer than two questions.
+    """
     questions = len(n)
+    if questions < 2:
+        raise DataError(
+            f"objective=ranking compares questions, and there is {questions} to train on."
+        )
     generator = torch.Generator().manual_seed(seed)
     partners = [torch.randperm(questions, generator=generator) for _ in range(_PARTNERS)]
     first = torch.arange(questions).repeat(_PARTNERS)

@@ -1,8 +1,8 @@
 """Stage 8: figures of sampling budgets, beside the paper's numbers, and of pass@k beyond n."""
 
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, ScalarFormatter
@@ -10,10 +10,10 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from benchmark.records import CellResult
 from benchmark.report import style
 from benchmark.report.canvas import Drawing, legend_under, small_multiples
+from benchmark.report.reported import reported_by_k
 from benchmark.report.style import POLICIES, clipped, estimator_look
 from benchmark.report.tables import number
 
-REPORTED = Path(__file__).parent / "reported" / "budget.csv"
 _LINES: dict[str, Any] = {  # of the policies that are shown
     "uniform": "-",
     "greedy": "-",
@@ -33,17 +33,20 @@ def draw_budget(result: CellResult) -> Drawing:
     """Draw the share of solved questions against the budget, one panel per estimator."""
     table = result.applications["budget"].filter(pl.col("policy").is_in(list(_LINES)))
     names = [name for name in result.estimates if name in set(table["estimator"])]
-    theirs = reported_budget(result.model, result.dataset)
     figure, panels = small_multiples(
         len(names), "Samples per question, on average", "Share of questions solved"
     )
     middle = _middle(table)
+    theirs: list[float] = []
     for axes, name in zip(panels, names, strict=True):
         rows = table.filter(pl.col("estimator") == name)
         _draw_policies(axes, rows)
-        _draw_reported(axes, theirs, name)
+        for policy, line in _reported_lines(result, name).items():
+            _draw_reported(axes, policy, line)
+            theirs += line.values()
         axes.set_title(f"{clipped(estimator_look(name).name)}\n{_gain(rows, middle)}")
     _scale(panels[0], table["budget"].unique().sort().to_list())
+    _zoom(panels[0], table, theirs)
     entries = {
         label: line
         for axes in panels
@@ -59,7 +62,8 @@ def draw_budget(result: CellResult) -> Drawing:
         f"percentage points at {middle} samples per question, with the paired 95 % bootstrap "
         "interval over questions. Broken lines see whether a sample is correct and stop there; "
         "next comes the next round over the unsolved questions, the highest posterior mean, or the "
-        "highest draw from the posteriors (Thompson)." + (_REPORTED_NOTE if len(theirs) else ""),
+        "highest draw from the posteriors (Thompson). Lines may leave a panel at the bottom."
+        + (_REPORTED_NOTE if theirs else ""),
         figure,
     )
 
@@ -104,12 +108,6 @@ def _draw_beyond(axes: Axes, measured: pl.DataFrame, beyond: pl.DataFrame, colou
         axes.plot(rows["k"], rows["predicted"], color=colour, marker="o", ms=2.5)
 
 
-def reported_budget(model: str, dataset: str) -> pl.DataFrame:
-    """Return what the paper reports for a cell, by method (uniform, or an estimator) and budget."""
-    table = pl.read_csv(REPORTED)
-    return table.filter(pl.col("model") == model, pl.col("dataset") == dataset).sort("budget")
-
-
 def _draw_policies(axes: Axes, table: pl.DataFrame) -> None:
     for policy, line in _LINES.items():
         look, rows = POLICIES[policy], table.filter(pl.col("policy") == policy).sort("budget")
@@ -117,18 +115,31 @@ def _draw_policies(axes: Axes, table: pl.DataFrame) -> None:
         axes.plot(rows["budget"], rows["success"], ls=line, ms=2.5, **shown)
 
 
-def _draw_reported(axes: Axes, theirs: pl.DataFrame, estimator: str) -> None:
-    for policy, method in (("uniform", "uniform"), ("greedy", estimator)):
-        look, rows = POLICIES[policy], theirs.filter(pl.col("method") == method)
-        if len(rows):
-            hollow: dict[str, Any] = {
-                "ls": "none",
-                "marker": look.marker,
-                "mfc": "none",
-                "mec": look.colour,
-            }
-            label = f"{look.name}, reported"
-            axes.plot(rows["budget"], rows["success"], ms=4, mew=0.8, label=label, **hollow)
+def _reported_lines(result: CellResult, estimator: str) -> dict[str, dict[int, float]]:
+    """Return what the paper reports beside an estimator, success by budget, by policy."""
+    lines = {
+        policy: reported_by_k("success_rate", result.model, result.dataset, method)
+        for policy, method in (("uniform", "uniform"), ("greedy", estimator))
+    }
+    return {policy: line for policy, line in lines.items() if line}
+
+
+def _draw_reported(axes: Axes, policy: str, line: dict[int, float]) -> None:
+    look = POLICIES[policy]
+    axes.plot(
+        [*line], [*line.values()], ls="none", marker=look.marker, ms=4, mew=0.8, mfc="none",
+        mec=look.colour, label=f"{look.name}, reported",
+    )  # fmt: skip
+
+
+def _zoom(axes: Axes, table: pl.DataFrame, theirs: list[float]) -> None:
+    """Limit the panels, which share their axes, to what is not far below uniform sampling."""
+    ours = table.filter(pl.col("success").is_not_nan())
+    uniform = ours.filter(pl.col("policy") == "uniform")["success"].to_numpy()
+    every = np.concatenate([ours["success"], theirs])
+    if len(uniform):
+        room = max(every.max() - uniform.min(), 0.02)
+        axes.set_ylim(uniform.min() - 0.4 * room, every.max() + 0.08 * room)
 
 
 def _middle(table: pl.DataFrame) -> int:

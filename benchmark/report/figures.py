@@ -11,6 +11,7 @@ from benchmark.report import points, style
 from benchmark.report.budget_figures import draw_budget, draw_pass_at_k_extrapolation
 from benchmark.report.calibration_figures import draw_confidences, draw_divergence, draw_reliability
 from benchmark.report.canvas import Drawing
+from benchmark.report.decision_figures import draw_abstention, draw_adaptive, draw_routing
 from benchmark.report.outcome_figures import (
     draw_cost,
     draw_histogram,
@@ -20,6 +21,9 @@ from benchmark.report.outcome_figures import (
 
 DRAW: dict[str, Callable[[CellResult], Drawing]] = {  # by the name of an application's table
     "pass_at_k": draw_pass_at_k,
+    "abstention": draw_abstention,
+    "routing": draw_routing,
+    "adaptive": draw_adaptive,
     "pass_at_k_extrapolation": draw_pass_at_k_extrapolation,
     "budget": draw_budget,
 }
@@ -51,7 +55,8 @@ def _draw(result: CellResult) -> Iterator[Drawing]:
     yield draw_divergence(result, paired)
     yield draw_confidences(result, paired)
     yield draw_reliability(paired)
-    yield draw_cost(result)
+    if points.tokens_spent(result):
+        yield draw_cost(result)
     for name, table in result.applications.items():
         if name in DRAW and not table.is_empty():
             yield DRAW[name](result)

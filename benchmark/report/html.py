@@ -62,6 +62,7 @@ def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -
     page.unlink(missing_ok=True)
     plates = write_figures(result, folder / "figures")
     tables.write_metrics(result, folder / "metrics.csv")
+    tables.write_differences(result, folder / "differences.csv")
     files = ["metrics.csv", *tables.write_applications(result, folder)]
     disagreements = folder / "disagreements.csv"
     disagreements.unlink(missing_ok=True)
@@ -85,7 +86,8 @@ def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -
         files=files,
         failed=result.failed,
         plates=plates,
-        outcome_looks=style.OUTCOMES,
+        counted=result.counted,
+        outcome_looks=style.COUNTED_OUTCOMES if result.counted else style.OUTCOMES,
         outcomes=outcome_rows(result),
         statuses=status_rows(result),
         disagreements=result.disagreements.head(SHOWN_DISAGREEMENTS).rows(named=True),
@@ -154,8 +156,8 @@ def question_samples(result: CellResult) -> list[Sample]:
         Sample(
             row[ID],
             row["family"],
-            _clip(row["prompt"]),
-            _clip("; ".join(row["references"])),
+            clip(row["prompt"]),
+            clip("; ".join(row["references"])),
             row["n"],
             row["c"],
             confidences.get(row[ID], []),
@@ -177,7 +179,7 @@ def _shown_responses(result: CellResult, ids: pl.Series) -> dict[str, list[dict[
     )
     shown: dict[str, list[dict[str, Any]]] = {}
     for row in rows.iter_rows(named=True):
-        texts = {key: row[key] and _clip(row[key]) for key in ("text", "reasoning", "answer")}
+        texts = {key: row[key] and clip(row[key]) for key in ("text", "reasoning", "answer")}
         shown.setdefault(row[ID], []).append(
             {
                 **texts,
@@ -203,7 +205,7 @@ def _single_confidences(result: CellResult, ids: pl.Series) -> dict[str, list[tu
     return shown
 
 
-def _clip(text: str) -> str:
+def clip(text: str) -> str:
     """Return the text, cut after ``MOST_CHARACTERS`` with a note of what is missing."""
     cut = len(text) - MOST_CHARACTERS
     return text if cut <= 0 else f"{text[:MOST_CHARACTERS]} … [{cut:,} more characters]"
@@ -215,12 +217,13 @@ def _facts(result: CellResult) -> dict[str, str]:
     fewest, most = n[0], n[-1]
     responses = len(result.grades) + len(result.left_out)
     per_question = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    judged = "judged elsewhere, in random order" if result.counted else "graded"
     names = ", ".join(estimator_look(name).name for name in result.estimates)
     return {
         "Model": model_name(result.model),
         "Dataset": f"{dataset_name(result.dataset)}, {result.split}",
         "Questions": f"{len(result.questions):,}",
-        "Responses": f"{responses:,} graded, {per_question} per question",
+        "Responses": f"{responses:,} {judged}, {per_question} per question",
         **({"Left out": f"{len(result.left_out):,} responses"} if len(result.left_out) else {}),
         "Estimators": names,
     }

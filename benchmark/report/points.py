@@ -157,6 +157,12 @@ def best_strengths(selection: pl.DataFrame) -> pl.DataFrame:
     return selection.filter(best).unique("feature", keep="first", maintain_order=True)
 
 
+def tokens_spent(result: CellResult) -> bool:
+    """Tell whether any estimator is known to have spent tokens."""
+    tokens = result.metrics.filter(pl.col("metric") == "tokens")["value"]
+    return bool((tokens.drop_nans() > 0).any())
+
+
 def family_of(questions: pl.DataFrame) -> pl.DataFrame:
     """Return question_id and family of the questions whose metadata has one."""
     return (

@@ -59,7 +59,6 @@ ESTIMATORS = {
     "consistency_10": Look("Consistency of 10", BLUE, "^"),
     "consistency_20": Look("Consistency of 20", GREEN, "s"),
     "consistency_response": Look("Consistency, response", BLUE, "v"),
-    "probe": Look("Probe", VERMILLION, "o"),
     "probe_own": Look("Probe", VERMILLION, "o"),
     "probe_math": Look("Probe from MATH", "#882255", "p"),
     "probe_gsm8k": Look("Probe from GSM8K", "#AA4499", "h"),
@@ -75,6 +74,8 @@ ESTIMATORS = {
 }
 FALLBACK_COLOURS = (ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE)
 FALLBACK_MARKERS = ("<", ">", "d", "p")
+SERIES_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+SERIES_MARKERS = ("o", "s", "^", "D", "v", "P")
 
 POLICIES = {  # that spend a sampling budget
     "uniform": Look("Uniform", BLACK, "o"),
@@ -92,16 +93,42 @@ OUTCOMES = {
     "truncated": Look("truncated", GREY),
 }
 
+DESIGNS = {  # of sampling, in applications.adaptive
+    "adaptive, c/n": Look("Adaptive, c/n", VERMILLION, "X"),
+    "adaptive, unbiased": Look("Adaptive, unbiased", BLUE, "o"),
+    "fixed, k_max": Look("Fixed, k_max for all", BLACK, "D"),
+    "fixed, as many": Look("Fixed, as many in all", GREY, "s"),
+}
+
+COUNTED_OUTCOMES = {  # of counts from elsewhere, which say no more
+    "correct": OUTCOMES["correct"],
+    "incorrect": Look("not correct", VERMILLION),
+}
+
 METRICS = {
     "brier": Metric("Brier score", "Brier", "lowest", main=True),
     "brier_unbiased": Metric("Brier score, unbiased", "Brier,\nunbiased", "lowest", main=True),
     "brier_response": Metric("Brier score, single responses", "Brier,\nresponses", "lowest"),
+    "variance": Metric("Mean p(1 − p)", "p(1 − p)", None),
+    "reliability": Metric("Reliability (Murphy)", "Reliability", "lowest"),
+    "resolution": Metric("Resolution (Murphy)", "Resolution", "highest"),
+    "uncertainty": Metric("Uncertainty (Murphy)", "Uncertainty", None),
+    "r2": Metric("R²", "R²", "highest"),
+    "r2_ceiling": Metric("R², most that the noise of c/n allows", "R² ceiling", None),
     "ece": Metric("ECE", "ECE", "lowest", main=True),
+    "ece_equal_mass": Metric("ECE, bins of equal mass", "ECE,\nequal mass", "lowest"),
+    "smooth_ece": Metric("Smooth ECE", "Smooth\nECE", "lowest"),
     "signed_error": Metric("Signed calibration error", "Signed\nerror", "nearest zero"),
     "pearson": Metric("Pearson r", "Pearson", "highest"),
     "spearman": Metric("Spearman ρ", "Spearman", "highest", main=True),
+    "spearman_ceiling": Metric(
+        "Spearman ρ, most that the noise of c/n allows", "Spearman\nceiling", None
+    ),
     "auroc": Metric("AUROC, single responses", "AUROC", "highest", main=True),
     "tokens": Metric("Mean tokens spent", "Tokens", None, decimals=1, main=True),
+    "accuracy": Metric("Mean expected accuracy", "Accuracy", None),
+    "pass_at_k_mse": Metric("MSE of pass@k", "MSE", "lowest", decimals=4),
+    "success_rate": Metric("Share of questions solved", "Solved", "highest"),
 }
 
 DATASETS = {
@@ -124,6 +151,7 @@ MODELS = {
 
 MISSING = "–"
 LONGEST_LABEL = 23  # characters
+ONE_LINE = 10  # characters of a name that isn't broken into two lines
 COLUMN_WIDTH, TEXT_WIDTH = 3.3, 6.8  # inches, of a two-column page
 DPI = 250
 
@@ -166,6 +194,18 @@ def estimator_look(estimator: str) -> Look:
     )
 
 
+def series_looks(count: int) -> list[Look]:
+    """Return how lines that have no look of their own are told apart, such as one for each model.
+
+    From the seventh on the looks repeat in colour, with another marker.
+    """
+    colours, markers = len(SERIES_COLOURS), len(SERIES_MARKERS)
+    return [
+        Look("", SERIES_COLOURS[i % colours], SERIES_MARKERS[(i + i // colours) % markers])
+        for i in range(count)
+    ]
+
+
 def metric_look(metric: str) -> Metric:
     """Return how a metric is shown; of an unlisted one nothing is called best."""
     return METRICS.get(metric, Metric(_readable(metric), _readable(metric), None))
@@ -189,6 +229,22 @@ def clipped(name: str) -> str:
         'the larger of two numb…'
     """
     return name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1].rstrip()}…"
+
+
+def broken(name: str) -> str:
+    r"""Return a long name in two lines, to stand over or beside a narrow panel or column.
+
+    Examples:
+        >>> broken("Olmo-3-7B-Instruct"), broken("Consistency of 10"), broken("GSM8K")
+        ('Olmo-3-7B-\nInstruct', 'Consistency\nof 10', 'GSM8K')
+    """
+    if len(name) <= ONE_LINE:
+        return name
+    cuts = [i + 1 for i, char in enumerate(name[:-1]) if char in "- "]
+    if not cuts:
+        return name
+    cut = min(cuts, key=lambda place: abs(place - 0.55 * len(name)))
+    return f"{name[:cut].rstrip()}\n{name[cut:]}"
 
 
 def _readable(name: str) -> str:

@@ -10,7 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.records import METRIC, OUTCOMES, CellResult, check_table
+from benchmark.metrics.pairing import IMPUTED
+from benchmark.records import DIFFERENCE, METRIC, OUTCOMES, CellResult, check_table
+from benchmark.report.ranking import BEST_COVERAGE, ranks
 from benchmark.report.style import (
     METRICS,
     MISSING,
@@ -20,11 +22,12 @@ from benchmark.report.style import (
     model_name,
 )
 
-BEST_COVERAGE = 0.95
 CAPTION = (
-    f"95 % bootstrap intervals over questions. {MISSING} undefined.\n"
+    f"95 % intervals over questions and their responses. {MISSING} undefined. All: with "
+    f"{IMPUTED} for each missing confidence.\n"
     "* best of those that are no oracle and answered at "
-    f"least {BEST_COVERAGE * 100:.0f} % of the questions."
+    f"least {BEST_COVERAGE * 100:.0f} % of the questions, and what no paired\n"
+    "difference tells apart from it (5 %, Holm's correction for all pairs)."
 )
 
 
@@ -34,6 +37,7 @@ class Value(NamedTuple):
     value: str
     interval: str  # empty where undefined
     best: bool
+    imputed: str  # over all questions; empty where all were answered
 
 
 class Row(NamedTuple):
@@ -65,11 +69,15 @@ def metric_rows(result: CellResult) -> list[Row]:
 
 
 def best_estimators(result: CellResult, metric: str) -> list[str]:
-    """Return the estimators with the best value of a metric; several where they tie.
+    """Return the best estimators of a metric: the first, and those not told apart from it.
 
-    Only those compete that are no oracle and answered at least ``BEST_COVERAGE`` of the questions:
-    metrics over the easy half of the questions can't be compared with metrics over all.
+    See `ranks`. Where nothing was compared (a single estimator, no resamples), the one with the
+    best value, and those with the same. Only those compete that are no oracle and answered at least
+    ``BEST_COVERAGE`` of the questions.
     """
+    ranked = ranks(result, metric)
+    if ranked:
+        return [name for name in result.estimates if ranked.get(name) == "best"]
     best = metric_look(metric).best
     fair = result.metrics.filter(
         pl.col("metric") == metric,
@@ -115,13 +123,18 @@ def metric_table(result: CellResult) -> Table:
         share = f"{row.answered}/{row.questions}"
         answered = Text(share, style="yellow" if row.answered < row.questions else "")
         table.add_row(Text(row.name, style="italic" if row.oracle else ""), *values, answered)
-    table.width = Console(width=1000).measure(table).maximum
+    table.width = Console(width=1000, markup=False).measure(table).maximum
     return table
 
 
 def write_metrics(result: CellResult, path: Path) -> None:
     """Write all metrics as CSV, one row per estimator and metric, with the cell's identity."""
     _with_cell(result, check_table(result.metrics, METRIC, "metrics")).write_csv(path)
+
+
+def write_differences(result: CellResult, path: Path) -> None:
+    """Write the paired differences of all estimators as CSV, with the cell's identity."""
+    _with_cell(result, check_table(result.differences, DIFFERENCE, "differences")).write_csv(path)
 
 
 def write_applications(result: CellResult, folder: Path) -> list[str]:
@@ -147,9 +160,13 @@ def _with_cell(result: CellResult, table: pl.DataFrame) -> pl.DataFrame:
 def _format(row: dict[str, Any], best: bool) -> Value:
     decimals = metric_look(row["metric"]).decimals
     value, low, high = (number(row[key], decimals) for key in ("value", "low", "high"))
+    imputed = ""
+    if row["answered"] < row["questions"] and row["metric"] != "tokens":
+        imputed = f"all {number(row['imputed'], decimals)}"
     if MISSING in (low, high):
-        return Value(value, "", best)
-    return Value(value, f"{low}–{high}" if row["low"] >= 0 else f"{low} to {high}", best)
+        return Value(value, "", best, imputed)
+    between = f"{low}–{high}" if row["low"] >= 0 else f"{low} to {high}"
+    return Value(value, between, best, imputed)
 
 
 def number(value: float, decimals: int) -> str:
@@ -169,12 +186,16 @@ def _terminal_value(value: Value | None) -> Text:
     if value is None:
         return Text(f"{MISSING}\n")
     text = Text(f"*{value.value}", style="bold") if value.best else Text(value.value)
-    return text.append(f"\n{value.interval}", style="dim not bold")
+    text.append(f"\n{value.interval}", style="dim not bold")
+    return text.append(f"\n{value.imputed}", style="dim not bold") if value.imputed else text
 
 
 def outcome_line(result: CellResult) -> str:
     """Return the shares of the outcomes, and how often further graders disagree, as text."""
     every = pl.concat([result.grades, result.left_out])["outcome"]
+    if result.counted:
+        share = 100 * float((every == "correct").mean())  # type: ignore[arg-type]
+        return f"{len(every):,} responses that were judged elsewhere: correct {share:.1f} %."
     counts = {outcome: int((every == outcome).sum()) for outcome in OUTCOMES}
     shares = [f"{name} {100 * count / len(every):.1f} %" for name, count in counts.items()]
     line = f"Outcomes of {len(every):,} responses: {', '.join(shares)}."

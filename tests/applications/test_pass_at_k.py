@@ -1,55 +1,30 @@
+from dataclasses import replace
 from itertools import combinations
 from math import comb
-from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from cells import simulate_cell
+from published import estimate_of, grades_of, published_cell
 
 from benchmark.applications import (
+    PassAtK,
+    Study,
+    extrapolate_pass_at_k,
+    fit_beta_binomial,
+    pass_at_k_extrapolation_table,
     pass_at_k_table,
     simulate_pass_at_k,
     simulate_question_pass_at_k,
     unbiased_pass_at_k,
 )
+from benchmark.capability import count_outcomes
 from benchmark.errors import DataError
 from benchmark.metrics.evaluate import evaluate
-from benchmark.records import CONFIDENCE, GRADE, PASS_AT_K, Estimate
+from benchmark.records import PASS_AT_K, PASS_AT_K_EXTRAPOLATION
 
-PAPER = Path(__file__).parents[3] / "shared" / "paper" / "math500_gpt-oss-20b_per_question.csv"
 K_VALUES = (1, 4, 16, 64)
-
-
-def grades_of(ids, correct):
-    """Grades of a matrix [N, K] of correctness."""
-    return pl.DataFrame(
-        {
-            "question_id": np.repeat(ids, correct.shape[1]),
-            "sample_index": np.tile(np.arange(correct.shape[1]), len(ids)),
-            "answer": [None] * correct.size,
-            "outcome": np.where(correct.ravel(), "correct", "incorrect"),
-            "reason": [None] * correct.size,
-            "grader": ["exact"] * correct.size,
-        },
-        schema=GRADE,
-    )
-
-
-def estimate_of(ids, draws, **attributes):
-    """An estimate from draws [D, N]; NaN becomes an error row."""
-    draws = np.atleast_2d(draws)
-    table = pl.DataFrame(
-        {
-            "question_id": np.tile(ids, len(draws)),
-            "sample_index": np.repeat(np.arange(len(draws)), len(ids)),
-            "confidence": draws.ravel(),
-            "status": np.where(np.isnan(draws.ravel()), "error", "ok"),
-            "prompt_tokens": [0] * draws.size,
-            "completion_tokens": [0] * draws.size,
-        },
-        schema=CONFIDENCE,
-    )
-    return Estimate(table.with_columns(pl.col("confidence").fill_nan(None)), **attributes)
 
 
 def test_simulation_is_the_mean_over_questions():
@@ -99,6 +74,22 @@ def test_unbiased_estimate_is_the_share_of_subsets_with_a_correct_response():
     assert unbiased_pass_at_k([6], [2], 3) == pytest.approx(np.mean(subsets))
 
 
+def test_unbiased_estimates_for_several_k_at_once():
+    ours = unbiased_pass_at_k([6, 9], [2, 1], [1, 3, 6])
+    assert ours.shape == (3, 2)
+    for row, k in zip(ours, [1, 3, 6], strict=True):
+        assert row.tolist() == unbiased_pass_at_k([6, 9], [2, 1], k).tolist()
+
+
+def test_unbiased_estimate_is_unbiased():
+    rng = np.random.default_rng(0)
+    c = rng.binomial(10, 0.2, 100_000)
+    estimate = unbiased_pass_at_k(np.full(len(c), 10), c, 4).mean()
+    plug_in = (1 - (1 - c / 10) ** 4).mean()
+    assert estimate == pytest.approx(1 - 0.8**4, abs=0.004)
+    assert abs(plug_in - (1 - 0.8**4)) > 0.02
+
+
 @pytest.mark.filterwarnings("error")
 def test_unbiased_estimate_at_the_ends():
     assert unbiased_pass_at_k([5, 5, 5], [0, 1, 5], 5).tolist() == [0, 1, 1]
@@ -107,7 +98,7 @@ def test_unbiased_estimate_at_the_ends():
 
 def test_unbiased_estimate_beyond_the_responses_is_refused_with_k_and_n():
     with pytest.raises(DataError, match=r"k is 9 but a question has only n = 8 responses"):
-        unbiased_pass_at_k([10, 8], [3, 3], 9)
+        unbiased_pass_at_k([10, 8], [3, 3], [2, 9])
 
 
 def test_table_compares_on_the_answered_questions():
@@ -121,6 +112,21 @@ def test_table_compares_on_the_answered_questions():
     assert table["predicted"].to_list() == pytest.approx([0.625, (0.75 + 0.9375) / 2])
     assert table["observed"].to_list() == pytest.approx([0.5, 0.75])
     assert table["mse"].to_list() == pytest.approx([0.03125, (0.25**2 + 0.0625**2) / 2])
+
+
+def test_bias_is_that_of_single_questions_with_an_interval_of_its_own():
+    rng = np.random.default_rng(1)
+    ids = [f"q{number:03d}" for number in range(300)]
+    p = rng.beta(1, 1, 300)
+    grades = grades_of(ids, rng.random((300, 8)) < p[:, None])
+    high = estimate_of(ids, np.minimum(p + 0.1, 1))
+    row = pass_at_k_table({"high": high}, grades, [2], np.random.default_rng(0)).row(0, named=True)
+    assert row["bias"] == pytest.approx(row["predicted"] - row["observed"])
+    assert 0 < row["bias_low"] < row["bias"] < row["bias_high"]
+    # the error of single questions varies less over questions than their level does
+    assert row["bias_high"] - row["bias_low"] < row["observed_high"] - row["observed_low"]
+    assert row["mse_low"] < row["mse"] < row["mse_high"]
+    assert row["mse"] > row["bias"] ** 2
 
 
 def test_table_averages_the_draws_each_on_its_own_questions():
@@ -169,20 +175,16 @@ def test_intervals_are_those_of_the_means_over_questions():
 
 @pytest.fixture(scope="module")
 def paper():
-    """The published cell: its grades, and the probe and the two oracles as estimates."""
-    if not PAPER.exists():
-        pytest.skip(f"the paper's per-question values are not there: shared/paper/{PAPER.name}")
-    table = pl.read_csv(PAPER)
-    ids = table["example_id"].to_list()
-    n, c = table["num_samples"].to_numpy(), table["num_correct"].to_numpy()
-    assert set(n) == {100}
-    correct = np.arange(100) < c[:, None]
-    estimates = {
-        "probe": estimate_of(ids, table["probe_confidence"].to_numpy()),
-        "oracle_cc": estimate_of(ids, c / n, oracle=True),
-        "oracle_rc": estimate_of(ids, correct.T.astype(float), oracle=True),
-    }
-    return estimates, grades_of(ids, correct)
+    return published_cell()
+
+
+@pytest.fixture
+def study():
+    return Study(np.random.default_rng(0), 100, None)
+
+
+def cell_of(estimates, grades):
+    return replace(simulate_cell(12, 12), estimates=estimates, grades=grades)
 
 
 def test_errors_of_the_published_cell(paper):
@@ -193,7 +195,7 @@ def test_errors_of_the_published_cell(paper):
         for (name,), rows in table.group_by("estimator", maintain_order=True)
     }
     assert errors == {
-        "probe": [0.0267, 0.0175, 0.0099, 0.0063],
+        "probe_math": [0.0267, 0.0175, 0.0099, 0.0063],
         "oracle_cc": [0.0000, 0.0000, 0.0000, 0.0001],
         # the exact expectation; the paper averages five seeds: 0.0271, 0.0402, 0.0545, 0.0629
         "oracle_rc": [0.0271, 0.0391, 0.0522, 0.0602],
@@ -205,5 +207,48 @@ def test_accuracy_and_brier_score_of_the_published_cell(paper):
     rng = np.random.default_rng(0)
     observed = pass_at_k_table(estimates, grades, [1], rng, resamples=0)["observed"]
     assert observed.round(4).to_list() == [0.9319] * 3
-    metrics = evaluate({"probe": estimates["probe"]}, grades, rng, resamples=0)
+    metrics = evaluate({"probe": estimates["probe_math"]}, grades, rng, resamples=0).metrics
     assert round(metrics.filter(pl.col("metric") == "brier")["value"][0], 4) == 0.0267
+
+
+def test_extrapolation_is_made_only_where_it_is_asked_for_and_needed(study):
+    rng = np.random.default_rng(0)
+    ids = [f"q{number:03d}" for number in range(60)]
+    grades = grades_of(ids, rng.random((60, 8)) < rng.beta(0.5, 1, (60, 1)))
+    result = cell_of({"probe": estimate_of(ids, rng.random(60))}, grades)
+    assert set(PassAtK(k_values=[1, 8]).evaluate(result, study)) == {"pass_at_k"}
+    tables = PassAtK(k_values=[1, 8, 32], extrapolate_to=[32, 4, 100]).evaluate(result, study)
+    assert tables["pass_at_k"]["k"].to_list() == [1, 8]
+    beyond = tables["pass_at_k_extrapolation"]
+    assert beyond.schema == PASS_AT_K_EXTRAPOLATION
+    assert beyond["k"].to_list() == [32, 100]
+    assert (beyond["extrapolated_low"] < beyond["extrapolated"]).all()
+    assert (beyond["extrapolated"] < beyond["extrapolated_high"]).all()
+    assert beyond["extrapolated"].is_sorted()
+
+
+def test_extrapolation_is_the_mean_over_the_answered_questions():
+    rng = np.random.default_rng(0)
+    ids = [f"q{number:03d}" for number in range(60)]
+    correct = rng.random((60, 8)) < rng.beta(0.5, 1, (60, 1))
+    confidences = np.where(np.arange(60) < 40, 0.25, np.nan)
+    table = pass_at_k_extrapolation_table(
+        {"some": estimate_of(ids, confidences), "none": estimate_of(ids, np.full(60, np.nan))},
+        grades_of(ids, correct), [20], rng, resamples=3,
+    )  # fmt: skip
+    some, none = table.rows(named=True)
+    n, c = np.full(40, 8), correct[:40].sum(axis=1)
+    assert some["extrapolated"] == pytest.approx(extrapolate_pass_at_k(n, c, 20).mean(), rel=1e-5)
+    assert some["predicted"] == pytest.approx(1 - 0.75**20)
+    assert (some["alpha"], some["beta"]) == pytest.approx(fit_beta_binomial(n, c), rel=1e-3)
+    assert np.isnan([none["extrapolated"], none["predicted"], none["alpha"]]).all()
+
+
+def test_half_of_the_published_responses_foretell_what_all_of_them_show(paper):
+    _, grades = paper
+    half = count_outcomes(grades.filter(pl.col("sample_index") < 50))
+    whole = count_outcomes(grades)
+    foretold = extrapolate_pass_at_k(half["n"], half["c"], 100).mean()
+    assert foretold == pytest.approx(
+        unbiased_pass_at_k(whole["n"], whole["c"], 100).mean(), abs=0.01
+    )

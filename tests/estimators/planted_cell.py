@@ -22,8 +22,8 @@ WIDTH, LAYERS = 6, 2
 class PlantedEngine:
     """Solves what it is asked with probability p(question); asked for p it says ``said(p)``.
 
-    What it says ends in the box of the last question of the prompt; ``said`` may return None, which
-    it puts into words. ``asked`` counts its replies by prompt.
+    It is asked about the last question of the prompt. Where ``said`` returns None, its reply states
+    no number. Some of its wrong responses are truncated. ``asked`` counts its replies by prompt.
     """
 
     def __init__(self, questions, said):
@@ -52,8 +52,9 @@ class PlantedEngine:
                     self.prompts.append(request.prompt)
                     said = self.said(self.p(question))
                     text = "hard to say" if said is None else rf"\boxed{{{said:.3f}}}"
-                tokens = len(request.prompt.split())
-                yield Response(request.question_id, index, text, None, "stop", tokens, 3, seed)
+                cut = not right and seed % 3 == 0
+                reason, tokens = "length" if cut else "stop", len(request.prompt.split())
+                yield Response(request.question_id, index, text, None, reason, tokens, 3, seed)
 
     def choice_probabilities(self, requests, _choices, _decoding):
         for request in requests:

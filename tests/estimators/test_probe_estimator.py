@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from benchmark.finished import cell_of, load_cell
 from tests.questions.mirror import invented_mirror
 from tests.test_main import run, tiny
 
@@ -31,6 +32,10 @@ def test_a_probe_trained_on_another_dataset_is_evaluated_here(
     assert used == {"probe_gsm8k": {"gsm8k"}, "probe_own": {"basics"}}
     assert [t["questions"] for t in cards["probe_gsm8k"]["training"]] == [4, 2]
     assert cards["probe_gsm8k"]["template"].startswith("{question}\n\n")
+    estimates = load_cell(cell_of(folder.parent)).estimates
+    assert {name: made.trained_on for name, made in estimates.items()} == {
+        name: card["training"][0]["questions"] for name, card in cards.items()
+    }
     metrics = pl.read_csv(folder.parent / "metrics.csv")
     assert set(metrics.filter(pl.col("metric") == "brier")["answered"]) == {12}
     assert list(tmp_path.glob("out/store/tiny/gsm8k/train/responses-*/part-*"))

@@ -111,7 +111,7 @@ def test_responses_that_the_base_read_are_no_part_of_what_it_is_fitted_to() -> N
 
 
 def test_a_questions_draws_share_its_weight() -> None:
-    draws = np.stack([TRAIN, np.array([0.3, np.nan, 0.5, 0.9, 0.2, 0.8])], axis=1)
+    draws = np.stack([TRAIN, np.array([np.nan, 0.2, 0.5, 0.9, np.nan, 0.8])], axis=1)
     estimator, cell = recalibrated(train=draws)
     table = estimator.estimate(cell).confidences
     given = ~np.isnan(draws)
@@ -120,6 +120,8 @@ def test_a_questions_draws_share_its_weight() -> None:
     curve = fit_isotonic(draws[given], weights, accuracy * weights)
     expected = curve(ASKED[~np.isnan(ASKED)])
     assert table["confidence"].drop_nulls().to_list() == pytest.approx(expected)
+    unshared = fit_isotonic(draws[given], np.full(given.sum(), 4.0), accuracy * 4)
+    assert unshared(ASKED[~np.isnan(ASKED)]) != pytest.approx(expected)
 
 
 def test_every_draw_is_recalibrated() -> None:

@@ -18,7 +18,9 @@ def test_correlations_equal_scipy(seed):
 def test_auroc_equals_sklearn_with_a_weighted_positive_and_negative_per_question(seed):
     confidences, n, c = random_questions(50, seed)
     expected = roc_auc_score(
-        np.repeat([1, 0], 50), np.tile(confidences, 2), sample_weight=np.concatenate([c, n - c])
+        np.repeat([1, 0], 50),
+        np.tile(confidences, 2),
+        sample_weight=np.concatenate([c / n, 1 - c / n]),
     )
     assert response_auroc(confidences, n, c) == pytest.approx(expected)
 
@@ -26,8 +28,15 @@ def test_auroc_equals_sklearn_with_a_weighted_positive_and_negative_per_question
 def test_auroc_by_hand():
     assert response_auroc([0.2, 0.8], n=[1, 1], c=[0, 1]) == 1
     assert response_auroc([0.8, 0.2], n=[1, 1], c=[0, 1]) == 0
-    # pairs: 1 of the question with itself (half), 1 across (won)
-    assert response_auroc([0.2, 0.8], n=[2, 1], c=[1, 1]) == pytest.approx(0.75)
+    # positives 1/2 and 1, negatives 1/2 of the first: half of 1/4 with itself, 1/2 across (won)
+    assert response_auroc([0.2, 0.8], n=[2, 1], c=[1, 1]) == pytest.approx(0.625 / 0.75)
+
+
+def test_auroc_does_not_depend_on_how_many_responses_a_question_has():
+    confidences, n, c = random_questions(50)
+    more = np.random.default_rng(1).integers(1, 9, 50)
+    expected = response_auroc(confidences, n, c)
+    assert response_auroc(confidences, n * more, c * more) == pytest.approx(expected)
 
 
 def test_ties_count_half_whatever_the_order():

@@ -49,6 +49,7 @@ def test_states_that_are_not_finite_are_found_beyond_the_first_chunk() -> None:
         ({"n": torch.tensor([4, 0, 2]), "c": torch.tensor([0, 0, 1])}, "'b' has c = 0 .* n = 0"),
         ({"c": torch.tensor([0, 4, 3])}, "'c' has c = 3 .* n = 2"),
         ({"c": torch.tensor([-1, 4, 1])}, "'a' has c = -1"),
+        ({"n": torch.tensor([4, 4, math.nan])}, "'c' has c = 1 .* n = nan"),
         ({"features": torch.zeros(3, 4)}, r"shape \[3, 4\]"),
         ({"features": torch.zeros(3, 0, 4)}, r"shape \[3, 0, 4\]"),
         ({"features": torch.zeros(3, 2, 4, dtype=torch.float16)}, "float16"),

@@ -43,6 +43,7 @@ def test_every_strength_is_tried_with_every_rate() -> None:
         ({"hidden": 0}, "hidden=0"),
         ({"momentum": 1.0}, "momentum=1.0"),
         ({"seed": -1}, "seed=-1"),
+        ({"seed": 2**63}, "below 2\\^63"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(changes: dict[str, object], message: str) -> None:

@@ -8,6 +8,7 @@ import torch
 from planted import plant
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from benchmark.errors import DataError
 from benchmark.probes import solver
 from benchmark.probes.solver import TOLERANCE, draw_pairs, minimise, ridge
 
@@ -179,6 +180,11 @@ def test_a_ranking_equals_a_logistic_regression_on_differences(kind: str) -> Non
         model.fit(np.concatenate([differences] * 2), answers, sample_weight=weights)
         scores = columns @ found.weight[0, s].double().numpy()
         np.testing.assert_allclose(scores, columns @ model.coef_[0], atol=5e-3)
+
+
+def test_one_question_cannot_be_ranked() -> None:
+    with pytest.raises(DataError, match="objective=ranking compares questions"):
+        draw_pairs(torch.tensor([4]), torch.tensor([2]), seed=0)
 
 
 def test_pairs_are_of_different_questions_and_equal_shares_are_ties() -> None:

@@ -1,21 +1,17 @@
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from omegaconf import OmegaConf
 
 from benchmark.config import DatasetConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.questions import basics
 from benchmark.questions.overlap import normalised
-
-CONFIG_FILE = Path(__file__).parents[2] / "conf" / "dataset" / "basics.yaml"
+from tests.questions.mirror import dataset_config
 
 
 @pytest.fixture(scope="module")
 def config() -> DatasetConfig:
-    merged = OmegaConf.merge(OmegaConf.structured(DatasetConfig), OmegaConf.load(CONFIG_FILE))
-    return OmegaConf.to_object(merged)
+    return dataset_config("basics", None)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +31,12 @@ def test_splits_are_large_enough_to_train_choose_and_evaluate_a_probe(splits):
     assert len(splits["test"]) >= 240
     assert len(splits["validation"]) >= 150
     assert len(splits["train"]) >= 600
+
+
+def test_the_generated_datasets_share_out_the_families(config):
+    parts = [dataset_config(name, None).prompts for name in ("numbers", "words", "facts")]
+    assert sorted(family for part in parts for family in part) == sorted(config.prompts)
+    assert sorted(config.prompts) == sorted(basics.FAMILIES)
 
 
 def test_every_family_of_the_configuration_is_in_every_split(config, splits):

@@ -21,12 +21,14 @@ def with_estimates(cell, estimates, grades=None):
     """Return the cell with other estimates and, maybe, fewer responses."""
     grades = cell.grades if grades is None else grades
     rng = np.random.default_rng(0)
+    metrics, differences = evaluate(estimates, grades, rng, 10)
     return replace(
         cell,
         estimates=estimates,
         grades=grades,
         capability=count_outcomes(grades),
-        metrics=evaluate(estimates, grades, rng, 10),
+        metrics=metrics,
+        differences=differences,
         applications={"pass_at_k": pass_at_k_table(estimates, grades, [1], rng, 10)},
     )
 

@@ -4,7 +4,7 @@ import pytest
 from cells import confidence_table
 
 from benchmark.capability import count_outcomes
-from benchmark.metrics.calibration import reliability_curve
+from benchmark.metrics.binned import reliability_curve
 from benchmark.records import GRADE, Estimate
 from benchmark.report import points
 

@@ -6,7 +6,7 @@ import polars as pl
 from cells import confidence_table
 from rich.console import Console
 
-from benchmark.records import METRIC, Estimate
+from benchmark.records import DIFFERENCE, METRIC, Estimate
 from benchmark.report.tables import (
     best_estimators,
     metric_names,
@@ -19,14 +19,18 @@ from benchmark.report.tables import (
 
 def metrics_of(**values):
     """``name=(value, answered of 100)`` of one metric, brier."""
-    rows = [(name, "brier", v, v - 0.1, v + 0.1, a, 100) for name, (v, a) in values.items()]
+    rows = [
+        (name, "brier", *[v, v - 0.1, v + 0.1], v, v, *[v + 0.02, v - 0.1, v + 0.1], a, 100)
+        for name, (v, a) in values.items()
+    ]
     return pl.DataFrame(rows, schema=METRIC, orient="row")
 
 
 def cell_of(cell, **values):
     estimate = Estimate(confidence_table(["q"], [0.5]))
     estimates = {name: replace(estimate, oracle=name == "oracle_cc") for name in values}
-    return replace(cell, estimates=estimates, metrics=metrics_of(**values))
+    compared = cell.differences.clear()
+    return replace(cell, estimates=estimates, metrics=metrics_of(**values), differences=compared)
 
 
 def printed(cell, width):
@@ -38,6 +42,21 @@ def printed(cell, width):
 def test_the_best_estimator_is_no_oracle(cell):
     shown = cell_of(cell, oracle_cc=(0.0, 100), probe=(0.2, 100), random=(0.3, 100))
     assert best_estimators(shown, "brier") == ["probe"]
+
+
+def test_what_no_paired_difference_tells_apart_is_best_as_well(cell):
+    shown = cell_of(cell, a=(0.1, 100), b=(0.12, 100), c=(0.3, 100))
+    p_values = {("a", "b"): 0.4, ("a", "c"): 0.001, ("b", "c"): 0.01}
+    rows = [("brier", *pair, 0.1, 0.0, 0.2, p, p, 100) for pair, p in p_values.items()]
+    compared = pl.DataFrame(rows, schema=DIFFERENCE, orient="row")
+    assert best_estimators(replace(shown, differences=compared), "brier") == ["a", "b"]
+
+
+def test_where_questions_are_unanswered_the_value_over_all_is_shown_as_well(cell):
+    shown = cell_of(cell, a=(0.25, 40), b=(0.05, 100))
+    a, b = (row.values["brier"] for row in metric_rows(shown))
+    assert (a.imputed, b.imputed) == ("all 0.270", "")
+    assert "all 0.270" in printed(shown, 120)
 
 
 def test_an_estimator_that_left_many_questions_unanswered_is_not_best(cell):

@@ -1,0 +1,103 @@
+"""From a command line to configurations, and what a user reads where that fails."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from benchmark.config import Config, register_schema
+
+CONF = next(
+    folder
+    for folder in (Path(__file__).parent / "conf", Path(__file__).parent.parent / "conf")
+    if folder.is_dir()
+)
+
+
+def job_overrides(swept: Mapping[str, str] | None, overrides: Sequence[str]) -> list[list[str]]:
+    """Return the overrides of each job that Hydra makes of a sweep, in their order.
+
+    Args:
+        swept: what the configuration sweeps over, ``hydra.sweeper.params``.
+        overrides: of the command line; they go before those.
+    """
+    lines = [f"{key}={value}" for key, value in (swept or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides([*lines, *overrides]), None)
+    return [[*job] for job in jobs]
+
+
+def compose_jobs(overrides: Sequence[str]) -> list[DictConfig]:
+    """Return the configuration of each job of a command line, composed but not checked.
+
+    Raises:
+        HydraException: an override, a group or a key is wrong.
+    """
+    register_schema()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        parsed = parser.parse_overrides([*overrides])
+        single = [o.input_line or "" for o in parsed if not o.is_sweep_override()]
+        whole = compose("config", single, return_hydra_config=True)
+        return [
+            compose("config", job) for job in job_overrides(whole.hydra.sweeper.params, overrides)
+        ]
+
+
+def system_fault(error: OSError) -> str:
+    """Return what the system refused, and the settings that choose another place."""
+    where = f"{error.filename}: " if error.filename else ""
+    return (
+        f"{where}{error.strerror or error}. Free space, or choose other folders with "
+        f"paths.outputs=... and paths.cache=...; then run again: what was finished is kept."
+    )
+
+
+def explained(error: Exception) -> str:
+    """Return the fault with its cause, and the names near to a mistyped one."""
+    texts = [str(error)]
+    cause = error.__cause__
+    while cause is not None:
+        texts.append(str(cause))
+        cause = cause.__cause__
+    lines = list(dict.fromkeys(line for text in texts for line in text.splitlines() if line))
+    noise = ("object_type", "Config search path", "provider=")
+    message = "\n".join(line for line in lines if not line.lstrip().startswith(noise))
+    for extra, choice in {"slurm": "submitit_slurm", "joblib": "hydra/launcher/joblib"}.items():
+        if choice in message:
+            return f"{message}\nInstall it: pip install -c constraints.txt -e '.[{extra}]'"
+    match = re.search(r"Key '([^']+)'|override '([^']+)'|(?:find|load) '([^']+)'", message)
+    if match is None:
+        return message
+    wrong = next(group for group in match.groups() if group).rsplit("/", maxsplit=1)[-1]
+    near = difflib.get_close_matches(wrong.rsplit(".", maxsplit=1)[-1], _known_names(), n=3)
+    return message + (f"\nNear names: {', '.join(near)}." if near else "")
+
+
+def _known_names() -> list[str]:
+    """Return every key of the schema, every group and every choice."""
+    names = {path.stem for path in CONF.rglob("*.yaml")} | {
+        path.parent.name for path in CONF.rglob("*.yaml")
+    }
+
+    def keys(node: object) -> None:
+        if (
+            isinstance(node, DictConfig)
+            and node._is_none()
+            and is_dataclass(node._metadata.ref_type)
+        ):
+            node = OmegaConf.structured(node._metadata.ref_type)  # an optional part of the schema
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+            for key in node:
+                names.add(str(key))
+                keys(node._get_node(key))
+
+    keys(OmegaConf.structured(Config))
+    return sorted(names - {"conf", "config"})

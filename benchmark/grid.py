@@ -1,0 +1,134 @@
+"""A grid: the cells of one command, each a job that leaves its state in its own folder.
+
+Jobs run one after another, in processes (joblib) or on a cluster (submitit); each of them, and the
+process that launched them, may be killed. So the summary at the end is made from what lies on the
+disk: ``jobs.json`` in the grid's folder lists the jobs, ``state.json`` in a job's folder says how
+far it came.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, get_args
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from rich.console import Console
+
+from benchmark.composition import job_overrides
+
+State = Literal["finished", "failed", "not ended", "not started"]
+
+_JOBS = "jobs.json"
+_STATE = "state.json"
+launched: list[Path] = []  # the folder of the multirun that this process has launched, if any
+
+
+class Job(NamedTuple):
+    """One cell of a grid as the disk shows it.
+
+    Attributes:
+        name: the overrides that the grid's jobs don't share.
+        state: ``not ended`` is a job that runs still, or was killed.
+        reason: why it failed, else empty.
+        folder: its own; None where it has not started.
+    """
+
+    name: str
+    state: State
+    reason: str = ""
+    folder: Path | None = None
+
+
+class JobList(Callback):  # type: ignore[misc]
+    """Hydra's callback that lists the jobs of a multirun in its folder before any starts."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Write the list."""
+        folder = Path(config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        jobs = job_overrides(config.hydra.sweeper.params, config.hydra.overrides.task)
+        (folder / _JOBS).write_text(json.dumps(jobs, indent=1))
+        launched.append(folder)
+
+
+@contextmanager
+def recorded(folder: Path) -> Iterator[list[str]]:
+    """Write into a job's folder that it runs, and how it ended: finished, or failed and why.
+
+    A job that is stopped or killed leaves what was written at its start.
+
+    Yields:
+        A list of faults, which the job may add to; with any, it has failed.
+    """
+    _write_state(folder, "not ended")
+    faults: list[str] = []
+    try:
+        yield faults
+    except Exception as error:
+        _write_state(folder, "failed", str(error) or type(error).__name__)
+        raise
+    _write_state(folder, "failed" if faults else "finished", "; ".join(faults))
+
+
+def _write_state(folder: Path, state: State, reason: str = "") -> None:
+    partial = folder / f".partial-{_STATE}"
+    partial.write_text(json.dumps({"state": state, "reason": reason}))
+    partial.rename(folder / _STATE)
+
+
+def wait_for_submitted() -> None:
+    """Wait for the jobs on a cluster; their launcher gives up at the first that is killed."""
+    submitted = [path for grid in launched for path in grid.glob(".submitit/*/*_submitted.pkl")]
+    if submitted:
+        from submitit import SlurmJob
+
+        jobs: list[SlurmJob[Any]] = [SlurmJob(p.parent, p.parent.name) for p in submitted]
+        for job in jobs:
+            job.wait()
+
+
+def read_jobs(grid: Path) -> list[Job]:
+    """Return the jobs of a grid's folder, in their order."""
+    overrides = json.loads((grid / _JOBS).read_text())
+    shared = set.intersection(*map(set, overrides)) if len(overrides) > 1 else set()
+    return [
+        _read_job(grid, number, " ".join(o for o in job if o not in shared))
+        for number, job in enumerate(overrides)
+    ]
+
+
+def _read_job(grid: Path, number: int, name: str) -> Job:
+    folder = next(grid.glob(f"{number}-*"), None)
+    if folder is None:
+        return Job(name, "not started")
+    if not (folder / _STATE).exists():
+        return Job(name, "not ended", folder=folder)
+    found = json.loads((folder / _STATE).read_text())
+    return Job(name, found["state"], found["reason"], folder)
+
+
+def report(console: Console) -> bool:
+    """Print how many cells of the launched grid are finished, and which are not and why.
+
+    Returns:
+        Whether all are finished; true where no grid was launched.
+    """
+    if not launched:
+        return True
+    grid = launched.pop()
+    jobs = read_jobs(grid)
+    if all(job.folder is None for job in jobs):  # the launcher refused, and has said why
+        return False
+    counts = Counter(job.state for job in jobs)
+    told = ", ".join(f"{counts[state]} {state}" for state in get_args(State) if counts[state])
+    console.print(f"\nGrid of {len(jobs)} cells in {grid}: {told}.", markup=False)
+    missing = [job for job in jobs if job.state != "finished"]
+    for job in missing:
+        said = job.reason or ("" if job.folder is None else f"see {job.folder}")
+        console.print(f"  {job.state}: {job.name}{': ' if said else ''}{said}", markup=False)
+    if missing:
+        console.print("The same command goes on with these; finished cells are not run again.")
+    return not missing

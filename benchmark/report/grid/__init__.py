@@ -1,0 +1,1 @@
+"""Stage 8: tables, figures and one HTML page of many cells, beside the paper's numbers."""

@@ -1,0 +1,176 @@
+"""Stage 8: what the page of a grid holds of a cell's questions and responses, packed as text.
+
+A block is JSON, compressed and in base 64: letters, digits, ``+``, ``/`` and ``=``, so that nothing
+that a model or a dataset wrote stands in the page as such. Responses come in blocks of
+``BLOCK`` questions, which the page unpacks when one of them is opened.
+"""
+
+import base64
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from benchmark.capability import count_outcomes
+from benchmark.records import OUTCOMES, CellResult
+from benchmark.report.html import clip
+from benchmark.report.points import ID, family_of
+
+BLOCK = 100  # questions whose responses are unpacked together
+SHOWN_RESPONSES = (16, 8, 4, 2, 1, 0)  # per question: as many as there is room for
+DECIMALS = 4  # of a confidence
+
+
+class Payload(NamedTuple):
+    """The packed blocks of one cell.
+
+    Attributes:
+        points: ids, counts, outcomes, confidences.
+        texts: what was asked, and the accepted answers.
+        responses: with their grades, per ``BLOCK`` questions.
+        shown: responses per question at most.
+    """
+
+    points: str
+    texts: str
+    responses: list[str]
+    shown: int
+
+
+def pack(value: Any) -> str:
+    """Return a JSON-like value, without NaN, as compressed text."""
+    data = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(data.encode(), compresslevel=6, mtime=0)).decode()
+
+
+def pack_cells(cells: Sequence[CellResult], most: int) -> list[Payload]:
+    """Return the blocks of each cell, with as many responses per question as there is room for.
+
+    What small cells leave of their share goes to the larger ones. Questions and confidences are
+    always there.
+
+    Args:
+        cells: in any order.
+        most: characters of all blocks together; texts that cells share count once.
+    """
+    questions = [cell.questions.sort(ID) for cell in cells]
+    points = [pack(_points(*both)) for both in zip(cells, questions, strict=True)]
+    texts = [pack(_texts(table)) for table in questions]
+    room = most - sum(map(len, points)) - sum(map(len, set(texts)))
+    payloads = {}
+    smallest_first = sorted(range(len(cells)), key=lambda i: len(questions[i]))
+    for done, i in enumerate(smallest_first):
+        share = room // (len(cells) - done)
+        responses, shown = _packed_responses(cells[i], questions[i], share)
+        room -= sum(map(len, responses))
+        payloads[i] = Payload(points[i], texts[i], responses, shown)
+    return [payloads[i] for i in range(len(cells))]
+
+
+def _packed_responses(
+    cell: CellResult, questions: pl.DataFrame, room: int
+) -> tuple[list[str], int]:
+    """Return the packed blocks of responses, and how many of each question are in them."""
+    for shown in SHOWN_RESPONSES[:-1]:
+        packed = _packed_within(_responses(cell, questions, shown), room)
+        if packed is not None:
+            return packed, shown
+    return [pack(block) for block in _responses(cell, questions, 0)], 0
+
+
+def _packed_within(blocks: Iterator[Any], room: int) -> list[str] | None:
+    """Return the blocks packed, or None once they take more than ``room`` characters."""
+    packed = []
+    for block in blocks:
+        packed.append(pack(block))
+        room -= len(packed[-1])
+        if room < 0:
+            return None
+    return packed
+
+
+def _points(cell: CellResult, questions: pl.DataFrame) -> dict[str, Any]:
+    """Return the numbers of each question, in the order of ``questions``."""
+    ids = questions.select(ID)
+
+    def counts(skip: int) -> dict[str, list[int]]:
+        found = ids.join(
+            count_outcomes(cell.grades, skip), on=ID, how="left", maintain_order="left"
+        )
+        return {name: found[name].fill_null(0).to_list() for name in ("n", "c")}
+
+    every = pl.concat([cell.grades, cell.left_out])
+    outcomes = every.group_by(ID).agg(
+        (pl.col("outcome") == outcome).sum().alias(outcome) for outcome in OUTCOMES
+    )
+    outcomes = ids.join(outcomes, on=ID, how="left", maintain_order="left").fill_null(0)
+    confidences, statuses = {}, {}
+    for name, estimate in cell.estimates.items():
+        first = estimate.confidences.sort("sample_index").unique(ID, keep="first")
+        rows = ids.join(first, on=ID, how="left", maintain_order="left")
+        confidences[name] = rows["confidence"].fill_nan(None).round(DECIMALS).to_list()
+        lacking = rows.with_row_index().filter(pl.col("confidence").is_null())
+        statuses[name] = dict(
+            lacking.select(pl.col("index").cast(str), "status").drop_nulls().rows()
+        )
+    return {
+        "ids": questions[ID].to_list(),
+        **counts(0),
+        "outcomes": outcomes.select(OUTCOMES).rows(),
+        "confidences": confidences,
+        "statuses": statuses,
+        "targets": {
+            name: counts(estimate.samples_used)
+            for name, estimate in cell.estimates.items()
+            if estimate.samples_used
+        },
+    }
+
+
+def _texts(questions: pl.DataFrame) -> dict[str, Any]:
+    family = questions.select(ID).join(
+        family_of(questions), on=ID, how="left", maintain_order="left"
+    )
+    return {
+        "question": [clip(text) for text in questions["question"]],
+        "prompt": [clip(text) for text in questions["prompt"]],
+        "references": [clip("; ".join(accepted)) for accepted in questions["references"]],
+        "group": family["family"].to_list(),
+    }
+
+
+def _responses(cell: CellResult, questions: pl.DataFrame, shown: int) -> Iterator[list[Any]]:
+    """Yield blocks of the questions' responses, each question's a list of rows.
+
+    Of a question's responses the first of each outcome is taken, then the second of each, and so
+    on up to ``shown``: so what happens rarely is among them.
+    """
+    rows = (
+        pl.concat([cell.grades, cell.left_out])
+        .sort("sample_index")
+        .with_columns(nth=pl.int_range(pl.len()).over(ID, "outcome"))
+        .sort("nth", "sample_index")
+        .group_by(ID, maintain_order=True)
+        .head(shown)
+        .lazy()
+        .join(cell.responses, on=[ID, "sample_index"])
+        .sort(ID, "sample_index")
+        .select(
+            ID, "sample_index", pl.col("outcome").replace_strict(_OUTCOME_NUMBER), "answer",
+            "reason", "completion_tokens", "text", "reasoning",
+        )
+        .collect()
+    )  # fmt: skip
+    by_question: dict[str, list[Any]] = {}
+    for key, sample, outcome, answer, reason, tokens, text, reasoning in rows.iter_rows():
+        texts = [part and clip(part) for part in (text, reasoning)]
+        row = [sample, outcome, answer and clip(answer), reason and clip(reason), tokens, *texts]
+        by_question.setdefault(key, []).append(row)
+    ids = questions[ID].to_list()
+    for start in range(0, len(ids), BLOCK):
+        yield [by_question.get(key, []) for key in ids[start : start + BLOCK]]
+
+
+_OUTCOME_NUMBER = {outcome: number for number, outcome in enumerate(OUTCOMES)}
