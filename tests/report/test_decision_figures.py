@@ -136,7 +136,10 @@ def test_stopped_questions_and_biases_are_drawn(stopped):
     left, right = drawing.figure.axes
     assert sum(len(points.get_offsets()) for points in left.collections) == 60
     table = stopped.applications["adaptive"]
-    assert [text.get_text() for text in right.get_yticklabels()][:2] == ["Accuracy", "Brier score"]
+    assert [text.get_text() for text in right.get_yticklabels()][:2] == [
+        "Mean expected accuracy",
+        "Brier score",
+    ]
     for (design, look), line in zip(style.DESIGNS.items(), right.lines, strict=False):
         assert line.get_label() == look.name
         np.testing.assert_equal(line.get_xdata(), table.filter(design=design)["bias"])
