@@ -30,7 +30,7 @@ _failures: list[str] = []
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")  # type: ignore[untyped-decorator]
 def _run(composed: DictConfig) -> None:
     """Run one job, here or wherever a launcher sends it; in a multirun the others go on."""
-    _quiet_libraries()
+    _quiet_libraries()  # of this process, which may be another one
     folder = Path(HydraConfig.get().runtime.output_dir)
     try:
         with grid.recorded(folder) as faults:
@@ -62,25 +62,38 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let faults reach us instead of a traceback
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours are rich's
+    _quiet_libraries()
     register_schema()
+    finished = False
     try:
-        _run()
+        _launch()
+        finished = grid.conclude(Console(soft_wrap=True, highlight=False, markup=False))
+    except BenchmarkError as error:  # of the grid's report
+        _report(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         _report(explained(error))
-    except OSError as error:  # the run's folder can't be made
+    except OSError as error:  # a folder can't be made
         _report(system_fault(error))
     except KeyboardInterrupt:
         sys.exit(130)
+    if _failures or not finished:
+        _failures.clear()
+        grid.launched.clear()
+        sys.exit(1)
+
+
+def _launch() -> None:
+    """Run the jobs; a launcher that gives up is reported, once none of its jobs runs any more."""
+    try:
+        _run()
+    except (HydraException, OmegaConfBaseException, OSError):
+        raise
     except Exception as error:
         emptied = _emptied_groups(error)
         if emptied is None and not grid.launched:
             raise
         _report(emptied or f"The launcher gave up: {str(error).splitlines()[0]}")
         grid.wait_for_submitted()
-    everything = grid.report(Console(soft_wrap=True, highlight=False, markup=False))
-    if _failures or not everything:
-        _failures.clear()
-        sys.exit(1)
 
 
 def _quiet_libraries() -> None:

@@ -8,22 +8,39 @@ far it came.
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from benchmark.composition import job_overrides
+from benchmark.config import TrackerConfig
 
 State = Literal["finished", "failed", "not ended", "not started"]
 
 _JOBS = "jobs.json"
 _STATE = "state.json"
-launched: list[Path] = []  # the folder of the multirun that this process has launched, if any
+
+
+class Launched(NamedTuple):
+    """The multirun that this process has launched.
+
+    Attributes:
+        folder: its own, with a folder for each job.
+        name: of the grid, ``Config.grid``.
+        tracker: where its report is logged.
+    """
+
+    folder: Path
+    name: str
+    tracker: TrackerConfig
+
+
+launched: list[Launched] = []  # none or one
 
 
 class Job(NamedTuple):
@@ -51,7 +68,8 @@ class JobList(Callback):  # type: ignore[misc]
         folder.mkdir(parents=True, exist_ok=True)
         jobs = job_overrides(config.hydra.sweeper.params, config.hydra.overrides.task)
         (folder / _JOBS).write_text(json.dumps(jobs, indent=1))
-        launched.append(folder)
+        tracker: Any = OmegaConf.to_object(config.tracker)
+        launched.append(Launched(folder, config.grid, tracker))
 
 
 @contextmanager
@@ -81,7 +99,7 @@ def _write_state(folder: Path, state: State, reason: str = "") -> None:
 
 def wait_for_submitted() -> None:
     """Wait for the jobs on a cluster; their launcher gives up at the first that is killed."""
-    submitted = [path for grid in launched for path in grid.glob(".submitit/*/*_submitted.pkl")]
+    submitted = [p for grid in launched for p in grid.folder.glob(".submitit/*/*_submitted.pkl")]
     if submitted:
         from submitit import SlurmJob
 
@@ -110,18 +128,33 @@ def _read_job(grid: Path, number: int, name: str) -> Job:
     return Job(name, found["state"], found["reason"], folder)
 
 
-def report(console: Console) -> bool:
-    """Print how many cells of the launched grid are finished, and which are not and why.
+def conclude(console: Console) -> bool:
+    """Print how a launched grid ended, and write and track the report of its finished cells.
 
     Returns:
-        Whether all are finished; true where no grid was launched.
+        Whether all cells are finished; true where no grid was launched.
+
+    Raises:
+        BenchmarkError: the report can't be made or logged.
     """
     if not launched:
         return True
     grid = launched.pop()
-    jobs = read_jobs(grid)
-    if all(job.folder is None for job in jobs):  # the launcher refused, and has said why
-        return False
+    jobs = read_jobs(grid.folder)
+    if any(job.folder is not None for job in jobs):  # else the launcher refused, and has said why
+        _tell(grid.folder, jobs, console)
+    if any(job.state == "finished" for job in jobs):
+        from benchmark.report.grid.command import report  # seconds to import
+        from benchmark.tracking import track_grid
+
+        page = report([grid.folder], grid.folder.name, console)
+        console.print(f"Report of the grid: {page}", markup=False)
+        track_grid(grid.name, grid.tracker, page.parent)
+    return all(job.state == "finished" for job in jobs)
+
+
+def _tell(grid: Path, jobs: Sequence[Job], console: Console) -> None:
+    """Print how many cells are finished, and which are not and why."""
     counts = Counter(job.state for job in jobs)
     told = ", ".join(f"{counts[state]} {state}" for state in get_args(State) if counts[state])
     console.print(f"\nGrid of {len(jobs)} cells in {grid}: {told}.", markup=False)
@@ -131,4 +164,3 @@ def report(console: Console) -> bool:
         console.print(f"  {job.state}: {job.name}{': ' if said else ''}{said}", markup=False)
     if missing:
         console.print("The same command goes on with these; finished cells are not run again.")
-    return not missing

@@ -122,7 +122,7 @@ def _run(tracker: TrackerConfig, folder: Path, **about: Any) -> Iterator[Any]:
             ) from error
         wandb.teardown()  # ends W&B's own process, which may still be writing
         if tracker.mode == "online":
-            _upload(Path(run.settings.sync_dir), run.settings.base_url)
+            _upload(Path(run.settings.sync_dir).absolute(), run.settings.base_url)
 
 
 def _tables(tables: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def _upload(run: Path, base_url: str) -> None:
             told = subprocess.run(
                 [sys.executable, "-m", "wandb", "sync", str(run)], stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-                timeout=_UPLOAD_SECONDS,
+                timeout=_UPLOAD_SECONDS, cwd=run.parents[1],  # its log goes into ./wandb
             ).stdout  # fmt: skip
             fault = told.strip().splitlines()[-1].removesuffix(".") if told.strip() else "no upload"
         except subprocess.TimeoutExpired:

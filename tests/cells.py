@@ -206,7 +206,9 @@ def only(cell: CellResult, *names: str) -> CellResult:
         cell,
         estimates={name: cell.estimates[name] for name in names},
         metrics=cell.metrics.filter(pl.col("estimator").is_in(names)),
-        differences=cell.differences.filter(pl.col("estimator", "other").is_in(names)),
+        differences=cell.differences.filter(
+            pl.all_horizontal(pl.col("estimator", "other").is_in(names))
+        ),
         applications={
             name: table.filter(pl.col("estimator").is_in(names))
             for name, table in cell.applications.items()

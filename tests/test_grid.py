@@ -13,6 +13,7 @@ from rich.console import Console
 
 from benchmark import grid
 from tests.test_main import run, tiny
+from tests.test_tracking import logged
 
 LIMIT = 60  # more than dataset=facts has
 
@@ -31,7 +32,7 @@ def command(tmp_path: Path, model: Path, *overrides: str) -> list[str]:
 
 
 def states(tmp_path: Path) -> dict[str, str]:
-    paths = max(tmp_path.glob("out/*/*-demo_grid")).glob("*/state.json")
+    paths = max(tmp_path.glob("out/20*/*-demo_grid")).glob("*/state.json")
     return {path.parent.name: read_state(path.parent)["state"] for path in paths}
 
 
@@ -52,6 +53,8 @@ def test_a_failed_cell_stops_no_other_and_the_end_says_why(
         assert f"failed: model={model} dataset=facts: " in line
         assert f"a limit of {LIMIT} questions" in line
     assert list(states(tmp_path).values()).count("finished") == 2
+    (report,) = tmp_path.glob("out/reports/*-demo_grid/report.html")
+    assert f"Report of the grid: {report}" in summary
 
     again = sweep(tiny_model, "dataset=facts,words", "dataset.limit=50")
     assert run(monkeypatch, tmp_path, *again) == 0
@@ -60,6 +63,28 @@ def test_a_failed_cell_stops_no_other_and_the_end_says_why(
     printed = capsys.readouterr()
     assert printed.out.count("finished before") == 4
     assert "4 finished." in printed.out
+
+
+def test_a_grid_is_one_group_in_wandb_with_its_report_as_the_summary(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path
+) -> None:
+    for name in ("CONFIG", "DATA", "CACHE"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / f".wandb-{name.lower()}"))
+    settings = sweep(tiny_model, "dataset=words", "model=smollm2_135m,gemma3_270m")
+    assert run(monkeypatch, tmp_path, *settings, "tracker=wandb", "grid=some_grid") == 0
+    (report,) = tmp_path.glob("out/reports/*-some_grid/report.html")
+    records = [
+        record.run
+        for path in tmp_path.glob("out/*/**/wandb/offline-run-*/*.wandb")
+        for record in logged(path)
+        if record.WhichOneof("record_type") == "run"
+    ]
+    assert {record.run_group for record in records} == {"some_grid"}
+    assert sorted(record.job_type for record in records) == ["cell", "cell", "summary"]
+    assert len({record.run_id for record in records}) == 3
+    assert list(report.parent.glob("wandb/offline-run-*/files/media/table/tables/brier_*"))
+    assert run(monkeypatch, tmp_path, *settings, "tracker=wandb", "grid=other") == 0
+    assert len(list(tmp_path.glob("out/20*/**/wandb/offline-run-*"))) == 2  # none is logged again
 
 
 def test_a_fault_of_the_program_is_told_and_stops_no_other(
@@ -169,5 +194,5 @@ def read_state(folder: Path) -> dict[str, str]:
 
 
 def test_without_a_multirun_there_is_nothing_to_report(capsys: pytest.CaptureFixture[str]) -> None:
-    assert grid.report(Console())
+    assert grid.conclude(Console())
     assert capsys.readouterr().out == ""

@@ -106,7 +106,7 @@ def test_a_grid_survives_a_killed_a_preempted_and_a_requeued_job(tmp_path, tiny_
     assert process.returncode == 1, output
     assert "3 finished, 1 not ended" in output
     assert "not ended: model=smollm2_135m dataset=numbers" in output
-    (grid,) = tmp_path.glob("out/*/*-demo_grid")
+    (grid,) = tmp_path.glob("out/20*/*-demo_grid")
     for job in (1, 2):
         assert before[job].keys() < responses(tmp_path, job).keys()
         log = next(grid.glob(f".submitit/*_{job}/*.out")).read_text()
@@ -123,6 +123,6 @@ def test_a_grid_survives_a_killed_a_preempted_and_a_requeued_job(tmp_path, tiny_
         table = pl.concat(responses(tmp_path, job).values())
         assert table.height == K * QUESTIONS
         assert table.select("question_id", "sample_index").is_unique().all()
-    last = max(tmp_path.glob("out/*/*-demo_grid"))
+    last = max(tmp_path.glob("out/20*/*-demo_grid"))
     states = [json.loads(path.read_text()) for path in last.glob("*/state.json")]
     assert [state["state"] for state in states] == ["finished"] * 4

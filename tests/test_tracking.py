@@ -202,6 +202,8 @@ def test_no_tracker_logs_no_report(tmp_path):
 
 @pytest.mark.usefixtures("private_wandb")
 def test_a_cell_that_is_logged_again_is_the_same_run_on_the_server(cell, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     write_figures(cell, tmp_path / "figures")
     with WandbServer() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
@@ -217,6 +219,7 @@ def test_a_cell_that_is_logged_again_is_the_same_run_on_the_server(cell, tmp_pat
             name.startswith(f"{run}/media/images/figures/{path.stem}_") for name in server.files
         )
     assert any(name.startswith(f"{run}/media/table/questions_") for name in server.files)
+    assert not (Path.cwd() / "wandb").exists()
 
 
 @pytest.mark.usefixtures("private_wandb")

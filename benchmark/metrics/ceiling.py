@@ -3,7 +3,6 @@
 Both ceilings are properties of the target, so that they take no confidences.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -95,11 +94,10 @@ def spearman_ceiling(n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = Non
         0.93
     """
     x = check_inputs(np.zeros(np.shape(n)), n, c, weights)
-    start = _fit(_count_pairs(x.n, x.c, np.ones(len(x.n))), _STARTS)
     leading = x.weights.shape[:-1]
     rows = x.weights.reshape(int(np.prod(leading)), len(x.n))
     counted = [_count_pairs(x.n, x.c, row) for row in rows]
-    found = [_ceiling(_fit(counts, [_parameters(start)]), counts) for counts in counted]
+    found = [_ceiling(_fit(counts), counts) for counts in counted]
     return np.reshape(np.array(found, dtype=np.float64), leading)
 
 
@@ -143,7 +141,7 @@ def fit_accuracy_distribution(
         (0.25, 0.5)
     """
     x = check_inputs(np.zeros(np.shape(n)), n, c, weights)
-    return _fit(_count_pairs(x.n, x.c, x.weights), _STARTS)
+    return _fit(_count_pairs(x.n, x.c, x.weights))
 
 
 def _count_pairs(n: FloatArray, c: FloatArray, weights: FloatArray) -> _PairCounts:
@@ -153,27 +151,19 @@ def _count_pairs(n: FloatArray, c: FloatArray, weights: FloatArray) -> _PairCoun
     return _PairCounts(n[first], c[first], divide(times, times.sum()))
 
 
-def _fit(counts: _PairCounts, starts: Sequence[Sequence[float]]) -> AccuracyDistribution:
-    """Return the best fit that a search from any of the starts finds."""
+def _fit(counts: _PairCounts) -> AccuracyDistribution:
+    """Return the best fit that a search from either start finds."""
     accuracy = counts.share @ (counts.c / counts.n)
     if not 0 < accuracy < 1:
         return AccuracyDistribution(np.nan, np.nan, np.nan, np.nan)
     found = [
         minimize(_loss, start, counts, jac=True, method="L-BFGS-B", bounds=_BOUNDS)
-        for start in starts
+        for start in _STARTS
     ]
     best = min(found, key=lambda result: result.fun).x
     alpha, beta = np.exp(best[:2])
     _, never, always = softmax([0.0, *best[2:]])
     return AccuracyDistribution(float(alpha), float(beta), float(never), float(always))
-
-
-def _parameters(fit: AccuracyDistribution) -> list[float]:
-    """Return what the search changes: logarithms of alpha and beta, logits of the shares."""
-    middle = 1 - fit.never - fit.always
-    return [
-        float(np.log(v)) for v in (fit.alpha, fit.beta, fit.never / middle, fit.always / middle)
-    ]
 
 
 def _loss(

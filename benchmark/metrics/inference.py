@@ -8,7 +8,7 @@ from benchmark.metrics.inputs import FloatArray
 from benchmark.metrics.statistics import Interval, percentile_interval
 
 UNBOUNDED = (-np.inf, np.inf)
-_AT_BOUND = 1e-12  # what rounding leaves between a value and its bound
+_ROUNDING = 1e-12  # what it may leave between values that are the same
 
 
 def t_interval(
@@ -80,7 +80,7 @@ def p_value(difference: float, resampled: FloatArray, drawn: int) -> float:
     defined = resampled[~np.isnan(resampled)]
     if np.isnan(difference) or drawn < 2 or len(defined) < 2:
         return np.nan
-    if difference == 0:
+    if abs(difference) <= _ROUNDING:
         return 1.0
     with np.errstate(divide="ignore"):
         statistic = abs(difference) / _deviation(defined, drawn, 1)
@@ -118,11 +118,11 @@ def _scaled(values: FloatArray, bounds: tuple[float, float]) -> FloatArray:
     low, high = bounds
     if np.isinf(high):
         return values
-    below_high = np.where(high - values > _AT_BOUND, high - values, 0.0)
+    below_high = np.where(high - values > _ROUNDING, high - values, 0.0)
     with np.errstate(divide="ignore"):
         if np.isinf(low):
             return np.asarray(-np.log(below_high))
-        above_low = np.where(values - low > _AT_BOUND, values - low, 0.0)
+        above_low = np.where(values - low > _ROUNDING, values - low, 0.0)
         return np.asarray(np.log(above_low) - np.log(below_high))
 
 

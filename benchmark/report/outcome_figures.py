@@ -40,7 +40,7 @@ def draw_cost(result: CellResult) -> Drawing:
     for row in real:
         bars = errors(1 - row["value"], 1 - row["high"], 1 - row["low"])
         axes.errorbar(row["x"], 1 - row["value"], yerr=bars, **marker(row["estimator"]))
-    scale_tokens(axes, max([1.0, *(r["x"] for r in real)]))
+    scale_tokens(axes, max([0.0, *(r["x"] for r in real)]))
     axes.set(ylabel="1 − Brier score", ylim=(None, 1.02))
     legend_below(figure, axes, columns=2)
     return Drawing(
@@ -71,6 +71,7 @@ def _draw_oracle(axes: Axes, row: dict[str, float | str]) -> None:
 
 def scale_tokens(axes: Axes, most: float) -> None:
     """Make the horizontal axis one of tokens up to ``most``, logarithmic above 1, 0 apart."""
+    most = max(most, 1.0)
     decades = 10 ** np.arange(np.floor(np.log10(most)) + 1)
     axes.axvspan(-0.85, 0.85, color=style.LIGHT_GREY, alpha=0.35, lw=0, zorder=-1)
     axes.set_xscale("symlog", linthresh=1, linscale=0.6)

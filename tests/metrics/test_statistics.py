@@ -6,8 +6,10 @@ from benchmark.metrics.statistics import (
     mean_of_defined,
     mean_over_draws,
     percentile_interval,
+    redrawn_counts,
     row_blocks,
     value_and_interval,
+    weighted_variance,
 )
 
 
@@ -35,6 +37,24 @@ def test_no_questions_and_no_resamples_give_empty_weights():
     rng = np.random.default_rng(0)
     assert bootstrap_weights(0, 3, rng).shape == (3, 0)
     assert bootstrap_weights(3, 0, rng).shape == (0, 3)
+
+
+def test_redrawn_counts_are_binomial():
+    n, c = np.array([10.0, 10.0, 4.0, 4.0, 3.0, 1.0]), np.array([3.0, 3.0, 1.0, 4.0, 0.0, 1.0])
+    drawn = redrawn_counts(n, c, 20_000, np.random.default_rng(0)).astype(float)
+    np.testing.assert_allclose(drawn.mean(axis=0), c, atol=0.05)
+    np.testing.assert_allclose(drawn.var(axis=0), c * (1 - c / n), atol=0.06)
+    assert set(drawn[:, 3]) == {4}
+    assert set(drawn[:, 4]) == {0}
+    assert abs(np.corrcoef(drawn[:, 0], drawn[:, 1])[0, 1]) < 0.03
+    assert redrawn_counts(n, c, 0, np.random.default_rng(0)).shape == (0, 6)
+
+
+@pytest.mark.filterwarnings("error")
+def test_weighted_variance_keeps_its_digits_and_is_undefined_without_weight():
+    values = 1e6 + np.array([0.0, 1.0, 2.0])
+    variances = weighted_variance(values, np.array([[1.0, 1.0, 1.0], [2.0, 0.0, 2.0], [0, 0, 0]]))
+    np.testing.assert_allclose(variances, [2 / 3, 1, np.nan])
 
 
 def test_interval_of_a_mean_is_that_of_the_normal_approximation():
