@@ -153,6 +153,8 @@ def draw_adaptive(result: CellResult) -> Drawing:
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.4))
     _draw_stops(left, questions)
     _draw_biases(right, table)
+    designs = right.get_legend_handles_labels()
+    figure.legend(*designs, loc="outside lower right", ncols=len(style.DESIGNS))
     drawn, most = questions["drawn"].sum(), table.filter(design=MOST)["responses"][0]
     saved = 1 - drawn / (len(questions) * most)
     mean = table.filter(metric=ACCURACY)
@@ -201,4 +203,3 @@ def _draw_biases(axes: Axes, table: pl.DataFrame) -> None:
     axes.set_xscale("symlog", linthresh=LINEAR)
     axes.xaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=LINEAR))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.legend(loc="upper center", bbox_to_anchor=(0.35, -0.17), ncols=2, columnspacing=1.2)
