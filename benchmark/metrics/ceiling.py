@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
-from scipy.special import betaincinv, betaln, digamma, gammaln, softmax, xlog1py, xlogy
+from scipy.special import betaincinv, betaln, digamma, gammaln, xlog1py, xlogy
 
 from benchmark.metrics.inputs import FloatArray, check_inputs
 from benchmark.metrics.statistics import divide, weighted_mean, weighted_variance
@@ -162,15 +162,21 @@ def _fit(counts: _PairCounts) -> AccuracyDistribution:
     ]
     best = min(found, key=lambda result: result.fun).x
     alpha, beta = np.exp(best[:2])
-    _, never, always = softmax([0.0, *best[2:]])
+    _, never, always = _shares(best)
     return AccuracyDistribution(float(alpha), float(beta), float(never), float(always))
+
+
+def _shares(x: FloatArray) -> FloatArray:
+    """Return the shares of the questions between never and always, never, and always solved."""
+    odds = np.exp([0.0, x[2], x[3]])
+    return np.asarray(odds / odds.sum())
 
 
 def _loss(
     x: FloatArray, n: FloatArray, c: FloatArray, share: FloatArray
 ) -> tuple[float, FloatArray]:
     """Return the negative mean log-likelihood of the parameters, and its gradient."""
-    (alpha, beta), mass, wrong = np.exp(x[:2]), softmax([0.0, *x[2:]]), n - c
+    (alpha, beta), mass, wrong = np.exp(x[:2]), _shares(x), n - c
     log_middle = _log_choose(n, c) + betaln(alpha + c, beta + wrong) - betaln(alpha, beta)
     parts = mass[:, None] * np.stack([np.exp(log_middle), c == 0, wrong == 0])
     likelihood = np.maximum(parts.sum(axis=0), np.finfo(np.float64).tiny)

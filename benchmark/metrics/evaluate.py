@@ -37,7 +37,7 @@ _ORDER = (
     "auroc",
     "tokens",
 )
-_CEILING_FITS = 100  # resamples in which the ceiling of Spearman's correlation is fitted anew
+_CEILING_FITS = 50  # resamples in which the ceiling of Spearman's correlation is fitted anew
 _REDRAWS = 200  # of the responses: they tell a standard deviation to 5 %
 
 

@@ -50,7 +50,7 @@ _OTHERS: dict[tuple[str, ...], Callable[..., Any]] = {  # that are not means ove
 _NOT_MEANS = tuple(name for names in _OTHERS for name in names)
 BOUNDS = {  # of the metrics that have any
     **dict.fromkeys(("brier", "brier_response", "ece", "ece_equal_mass", "smooth_ece"), _UNIT),
-    **dict.fromkeys(("auroc", "spearman_ceiling", "variance"), _UNIT),
+    **dict.fromkeys(("auroc", "spearman_ceiling", "variance", "uncertainty"), _UNIT),
     **dict.fromkeys(("signed_error", "pearson", "spearman"), (-1.0, 1.0)),
     **dict.fromkeys(("r2", "r2_ceiling"), (-np.inf, 1.0)),
 }

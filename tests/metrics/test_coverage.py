@@ -1,0 +1,140 @@
+"""How often the intervals hold what they are about, in simulated studies.
+
+All settings are in the test that is marked slow; the others repeat some of them.
+"""
+
+import numpy as np
+import pytest
+from questions import METRICS
+from scipy.special import expit, logit
+
+from benchmark.metrics.differences import compare_estimators
+from benchmark.metrics.inference import t_interval
+from benchmark.metrics.pairing import PairedEstimate
+from benchmark.metrics.resampling import bounds_of
+from benchmark.metrics.statistics import bootstrap_weights, percentile_interval, redrawn_counts
+
+SOME = ("brier", "brier_unbiased", "ece", "pearson", "spearman", "auroc")
+
+
+def population(kind, size, rng):
+    """Confidences and expected accuracies of questions."""
+    p = rng.beta(3, 0.15, size) if kind == "easy" else rng.beta(0.6, 0.4, size)
+    if kind == "good":
+        return expit(0.8 * logit(np.clip(p, 0.01, 0.99)) + rng.normal(0, 0.6, size)), p
+    if kind == "verbalized":
+        stated = rng.choice([0.5, 0.7, 0.8, 0.9, 1.0], size, p=[0.1, 0.1, 0.2, 0.4, 0.2])
+        return np.where(rng.random(size) < p / 2, 1.0, stated), p
+    return (p if kind == "perfect" else np.clip(p + rng.normal(0, 0.05, size), 0, 1)), p
+
+
+def coverage(values, intervals, truth):
+    """Share of the studies whose interval holds the truth: the mean of the values, if not given."""
+    truth = {name: np.mean([value[name] for value in values]) for name in values[0]} | truth
+    return {
+        name: np.mean([each[name].low <= truth[name] <= each[name].high for each in intervals])
+        for name in values[0]
+    }
+
+
+def of_questions_and_samples(kind, size, n, studies, resamples, names):
+    """Simulate studies with new questions and new responses; return the intervals' coverage."""
+    values, intervals = [], []
+    for seed in range(studies):
+        rng = np.random.default_rng(seed)
+        confidences, p = population(kind, size, rng)
+        arrays = confidences, np.full(size, n), rng.binomial(n, p)
+        weights = bootstrap_weights(size, resamples, rng)
+        values.append({name: float(METRICS[name](*arrays)) for name in names})
+        intervals.append(
+            {
+                name: t_interval(
+                    value, METRICS[name](*arrays, weights), size, bounds=bounds_of(name)
+                )
+                for name, value in values[-1].items()
+            }
+        )
+    confidences, p = population(kind, 1_000_000, np.random.default_rng(0))
+    error, noise = np.mean((confidences - p) ** 2), np.mean(p * (1 - p)) / n
+    return coverage(values, intervals, {"brier": error + noise, "brier_unbiased": error})
+
+
+@pytest.mark.parametrize("n", [5, 100])
+def test_intervals_of_questions_and_samples_hold_what_they_are_about(n):
+    covered = of_questions_and_samples("good", 200, n, studies=300, resamples=200, names=SOME)
+    assert min(covered.values()) >= 0.9, covered
+    assert max(covered.values()) <= 0.99, covered
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["good", "perfect", "easy", "verbalized"])
+@pytest.mark.parametrize("n", [5, 10, 100])
+def test_intervals_hold_what_they_are_about_in_every_setting(kind, n):
+    covered = of_questions_and_samples(kind, 200, n, 1000, 400, set(METRICS) - {"r2_ceiling"})
+    assert covered.pop("reliability") >= 0.95  # near 0 its spread is taken for larger than it is
+    assert covered.pop("resolution") >= (0.88 if kind == "easy" else 0.92)  # few hard questions
+    assert min(covered.values()) >= 0.9, covered
+    assert max(covered.values()) <= 0.985, covered
+
+
+@pytest.mark.parametrize("n", [5, 100])
+def test_intervals_of_samples_hold_what_they_are_about(n):
+    rng = np.random.default_rng(0)
+    confidences, p = population("good", 100, rng)
+    counts = rng.binomial(n, p, (300, 100))
+    sizes = np.full(100, float(n))
+    values, intervals = [], []
+    for c in counts:
+        redrawn = redrawn_counts(sizes, c.astype(float), 200, rng)
+        values.append({name: float(METRICS[name](confidences, sizes, c)) for name in SOME})
+        intervals.append(
+            {
+                name: t_interval(
+                    value, METRICS[name](confidences, sizes, redrawn), 100 * n, 100, bounds_of(name)
+                )
+                for name, value in values[-1].items()
+            }
+        )
+    covered = coverage(values, intervals, {"brier_unbiased": np.mean((confidences - p) ** 2)})
+    assert min(covered.values()) >= 0.88, covered
+    assert max(covered.values()) <= 0.995, covered
+
+
+def test_redrawing_the_counts_of_resampled_questions_would_count_their_noise_twice():
+    """Why questions are resampled with their counts, and counts are redrawn apart."""
+    confidences, p = population("good", 1_000_000, np.random.default_rng(0))
+    truth = np.mean((confidences - p) ** 2 + p * (1 - p) / 5)
+    inside = []
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        confidences, p = population("good", 200, rng)
+        once = rng.binomial(5, p)
+        twice = rng.binomial(5, np.broadcast_to(once / 5, (200, 200))) / 5
+        weights = bootstrap_weights(200, 200, rng)
+        low, high = percentile_interval((weights * (confidences - twice) ** 2).mean(axis=1))
+        inside.append(low <= truth <= high)
+    assert np.mean(inside) < 0.3
+
+
+def test_equal_estimators_are_told_apart_as_rarely_as_the_level_says():
+    told_apart = []
+    for seed in range(150):
+        rng = np.random.default_rng(seed)
+        first, p = population("good", 100, rng)
+        exact = 0.8 * logit(np.clip(p, 0.01, 0.99))
+        noise = {"equal": 0.6, "worse": 1.8}  # that of the first is 0.6
+        estimates = {"first": first} | {
+            name: expit(exact + rng.normal(0, spread, 100)) for name, spread in noise.items()
+        }
+        weights = np.ones((151, 100), np.uint16)
+        weights[1:] = bootstrap_weights(100, 150, rng)
+        shared = np.zeros(100), np.full(100, 10.0), rng.binomial(10, p).astype(float), weights
+        pairs = {name: PairedEstimate(each[None], *shared) for name, each in estimates.items()}
+        rows = compare_estimators(pairs, {}).filter(estimator="first").to_dicts()
+        told_apart.append({(row["metric"], row["other"]): row["p_value"] <= 0.05 for row in rows})
+        assert all((row["p_value"] <= 0.05) == (row["low"] * row["high"] > 0) for row in rows)
+    shares = {key: np.mean([each[key] for each in told_apart]) for key in told_apart[0]}
+    for metric in ("brier", "brier_unbiased", "ece", "smooth_ece", "pearson", "spearman", "auroc"):
+        assert 0.01 <= shares[metric, "equal"] <= 0.1, metric
+    for metric in ("brier", "pearson", "spearman", "auroc"):
+        assert shares[metric, "worse"] > 0.9, metric
