@@ -44,7 +44,9 @@ class StatusRow(NamedTuple):
 
 
 def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -> Path:
-    """Write ``report.html``, ``metrics.csv``, a table per application and ``figures/*.png``.
+    """Write ``report.html``, its tables as CSV and ``figures/*.png``.
+
+    The tables are ``metrics.csv``, ``differences.csv`` and one per application.
 
     ``report.html`` comes last, so that where it exists the rest is complete. It needs no other
     file and no network.
@@ -63,7 +65,7 @@ def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -
     plates = write_figures(result, folder / "figures")
     tables.write_metrics(result, folder / "metrics.csv")
     tables.write_differences(result, folder / "differences.csv")
-    files = ["metrics.csv", *tables.write_applications(result, folder)]
+    files = ["metrics.csv", "differences.csv", *tables.write_applications(result, folder)]
     disagreements = folder / "disagreements.csv"
     disagreements.unlink(missing_ok=True)
     if len(result.disagreements):
@@ -74,14 +76,17 @@ def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -
         undefined=jinja2.StrictUndefined,
     )
     environment.filters["base64"] = lambda path: base64.b64encode(path.read_bytes()).decode()
+    first = next(iter(tables.best_estimators(result, "brier")), None)
     html = environment.get_template("report.html").render(
         title=f"{model_name(result.model)} on {dataset_name(result.dataset)}",
         facts=_facts(result),
         provenance=provenance,
-        metrics=tables.metric_names(result),
+        metric_groups=tables.metric_groups(result),
         metric_look=style.metric_look,
         rows=tables.metric_rows(result),
         table_caption=tables.CAPTION,
+        reference=estimator_look(first).name if first else None,
+        comparisons=tables.comparisons(result, first) if first else [],
         missing=style.MISSING,
         files=files,
         failed=result.failed,

@@ -10,9 +10,10 @@ from scipy.stats import spearmanr
 from benchmark.capability import count_outcomes
 from benchmark.metrics.binned import reliability_curve
 from benchmark.metrics.calibration import brier_loss, response_brier_loss
+from benchmark.metrics.inference import t_interval
 from benchmark.metrics.inputs import FloatArray
 from benchmark.metrics.pairing import PairedEstimate, pair_estimates
-from benchmark.metrics.statistics import divide, mean_of_defined, percentile_interval
+from benchmark.metrics.statistics import divide, mean_of_defined
 from benchmark.records import CellResult
 
 RELIABILITY_BINS = 10
@@ -56,7 +57,7 @@ class Reliability(NamedTuple):
 
     confidence: FloatArray  # mean in the bin
     accuracy: FloatArray  # mean expected accuracy
-    low: FloatArray  # 95 % bootstrap interval over questions
+    low: FloatArray  # 95 % interval: other questions and responses; NaN for one question
     high: FloatArray
     share: FloatArray  # of the answered questions
 
@@ -124,7 +125,13 @@ def reliability(paired: PairedEstimate) -> Reliability:
         confidence += np.nan_to_num(curve.counts * curve.mean_confidence)
         accuracy += np.nan_to_num(curve.counts * curve.expected_accuracy)
     accuracy = divide(accuracy, count)
-    intervals = np.array([percentile_interval(column) for column in accuracy[1:].T])
+    draws = len(paired.confidences[:SHOWN_DRAWS])
+    intervals = np.array(
+        [
+            t_interval(bin_[0], bin_[1:], round(questions / draws), bounds=(0, 1))
+            for bin_, questions in zip(accuracy.T, count[0], strict=True)
+        ]
+    )
     return Reliability(
         confidence=divide(confidence[0], count[0]),
         accuracy=accuracy[0],

@@ -25,6 +25,7 @@ class Metric(NamedTuple):
         best: which value is best; None where better or worse has no meaning.
         decimals: digits after the point.
         main: shown in the terminal.
+        detail: shown in the page's second table of metrics.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Metric(NamedTuple):
     best: Literal["lowest", "highest", "nearest zero"] | None
     decimals: int = 3
     main: bool = False
+    detail: bool = False
 
 
 # Okabe and Ito's palette (2008), safe for colour-blind readers; its yellow is too light on white.
@@ -109,20 +111,20 @@ METRICS = {
     "brier": Metric("Brier score", "Brier", "lowest", main=True),
     "brier_unbiased": Metric("Brier score, unbiased", "Brier,\nunbiased", "lowest", main=True),
     "brier_response": Metric("Brier score, single responses", "Brier,\nresponses", "lowest"),
-    "variance": Metric("Mean p(1 − p)", "p(1 − p)", None),
-    "reliability": Metric("Reliability (Murphy)", "Reliability", "lowest"),
-    "resolution": Metric("Resolution (Murphy)", "Resolution", "highest"),
-    "uncertainty": Metric("Uncertainty (Murphy)", "Uncertainty", None),
+    "variance": Metric("Mean p(1 − p)", "p(1 − p)", None, detail=True),
+    "reliability": Metric("Reliability (Murphy)", "Reliability", "lowest", detail=True),
+    "resolution": Metric("Resolution (Murphy)", "Resolution", "highest", detail=True),
+    "uncertainty": Metric("Uncertainty (Murphy)", "Uncertainty", None, detail=True),
     "r2": Metric("R²", "R²", "highest"),
-    "r2_ceiling": Metric("R², most that the noise of c/n allows", "R² ceiling", None),
+    "r2_ceiling": Metric("R², most that the noise of c/n allows", "R² ceiling", None, detail=True),
     "ece": Metric("ECE", "ECE", "lowest", main=True),
-    "ece_equal_mass": Metric("ECE, bins of equal mass", "ECE,\nequal mass", "lowest"),
+    "ece_equal_mass": Metric("ECE, bins of equal mass", "ECE,\nequal mass", "lowest", detail=True),
     "smooth_ece": Metric("Smooth ECE", "Smooth\nECE", "lowest"),
     "signed_error": Metric("Signed calibration error", "Signed\nerror", "nearest zero"),
-    "pearson": Metric("Pearson r", "Pearson", "highest"),
+    "pearson": Metric("Pearson r", "Pearson", "highest", detail=True),
     "spearman": Metric("Spearman ρ", "Spearman", "highest", main=True),
     "spearman_ceiling": Metric(
-        "Spearman ρ, most that the noise of c/n allows", "Spearman\nceiling", None
+        "Spearman ρ, most that the noise of c/n allows", "Spearman\nceiling", None, detail=True
     ),
     "auroc": Metric("AUROC, single responses", "AUROC", "highest", main=True),
     "tokens": Metric("Mean tokens spent", "Tokens", None, decimals=1, main=True),

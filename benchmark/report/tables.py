@@ -12,7 +12,7 @@ from rich.text import Text
 
 from benchmark.metrics.pairing import IMPUTED
 from benchmark.records import DIFFERENCE, METRIC, OUTCOMES, CellResult, check_table
-from benchmark.report.ranking import BEST_COVERAGE, ranks
+from benchmark.report.ranking import BEST_COVERAGE, LEVEL, ranks
 from benchmark.report.style import (
     METRICS,
     MISSING,
@@ -38,6 +38,23 @@ class Value(NamedTuple):
     interval: str  # empty where undefined
     best: bool
     imputed: str  # over all questions; empty where all were answered
+
+
+class Difference(NamedTuple):
+    """How one estimator differs from the reference in a metric, as it is shown."""
+
+    value: str
+    interval: str
+    p_value: str  # adjusted by Holm
+    apart: bool  # whether it tells the two apart
+
+
+class Comparison(NamedTuple):
+    """All differences of one estimator from the reference."""
+
+    name: str
+    values: dict[str, Difference]  # by metric
+    questions: int  # that both answered
 
 
 class Row(NamedTuple):
@@ -69,7 +86,7 @@ def metric_rows(result: CellResult) -> list[Row]:
 
 
 def best_estimators(result: CellResult, metric: str) -> list[str]:
-    """Return the best estimators of a metric: the first, and those not told apart from it.
+    """Return the best estimators of a metric: the first, then those not told apart from it.
 
     See `ranks`. Where nothing was compared (a single estimator, no resamples), the one with the
     best value, and those with the same. Only those compete that are no oracle and answered at least
@@ -77,7 +94,7 @@ def best_estimators(result: CellResult, metric: str) -> list[str]:
     """
     ranked = ranks(result, metric)
     if ranked:
-        return [name for name in result.estimates if ranked.get(name) == "best"]
+        return [name for name, rank in ranked.items() if rank == "best"]
     best = metric_look(metric).best
     fair = result.metrics.filter(
         pl.col("metric") == metric,
@@ -92,10 +109,54 @@ def best_estimators(result: CellResult, metric: str) -> list[str]:
     return fair.filter(loss[best] == loss[best].min())["estimator"].to_list()
 
 
+def comparisons(result: CellResult, reference: str) -> list[Comparison]:
+    """Return how each other estimator differs from one of them, in the order of the cell.
+
+    Only the main metrics are shown, and the unbiased Brier score isn't, whose differences are those
+    of the Brier score. Oracles are compared with nobody.
+    """
+    table = check_table(result.differences, DIFFERENCE, "differences")
+    forward = table.filter(pl.col("other") == reference)
+    backward = table.filter(pl.col("estimator") == reference).with_columns(
+        estimator="other", difference=-pl.col("difference"), low=-pl.col("high"),
+        high=-pl.col("low"),
+    )  # fmt: skip
+    rows = pl.concat([forward, backward]).to_dicts()
+    shown = []
+    for name in result.estimates:
+        own = {row["metric"]: row for row in rows if row["estimator"] == name}
+        if own:
+            values = {metric: _difference(own[metric]) for metric in own if _is_compared(metric)}
+            look = estimator_look(name)
+            shown.append(Comparison(look.name, values, next(iter(own.values()))["questions"]))
+    return shown
+
+
+def _is_compared(metric: str) -> bool:
+    return metric_look(metric).main and metric != "brier_unbiased"
+
+
+def _difference(row: dict[str, Any]) -> Difference:
+    decimals, p = metric_look(row["metric"]).decimals, row["p_holm"]
+    p_value = "" if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    difference, low, high = (number(row[key], decimals) for key in ("difference", "low", "high"))
+    plus = "+" if row["difference"] > 0 else ""
+    interval = "" if MISSING in (low, high) else f"{low} to {high}"
+    return Difference(f"{plus}{difference}", interval, p_value, p < LEVEL)
+
+
 def metric_names(result: CellResult) -> list[str]:
     """Return the metrics of the cell: listed ones in the order of the style, then the others."""
     present = result.metrics["metric"].unique(maintain_order=True).to_list()
     return [m for m in METRICS if m in present] + [m for m in present if m not in METRICS]
+
+
+def metric_groups(result: CellResult) -> list[list[str]]:
+    """Return the metrics of the page's two tables: what is shown first, then the details."""
+    names = metric_names(result)
+    return [
+        [name for name in names if metric_look(name).detail is detail] for detail in (False, True)
+    ]
 
 
 def metric_table(result: CellResult) -> Table:

@@ -71,7 +71,7 @@ def test_intervals_of_questions_and_samples_hold_what_they_are_about(n):
 @pytest.mark.parametrize("n", [5, 10, 100])
 def test_intervals_hold_what_they_are_about_in_every_setting(kind, n):
     covered = of_questions_and_samples(kind, 200, n, 1000, 400, set(METRICS) - {"r2_ceiling"})
-    assert covered.pop("reliability") >= 0.95  # near 0 its spread is taken for larger than it is
+    assert covered.pop("reliability") >= 0.92  # near 0 its spread is taken for larger than it is
     assert covered.pop("resolution") >= (0.88 if kind == "easy" else 0.92)  # few hard questions
     assert min(covered.values()) >= 0.9, covered
     assert max(covered.values()) <= 0.985, covered

@@ -14,7 +14,8 @@ from benchmark.report.html import (
     status_rows,
     write_report,
 )
-from benchmark.report.tables import outcome_line
+from benchmark.report.style import estimator_look
+from benchmark.report.tables import best_estimators, outcome_line
 
 HOSTILE = "<script>alert(1)</script></pre>\"><img src=x onerror=alert(2)>{{ 7 * 7 }}&lt;'"
 
@@ -61,6 +62,21 @@ def test_the_page_shows_what_was_run_and_all_metrics_of_all_estimators(report, c
     for word in ("SmolLM2-135M-Instruct", "Basics", "0123abc", "Signed", "Pearson", "Probe"):
         assert word in text
     assert f"{len(cell.grades):,} graded, 20 per question" in text
+
+
+def test_the_page_compares_the_estimators_with_the_best_one(report, cell):
+    text = report.read_text()
+    first = best_estimators(cell, "brier")[0]
+    assert f"Differences from {estimator_look(first).name}" in text
+    others = len(cell.estimates) - 3  # no oracle, and not itself
+    assert text.count("<small>p ") == 4 * others - 1  # the constant has no Spearman correlation
+    assert 'href="differences.csv"' in text
+    assert (report.parent / "differences.csv").is_file()
+
+
+def test_a_single_estimator_is_compared_with_nobody(cell, tmp_path):
+    text = write_report(only(cell, "p_true"), tmp_path, {}).read_text()
+    assert "Differences from" not in text
 
 
 def test_what_a_model_wrote_is_text_and_never_markup(hostile):

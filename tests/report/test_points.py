@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -60,6 +62,14 @@ def test_the_reliability_diagram_is_the_metric_s_curve_with_intervals_around_it(
     filled = curve.counts > 1
     assert (diagram.low <= diagram.high)[filled].all()
     assert (diagram.low <= diagram.accuracy)[filled].all()
+
+
+def test_a_bin_of_one_question_has_no_interval(cell):
+    paired = points.pair(cell)["probe"]
+    alone = replace(paired, confidences=np.array([[0.95, *np.full(len(paired.n) - 1, 0.45)]]))
+    diagram = points.reliability(alone)
+    assert np.isnan([diagram.low[9], diagram.high[9]]).all()
+    assert diagram.low[4] < diagram.accuracy[4] < diagram.high[4]
 
 
 def test_the_reliability_diagram_pools_the_draws(cell):

@@ -9,10 +9,13 @@ from rich.console import Console
 from benchmark.records import DIFFERENCE, METRIC, Estimate
 from benchmark.report.tables import (
     best_estimators,
+    comparisons,
+    metric_groups,
     metric_names,
     metric_rows,
     metric_table,
     write_applications,
+    write_differences,
     write_metrics,
 )
 
@@ -50,6 +53,30 @@ def test_what_no_paired_difference_tells_apart_is_best_as_well(cell):
     rows = [("brier", *pair, 0.1, 0.0, 0.2, p, p, 100) for pair, p in p_values.items()]
     compared = pl.DataFrame(rows, schema=DIFFERENCE, orient="row")
     assert best_estimators(replace(shown, differences=compared), "brier") == ["a", "b"]
+
+
+def test_differences_are_shown_from_the_reference_whichever_way_they_are_stored(cell):
+    shown = cell_of(cell, a=(0.3, 100), b=(0.1, 100), c=(0.2, 100))
+    rows = [
+        ("brier", "a", "b", 0.2, 0.15, 0.25, 0.0001, 0.0003, 90),
+        ("brier_unbiased", "a", "b", 0.2, 0.15, 0.25, 0.0001, 0.0003, 90),
+        ("brier", "a", "c", 0.1, 0.0, 0.2, 0.05, 0.1, 90),
+        ("brier", "b", "c", -0.1, -0.25, 0.05, 0.2, 0.2, 100),
+    ]
+    compared = pl.DataFrame(rows, schema=DIFFERENCE, orient="row")
+    a, c = comparisons(replace(shown, differences=compared), "b")
+    assert (a.name, a.questions, list(a.values)) == ("A", 90, ["brier"])
+    assert a.values["brier"] == ("+0.200", "0.150 to 0.250", "p < 0.001", True)
+    assert c.values["brier"] == ("+0.100", "−0.050 to 0.250", "p = 0.200", False)
+    assert comparisons(shown, "b") == []
+
+
+def test_an_undefined_difference_is_a_dash(cell):
+    row = ("brier", "a", "b", *[math.nan] * 5, 0)
+    compared = pl.DataFrame([row], schema=DIFFERENCE, orient="row")
+    shown = cell_of(cell, a=(0.3, 100), b=(0.1, 100))
+    (a,) = comparisons(replace(shown, differences=compared), "b")
+    assert a.values["brier"] == ("–", "", "", False)
 
 
 def test_where_questions_are_unanswered_the_value_over_all_is_shown_as_well(cell):
@@ -104,10 +131,19 @@ def test_all_metrics_come_in_the_order_of_the_style_and_unlisted_ones_last(cell)
     assert names[-2:] == ["tokens", "log_loss"]
 
 
+def test_the_page_has_every_metric_in_one_of_its_tables(cell):
+    first, details = metric_groups(cell)
+    assert sorted(first + details) == sorted(metric_names(cell))
+    assert {"brier", "ece", "spearman", "tokens"} <= set(first)
+    assert {"resolution", "spearman_ceiling"} <= set(details)
+
+
 def test_the_csv_files_hold_every_value_and_name_the_cell(cell, tmp_path):
     write_metrics(cell, tmp_path / "metrics.csv")
+    write_differences(cell, tmp_path / "differences.csv")
     assert write_applications(cell, tmp_path) == ["pass_at_k.csv"]
-    for name, table in (("metrics", cell.metrics), *cell.applications.items()):
+    tables = {"metrics": cell.metrics, "differences": cell.differences, **cell.applications}
+    for name, table in tables.items():
         read = pl.read_csv(tmp_path / f"{name}.csv", schema_overrides=dict(table.schema))
         assert read.select(table.columns).equals(table, null_equal=True)
         assert read.select("model", "dataset", "split").unique().row(0) == (
