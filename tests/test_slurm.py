@@ -88,19 +88,31 @@ def test_a_grid_survives_a_killed_a_preempted_and_a_requeued_job(tmp_path, tiny_
             command, env=cluster, capture_output=True, text=True, check=True
         ).stdout  # fmt: skip
 
-    def start_again(job):
+    def start_again(number):
         """SLURM lets a requeued job wait for two minutes."""
-        wait_until(lambda: "PENDING" in slurm("squeue", "-h", "-j", job, "-o", "%T"), process)
-        slurm("scontrol", "update", f"JobId={job}", "StartTime=now")
+        wait_until(lambda: "PENDING" in slurm("squeue", "-h", "-j", number, "-o", "%T"), process)
+        slurm("scontrol", "update", f"JobId={number}", "StartTime=now")
+
+    blows = {
+        0: ("scancel", "--signal=KILL"),
+        1: ("scancel", "--signal=USR2"),  # SLURM's word before preemption or time-out
+        2: ("scontrol", "requeue"),
+    }
+    numbers, before = {}, {}
+
+    def all_struck():
+        """Strike each job as soon as it has drawn something, which is long before its end."""
+        for job in blows.keys() - before.keys():
+            if drawn := responses(tmp_path, job):
+                indices = slurm("squeue", "-hro", "%K %i").splitlines()
+                numbers[job] = dict(line.split() for line in indices)[str(job)]
+                slurm(*blows[job], numbers[job])
+                before[job] = drawn
+        return before.keys() == blows.keys()
 
     process = launch(tmp_path, tiny_model, cluster)
-    wait_until(lambda: all(responses(tmp_path, job) for job in (0, 1, 2)), process)
-    numbers = dict(line.split() for line in slurm("squeue", "-hro", "%K %i").splitlines())
-    before = {job: responses(tmp_path, job) for job in (1, 2)}
-    slurm("scancel", "--signal=KILL", numbers["0"])
-    slurm("scancel", "--signal=USR2", numbers["1"])  # SLURM's word before preemption or time-out
-    slurm("scontrol", "requeue", numbers["2"])
-    for job in ("1", "2"):
+    wait_until(all_struck, process)
+    for job in (1, 2):
         start_again(numbers[job])
     output, _ = process.communicate(timeout=300)
     assert process.returncode == 1, output
