@@ -12,6 +12,7 @@ fixed seed draws, so that everything downstream works unchanged.
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -39,6 +40,7 @@ from benchmark.records import (
 MOST_RESPONSES = 100_000_000  # that a file may count; each becomes a row
 _SEED = 0  # of the order of a question's grades
 _SHOWN = 60  # characters of a value that a message shows
+_NAMED = 50  # columns that a message names
 
 
 class Counts(NamedTuple):
@@ -110,7 +112,7 @@ def read_counts(config: DatasetConfig, console: Console) -> Counts:
     for column in (columns.question_id, columns.n, columns.c, *(columns.confidences or [])):
         if column not in table:
             raise DataError(
-                f"{path} has no column '{column}'; it has {[*table]}. Say what its columns are "
+                f"{path} has no column '{column}'; it has {[*table][:_NAMED]}. Say what its columns are "
                 f"called with dataset.columns.question_id=..., .n=..., .c=..., .confidences=[...]."
             )
     ids = _ids(table[columns.question_id], path)
@@ -130,7 +132,7 @@ def read_counts(config: DatasetConfig, console: Console) -> Counts:
         name: _confidences(table[name], ids, f"{path}, column '{name}'")
         for name in _sources(table, columns, path, console)
     }
-    order = np.argsort(np.array(ids, dtype=np.str_), kind="stable")
+    order = sorted(range(len(ids)), key=ids.__getitem__)  # an array would pad all to the longest
     ids = [ids[row] for row in order]
     texts = table.get(columns.question)
     shown = ids if texts is None else [texts[row].strip() or ids[i] for i, row in enumerate(order)]
@@ -162,9 +164,9 @@ def _read(path: Path) -> dict[str, list[str]]:
     except OSError as error:
         raise ConfigError(f"dataset.path={path} can't be read: {error.strerror}.") from error
     names = [name.strip() for name in header]
-    repeated = [name for name in names if names.count(name) > 1]
-    if repeated:
-        raise DataError(f"{path} has two columns '{repeated[0]}'; each needs a name of its own.")
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"{path} has {times} columns '{name}'; each needs a name of its own.")
     if not rows:
         raise DataError(f"{path} has the columns {names} but no row.")
     return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))

@@ -4,6 +4,7 @@ A failure is a state, never a number: an answer that was not found is ``unparsed
 that could not be read is null with its status. Tables are joined by ``question_id`` only.
 """
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -20,6 +21,8 @@ Status = Literal["ok", "unparsed", "error"]
 
 COUNTED = "counts"  # the grader of counts that were sampled elsewhere
 OUTCOMES: tuple[Outcome, ...] = ("correct", "incorrect", "unparsed", "truncated")
+
+_HALF_PAIR = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +324,18 @@ def check_table(table: pl.DataFrame, schema: pl.Schema, name: str) -> pl.DataFra
                 f"{name}: column '{column}' is {table.schema[column]}, expected {dtype}."
             )
     return table.select(list(schema))
+
+
+def storable(text: str) -> str:
+    r"""Return the text with U+FFFD for every half of a surrogate pair: no table holds one.
+
+    JSON can write such a half, and so a reply may have it.
+
+    Examples:
+        >>> storable("caf\u00e9 \ud83d") == "caf\u00e9 \ufffd"
+        True
+    """
+    return _HALF_PAIR.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def question_table(questions: list[Question]) -> pl.DataFrame:

@@ -72,7 +72,7 @@ def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"Line {number} is not JSON ({error}): {line.strip()[:80]}") from error
         given = [k for k in _TEXTS if isinstance(row, dict) and isinstance(row.get(k), str)]
         if len(given) != 1 or not row[given[0]].strip():

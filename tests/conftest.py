@@ -4,6 +4,7 @@ import importlib.util
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from rich.console import Console
@@ -15,6 +16,11 @@ from benchmark.engines.transformers import TransformersEngine
 from benchmark.engines.weights import Weights, find_weights
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# ``--hypothesis-profile=deep`` runs the fuzz tests, and all others with examples, for minutes.
+hypothesis.settings.register_profile("suite", max_examples=60, deadline=None)
+hypothesis.settings.register_profile("deep", max_examples=5_000, deadline=None)
+hypothesis.settings.load_profile("suite")
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>"

@@ -101,7 +101,7 @@ HEAD = "question_id,n,c,p\n"
         (HEAD + "a,1,1,0.5,9\n", ["line 2", "5 values"]),
         (b"\xff\xfe\x00PAR1", ["no CSV file in UTF-8"]),
         (HEAD + 'a,1,1,"0.5\n', ["no CSV file"]),
-        ("question_id,n,c,p,p\na,1,1,0,0\n", ["two columns 'p'"]),
+        ("question_id,n,c,p,p\na,1,1,0,0\n", ["2 columns 'p'"]),
         (HEAD + "a,1,1,0.5\na,1,0,0.5\n", ["question 'a' occurs twice"]),
         (HEAD + ",1,1,0.5\n", ["row 1", "no question id"]),
         (HEAD + "a,3,4,0.5\n", ["question 'a'", "'c' is 4", "'n' only 3"]),

@@ -13,7 +13,7 @@ from typing import NamedTuple
 THINK_TAGS = ("<think>", "</think>")
 _ANSWER_MARKS = {"think": "</think>", "harmony": "<|channel|>final<|message|>"}
 _MESSAGE = re.compile(
-    r"<\|channel\|>(?P<channel>\w+)[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>(?P<text>.*?)"
+    r"<\|channel\|>(?P<channel>\w++)[^<]*+(?:<\|constrain\|>[^<]*+)?<\|message\|>(?P<text>.*?)"
     r"(?P<end><\|(?:end|return|call)\|>|(?=<\|start\|>|<\|channel\|>)|\Z)",
     re.DOTALL,
 )

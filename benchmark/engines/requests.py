@@ -4,6 +4,7 @@ A reply is read as plain JSON, since servers differ in what they add and leave o
 """
 
 import json
+import math
 import queue
 import re
 from collections.abc import Awaitable, Callable, Iterator
@@ -18,12 +19,17 @@ import tenacity
 from anyio.from_thread import start_blocking_portal
 
 from benchmark.errors import ModelError
+from benchmark.records import storable
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _LONGEST_WAIT = 60.0  # seconds between attempts, unless the server names a time
 _LONGEST_NAMED = 900.0  # of the times that a server names
 _SHOWN = 300  # characters of an error
+_MOST_TOKENS = 2**31  # that a reply may count
+_UNREADABLE = (
+    ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
 
 
 class Token(NamedTuple):
@@ -121,7 +127,7 @@ class Endpoint:
         raw = await kind.with_raw_response.create(**body)
         try:
             return _read(json.loads(raw.content))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except _UNREADABLE as error:
             raise ReplyError(f"unreadable reply: {type(error).__name__} {error}") from error
 
     async def _models(self, client: openai.AsyncOpenAI) -> str:
@@ -215,8 +221,28 @@ def _read(data: dict[str, Any]) -> Reply:
         raise ValueError("no choices")
     usage = data.get("usage") or {}
     return Reply(
-        choices, int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+        choices, _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
     )
+
+
+def _count(value: Any) -> int:
+    number = int(value or 0)
+    if not 0 <= number < _MOST_TOKENS:
+        raise ValueError(f"{number} tokens")
+    return number
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} in place of a text")
+    return storable(value)
+
+
+def _logprob(value: Any) -> float:
+    number = float(value)
+    if math.isnan(number):
+        raise ValueError("a log probability is NaN")
+    return number
 
 
 def _choice(choice: dict[str, Any]) -> Choice:
@@ -227,7 +253,10 @@ def _choice(choice: dict[str, Any]) -> Choice:
         text = message.get("content")
         reasoning = message.get("reasoning_content") or message.get("reasoning")
     return Choice(
-        text or "", reasoning, str(choice.get("finish_reason")), _tokens(choice.get("logprobs"))
+        _text(text or ""),
+        None if reasoning is None else _text(reasoning),
+        str(choice.get("finish_reason")),
+        _tokens(choice.get("logprobs")),
     )
 
 
@@ -237,19 +266,26 @@ def _tokens(logprobs: dict[str, Any] | None) -> tuple[Token, ...]:
     if logprobs.get("content") is not None:
         return tuple(
             Token(
-                t["token"],
-                tuple((top["token"], top["logprob"]) for top in t.get("top_logprobs") or []),
+                _text(t["token"]),
+                tuple(
+                    (_text(top["token"]), _logprob(top["logprob"]))
+                    for top in t.get("top_logprobs") or []
+                ),
             )
             for t in logprobs["content"]
         )
     tokens = logprobs.get("tokens") or []
     tops = logprobs.get("top_logprobs") or [{}] * len(tokens)
     return tuple(
-        Token(text, tuple((top or {}).items())) for text, top in zip(tokens, tops, strict=True)
+        Token(
+            _text(text),
+            tuple((_text(token), _logprob(logprob)) for token, logprob in (top or {}).items()),
+        )
+        for text, top in zip(tokens, tops, strict=True)
     )
 
 
 def _short(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(storable(str(error)).split()) or type(error).__name__
     cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ""
     return f"{type(error).__name__}: {text[:_SHOWN]}{cause}"

@@ -7,6 +7,7 @@ The last box that holds exactly one letter counts; else the letter behind the la
 import re
 from dataclasses import dataclass
 
+from benchmark.errors import ConfigError
 from benchmark.grading.extract import last_box, without_echo
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
@@ -24,6 +25,14 @@ class Letter(TextGrader):
     kind: str = "letter"
     letters: str = "ABCD"
 
+    def __post_init__(self) -> None:
+        """Refuse what isn't capital letters, each of them once."""
+        capitals = re.fullmatch("[A-Z]+", self.letters) is not None
+        if not capitals or len(set(self.letters)) < len(self.letters):
+            raise ConfigError(
+                f"letter: letters={self.letters!r} must be capital letters from A to Z, each once."
+            )
+
     def verdict(self, answer: Answer) -> Verdict:
         """Return the letter that a response chooses and whether it is the reference's."""
         if not answer.finished:
@@ -40,9 +49,9 @@ class Letter(TextGrader):
         if box is not None and (letter := self._boxed(box)):
             return letter, "box"
         either = self.letters + self.letters.lower()
-        said = re.findall(
-            rf"\b(?:answer|choice|option)\b(?:\s+(?:is|would be|should be))?\s*[:=]?\s*[*_(\"'\[]*"
-            rf"([{either}])(?![\w'])",
+        said = re.findall(  # possessive, since white space and brackets come in any number
+            rf"\b(?:answer|choice|option)\b(?:\s++(?:is|would be|should be))?+\s*+[:=]?+\s*+"
+            rf"[*_(\"'\[]*+([{either}])(?![\w'])",
             text,
             flags=re.IGNORECASE,
         )

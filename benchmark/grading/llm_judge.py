@@ -21,7 +21,7 @@ from benchmark.errors import ConfigError, DataError
 from benchmark.grading.extract import final_answer
 from benchmark.grading.verdict import TRUNCATED, Answer, Verdict
 from benchmark.progress import Meter, meter
-from benchmark.records import Outcome
+from benchmark.records import Outcome, storable
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -85,7 +85,7 @@ class LLMJudge:
     timeout: float = 60.0
 
     def __post_init__(self) -> None:
-        """Refuse a wording without its places, and verdicts that are no outcomes."""
+        """Refuse a wording without its places, verdicts that are no outcomes, and no requests."""
         if self.prompt != MISSING and not all(place in self.prompt for place in _PLACES):
             raise ConfigError(f"llm_judge: prompt needs {', '.join(_PLACES)}: {self.prompt!r}.")
         wrong = {o for o in self.verdicts.values() if o not in {"correct", "incorrect"}}
@@ -93,6 +93,11 @@ class LLMJudge:
             raise ConfigError(
                 f"llm_judge: verdicts={self.verdicts} must map to correct, incorrect."
             )
+        for name in ("max_tokens", "concurrency", "attempts"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"llm_judge: {name}={getattr(self, name)} must be at least 1.")
+        if not self.timeout > 0:
+            raise ConfigError(f"llm_judge: timeout={self.timeout} must be above 0.")
 
     @property
     def identity(self) -> dict[str, object]:
@@ -194,7 +199,7 @@ class LLMJudge:
         )
         usage = completion.usage
         return (
-            completion.choices[0].message.content or "",
+            storable(completion.choices[0].message.content or ""),
             usage.prompt_tokens if usage else 0,
             usage.completion_tokens if usage else 0,
             completion.model,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from math import inf
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -62,8 +63,8 @@ class MathVerify:
     def __post_init__(self) -> None:
         """Refuse limits that would let nothing through."""
         for name, value in asdict(self).items():
-            if name != "kind" and not value > 0:
-                raise ConfigError(f"math_verify: {name}={value} must be above 0.")
+            if name != "kind" and not 0 < value < inf:
+                raise ConfigError(f"math_verify: {name}={value} must be above 0 and finite.")
 
     @property
     def identity(self) -> dict[str, object]:

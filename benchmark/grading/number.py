@@ -8,7 +8,9 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
+from math import isfinite
 
+from benchmark.errors import ConfigError
 from benchmark.grading.extract import last_box, stated_answer, without_echo
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
@@ -36,6 +38,11 @@ class Number(TextGrader):
 
     kind: str = "number"
     tolerance: float = 1e-6
+
+    def __post_init__(self) -> None:
+        """Refuse a tolerance that is no difference."""
+        if not (isfinite(self.tolerance) and self.tolerance >= 0):
+            raise ConfigError(f"number: tolerance={self.tolerance} must be at least 0 and finite.")
 
     def verdict(self, answer: Answer) -> Verdict:
         """Return the number that a response gives and whether it is the reference's."""
