@@ -274,8 +274,8 @@ class Cell:
             missing = {key: prompts[key] for key in keys if keys[key] not in stored}
             if missing:
                 self._read_hidden_states(missing, artifact, role)
-                artifact.write_manifest({"questions": len(stored) + len(missing)}, {})
                 stored = read_features(artifact)
+            artifact.write_manifest({"questions": len(stored)}, {})
         capability = self.split(role).capability
         counted = capability["question_id"].to_list()
         return FeatureSet(

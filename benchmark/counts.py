@@ -112,8 +112,9 @@ def read_counts(config: DatasetConfig, console: Console) -> Counts:
     for column in (columns.question_id, columns.n, columns.c, *(columns.confidences or [])):
         if column not in table:
             raise DataError(
-                f"{path} has no column '{column}'; it has {[*table][:_NAMED]}. Say what its columns are "
-                f"called with dataset.columns.question_id=..., .n=..., .c=..., .confidences=[...]."
+                f"{path} has no column '{column}'; it has {[*table][:_NAMED]}. Say what its "
+                f"columns are called with dataset.columns.question_id=..., .n=..., .c=..., "
+                f".confidences=[...]."
             )
     ids = _ids(table[columns.question_id], path)
     n = _whole(table[columns.n], ids, f"{path}, column '{columns.n}'", least=1)

@@ -7,7 +7,7 @@ artifact beside it. Nothing here imports what is slow to import.
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
@@ -21,7 +21,7 @@ from benchmark.config import Config
 from benchmark.errors import StoreError
 from benchmark.identity import cell_artifact, has_cells, outputs_of, rows_known
 from benchmark.records import RESPONSE, STORED_RESPONSE, CellResult, Estimate
-from benchmark.store import Artifact, prompt_hash
+from benchmark.store import Artifact, prompt_hash, read_manifest
 
 _PROBE = ".probe"  # suffix of the parts that are files of an exported probe
 CELL = "cell/"  # before the model's name, among the parents
@@ -71,6 +71,7 @@ def save_cell(
                 tables[f"{field.name}/{name}"] = value
             elif field.name != "probe":
                 estimates[name][field.name] = value
+    drawn = _responses_folder(artifact.folder, parents)
     with artifact.lock():
         parts = {name: artifact.append_table(table) for name, table in tables.items()}
         probes = _append_probes(result, artifact)
@@ -83,6 +84,7 @@ def save_cell(
             "probes": {name: path.name for name, path in probes.items()},
             "failed": result.failed,
             "parents": dict(parents),
+            "responses": sorted(path.name for path in drawn.glob("part-*")) if drawn else [],
             "complete": complete,
         }
         listing = artifact.append(json.dumps(content, indent=2).encode(), ".json")
@@ -137,14 +139,12 @@ def load_cell(folder: Path) -> CellResult:
         estimates = {name: _estimate(tables, name, content) for name in content["estimates"]}
         known: dict[str, Any] = {name: tables[name] for name in _TABLES}
         known |= {name: content[name] for name in ("model", "dataset", "split", "failed")}
-        responses = content["parents"].get("responses")
+        drawn, names = _responses_folder(folder, content["parents"]), content["responses"]
     except KeyError as error:
         raise _not_whole(folder, f"{error} is missing") from error
     return CellResult(
         **known,
-        responses=_responses(folder.parent / f"responses-{responses}", known)
-        if responses
-        else RESPONSE.to_frame().lazy(),
+        responses=_responses(drawn, names, known) if drawn else RESPONSE.to_frame().lazy(),
         estimates=estimates,
         applications={
             name.removeprefix("application/"): table
@@ -163,8 +163,21 @@ def _estimate(tables: Mapping[str, pl.DataFrame], name: str, content: dict[str, 
     return Estimate(**values)
 
 
-def _responses(folder: Path, tables: Mapping[str, pl.DataFrame]) -> pl.LazyFrame:
-    """Return the responses that were graded, to be read from their artifact when collected."""
+def _responses_folder(cell: Path, parents: Mapping[str, str]) -> Path | None:
+    """Return the artifact of a cell's responses, beside its own; None without any."""
+    return cell.parent / f"responses-{parents['responses']}" if "responses" in parents else None
+
+
+def _responses(
+    folder: Path, names: Sequence[str], tables: Mapping[str, pl.DataFrame]
+) -> pl.LazyFrame:
+    """Return the responses that were graded, to be read from their artifact when collected.
+
+    Args:
+        folder: of the artifact.
+        names: of the parts that they are in; others may have been added since.
+        tables: of the cell.
+    """
     prompts = tables["questions"].select(
         "question_id",
         prompt_hash=pl.col("prompt").map_elements(prompt_hash, return_dtype=pl.String),
@@ -174,8 +187,12 @@ def _responses(folder: Path, tables: Mapping[str, pl.DataFrame]) -> pl.LazyFrame
 
     def read() -> pl.LazyFrame:
         parts = Artifact(folder, {}, Console(quiet=True)).parts(".parquet")
-        if not parts:
-            raise StoreError(f"{folder} is gone; run the cell again to draw its responses again.")
+        gone = len({*names} - {path.name for path in parts})
+        if gone or not parts:
+            raise StoreError(
+                f"{folder}: {gone} of {len(names)} parts are gone; run the cell again to draw "
+                f"their responses again."
+            )
         stored = pl.scan_parquet(parts, schema=STORED_RESPONSE, hive_partitioning=False)
         wanted = graded.join(prompts, on="question_id").lazy()
         drawn = stored.filter(pl.col("finish_reason") != "error").join(wanted, on=key, how="semi")
@@ -188,17 +205,21 @@ def is_finished(artifact: Artifact) -> bool:
     """Tell whether the cell is whole and running it again would change nothing.
 
     It would where requests had failed or an application had, where a cell of another model that an
-    application read isn't the newest any more, and where rows may have changed unseen.
+    application read isn't the newest any more, where parts of its responses are gone, and where
+    rows may have changed unseen.
     """
     if not rows_known(artifact.inputs):
         return False
     try:
         content = _content(artifact)
+        read_manifest(artifact.folder)
         intact = {path.name for kind in (".parquet", _PROBE) for path in artifact.parts(kind)}
+        drawn = _responses_folder(artifact.folder, content["parents"])
         return (
             content["complete"]
             and {*content["tables"].values(), *content["probes"].values()} <= intact
             and set(_TABLES) <= set(content["tables"])
+            and all(drawn is not None and (drawn / name).is_file() for name in content["responses"])
             and all(
                 newest_cell(artifact, stage.removeprefix(CELL)).name == name
                 for stage, name in content["parents"].items()
@@ -220,8 +241,8 @@ def newest_cell(artifact: Artifact, model: str) -> Path:
     split, dataset, _, root = artifact.folder.parents[:4]
     found = []
     for path in (root / model / dataset.name / split.name).glob("cell-*/manifest.json"):
-        with suppress(ValueError, KeyError):  # a damaged one is made anew by its own run
-            manifest = json.loads(path.read_text())
+        with suppress(StoreError):  # a damaged one is made anew by its own run
+            manifest = read_manifest(path.parent)
             same = manifest["inputs"]["dataset"] == artifact.inputs["dataset"]
             found.append((same, manifest["written"], path.parent))
     if not found:
@@ -247,7 +268,8 @@ def point_to_cell(artifact: Artifact, report: Path, folder: Path, config: Config
     partial = folder / ".partial-cell.json"
     partial.write_text(json.dumps(relative, indent=2))
     partial.rename(folder / "cell.json")
-    artifact.write("report.json", json.dumps({"report": relative["report"]}).encode())
+    with artifact.lock():  # which removes what others have half written
+        artifact.write("report.json", json.dumps({"report": relative["report"]}).encode())
 
 
 def cell_of(run: Path) -> Path:
@@ -270,7 +292,7 @@ def _report_of(artifact: Artifact, config: Config) -> Path | None:
     """Return the cell's report where there is one, logged as the tracker's settings ask."""
     try:
         place = json.loads((artifact.folder / "report.json").read_text())["report"]
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     report = outputs_of(config) / place
     tracked = config.tracker.kind == "none" or (report.parent / config.tracker.kind).is_dir()

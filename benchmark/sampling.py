@@ -64,7 +64,7 @@ def sample_responses(
             ]  # fmt: skip
             _collect(requests, missing.height, hashes, engine, decoding, artifact, console, what)
             stored = artifact.read_table(STORED_RESPONSE)
-            artifact.write_manifest({"responses": stored.height}, {})
+        artifact.write_manifest({"responses": stored.height}, {})
     drawn = drawn_samples(stored)
     failed = stored.join(drawn, on=SAMPLE, how="anti")
     found = wanted.join(pl.concat([drawn, failed]), on=SAMPLE, how="inner").unique(subset=SAMPLE)

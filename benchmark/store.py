@@ -33,6 +33,7 @@ from benchmark.records import check_table
 
 _DIGEST = 16  # characters of a checksum in a file's name
 _FINGERPRINT = 12
+_MANIFEST = "manifest.json"
 _SETTLED_SECONDS = 2.0  # since a file's last change
 
 
@@ -172,17 +173,27 @@ class Artifact:
             other.unlink()
 
     def write_manifest(self, counts: Mapping[str, int], parents: Mapping[str, str]) -> None:
-        """Write what the artifact holds and what it was made from and by."""
-        manifest = {
+        """Write what the artifact holds and what it was made from and by.
+
+        A manifest that says the same already stays as it is. A run that was killed after its last
+        part leaves an older one, so that this is called whether or not anything was added.
+        """
+        content = {
             "inputs": self.inputs,
             "parents": dict(parents),
             "counts": dict(counts),
             "parts": sorted(path.name for path in self.folder.glob("part-*")),
+        }
+        with suppress(StoreError):
+            known = read_manifest(self.folder)
+            if fingerprint({name: known[name] for name in content}) == fingerprint(content):
+                return
+        made_by = {
             "versions": {name: version(name) for name in ("capcal", "torch", "transformers")},
             "git_commit": git_commit(),
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        self.write("manifest.json", json.dumps(manifest, indent=2, ensure_ascii=False).encode())
+        self.write(_MANIFEST, sealed(content | made_by))
 
     def write(self, name: str, data: bytes) -> Path:
         """Write a file; it appears complete or not at all."""
@@ -200,6 +211,29 @@ class Artifact:
                 raise
             _sync_folder(self.folder)
         return target
+
+
+def sealed(manifest: Mapping[str, Any]) -> bytes:
+    """Return a manifest as it is written: with the checksum of what it says."""
+    whole = {**manifest, "checksum": fingerprint(manifest)}
+    return json.dumps(whole, indent=2, ensure_ascii=False).encode()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what an artifact's manifest says.
+
+    Raises:
+        StoreError: there is none, or it is damaged.
+    """
+    path = folder / _MANIFEST
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        checksum = manifest.pop("checksum")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{path} can't be read; run the cell again.") from error
+    if checksum != fingerprint(manifest):
+        raise StoreError(f"{path} is damaged; run the cell again.")
+    return manifest
 
 
 class Store:

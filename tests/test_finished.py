@@ -27,7 +27,14 @@ from benchmark.finished import (
 )
 from benchmark.identity import cell_artifact
 from benchmark.records import STORED_RESPONSE, CellResult, Estimate
-from benchmark.store import Artifact, Store, file_checksum, prompt_hash
+from benchmark.store import (
+    Artifact,
+    Store,
+    file_checksum,
+    prompt_hash,
+    read_manifest,
+    sealed,
+)
 from tests.test_conf import composed
 from tests.test_main import run, tiny
 
@@ -121,7 +128,7 @@ def test_its_responses_are_read_from_their_own_artifact_when_they_are_needed(cel
         found.collect()
     for path in source.folder.glob("part-*"):
         path.unlink()
-    with pytest.raises(StoreError, match="is gone; run the cell again"):
+    with pytest.raises(StoreError, match="5 of 5 parts are gone; run the cell again"):
         found.collect()
 
 
@@ -171,8 +178,8 @@ def test_what_another_run_would_change_is_not_finished(cell, tmp_path):
 
 
 def written(artifact: Artifact, when: str) -> None:
-    path = artifact.folder / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"written": when}))
+    manifest = read_manifest(artifact.folder) | {"written": when}
+    artifact.write("manifest.json", sealed(manifest))
 
 
 def test_the_newest_cell_of_another_model_is_found(cell, tmp_path):

@@ -60,7 +60,7 @@ class PTrue:
             if missing.height:
                 _collect(cell, {key: prompts[key] for key in missing["question_id"]}, artifact)
                 stored = artifact.read_table(ANSWER_PROBABILITY)
-                artifact.write_manifest({"questions": stored.height}, {})
+            artifact.write_manifest({"questions": stored.height}, {})
         stored = stored.unique(wanted.columns)
         table = wanted.join(stored, on=wanted.columns, how="left", nulls_equal=True)
         mass = pl.col("yes") + pl.col("no")

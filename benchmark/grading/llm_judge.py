@@ -125,7 +125,7 @@ class LLMJudge:
                 with meter(console, "Judging answers", len(missing)) as progress:
                     asyncio.run(self._ask_all(missing, artifact, progress))
                 replies = _stored(artifact)
-                artifact.write_manifest({"judgements": len(replies)}, {})
+            artifact.write_manifest({"judgements": len(replies)}, {})
         return [
             case if isinstance(case, Verdict) else self._verdict(case, replies) for case in cases
         ]

@@ -140,7 +140,7 @@ class MathVerify:
                             fresh = []
                     if fresh:
                         artifact.append_table(pl.DataFrame(fresh, JUDGEMENT, orient="row"))
-                artifact.write_manifest({"pairs": len(known)}, {})
+            artifact.write_manifest({"pairs": len(known)}, {})
         return known
 
 

@@ -4,7 +4,6 @@ Nothing is sampled or evaluated: all comes from the finished cells that runs' fo
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from benchmark.grid import read_jobs
 from benchmark.report.grid.grid import Grid, make_grid
 from benchmark.report.grid.report import write_grid_report
 from benchmark.report.style import dataset_name, model_name
+from benchmark.store import read_manifest
 
 _DESCRIPTION = """\
 Regenerates every table and figure from finished runs, beside the paper's numbers, and one
@@ -77,7 +77,7 @@ def find_cells(runs: Sequence[Path], console: Console) -> list[Path]:
 
     Raises:
         DataError: a folder doesn't exist, or holds no finished run.
-        StoreError: the cell of a run isn't in the store any more.
+        StoreError: the cell of a run isn't in the store any more, or its manifest is damaged.
     """
     found: dict[Path, str] = {}
     for folder in runs:
@@ -93,7 +93,7 @@ def find_cells(runs: Sequence[Path], console: Console) -> list[Path]:
             )
         for unfinished in _unfinished(folder):
             console.print(f"Left out, {unfinished}", markup=False)
-        found |= {cell.resolve(): _written(cell) for cell in cells}
+        found |= {cell.resolve(): str(read_manifest(cell)["written"]) for cell in cells}
     return sorted(found, key=lambda cell: (found[cell], cell))
 
 
@@ -112,14 +112,6 @@ def _unfinished(folder: Path) -> Iterator[str]:
 
 def _is_cell(folder: Path) -> bool:
     return folder.name.startswith("cell-")
-
-
-def _written(cell: Path) -> str:
-    """Return when a cell was finished, as text that sorts by time."""
-    try:
-        return str(json.loads((cell / "manifest.json").read_text())["written"])
-    except (ValueError, KeyError, FileNotFoundError) as error:
-        raise DataError(f"{cell}: manifest.json is damaged; run the cell again.") from error
 
 
 def _tell(grid: Grid, console: Console) -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmark.finished import load_cell, save_cell
 from benchmark.report.grid.command import find_cells, main
-from benchmark.store import Store
+from benchmark.store import Store, read_manifest, sealed
 
 QUIET = Console(quiet=True)
 
@@ -27,8 +27,8 @@ def run(cell, tmp_path):
         done = replace(only(cell, "p_true"), model=model, dataset=dataset)
         artifact = store.artifact(model, dataset, "test", "cell", {"number": number})
         save_cell(done, artifact, {}, complete=True)
-        manifest = json.loads((artifact.folder / "manifest.json").read_text())
-        (artifact.folder / "manifest.json").write_text(json.dumps(manifest | {"written": written}))
+        manifest = read_manifest(artifact.folder) | {"written": written}
+        artifact.write("manifest.json", sealed(manifest))
         folder = outputs / "sweep" / f"{number}-{model}-{dataset}"
         (folder / ".hydra").mkdir(parents=True)
         pointer = {"cell": os.path.relpath(artifact.folder, outputs)}
