@@ -21,7 +21,8 @@ from rich.console import Console
 from benchmark import grid
 from benchmark.composition import CONF, explained, system_fault
 from benchmark.config import register_schema
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.records import storable
 from benchmark.rules import checked
 
 _failures: list[str] = []
@@ -66,6 +67,7 @@ def main() -> None:
     register_schema()
     finished = False
     try:
+        _check_arguments()
         _launch()
         finished = grid.conclude(Console(soft_wrap=True, highlight=False, markup=False))
     except BenchmarkError as error:  # of the grid's report
@@ -94,6 +96,17 @@ def _launch() -> None:
             raise
         _report(emptied or f"The launcher gave up: {str(error).splitlines()[0]}")
         grid.wait_for_submitted()
+
+
+def _check_arguments() -> None:
+    """Refuse what Hydra could not write into the run's folder.
+
+    Raises:
+        ConfigError: an argument is not text in UTF-8.
+    """
+    for argument in sys.argv[1:]:
+        if storable(argument) != argument:
+            raise ConfigError(f"{argument!a} is not text in UTF-8.")
 
 
 def _quiet_libraries() -> None:

@@ -5,6 +5,9 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
+from math import inf
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +27,7 @@ from benchmark.config import (
     typed,
 )
 from benchmark.errors import ConfigError
+from benchmark.records import storable
 
 _NAME = re.compile(r"\w[\w.-]*")  # becomes a folder of the store
 _COLDEST = 1e-4  # below it, dividing logits leaves the range of float32
@@ -40,6 +44,8 @@ def checked(composed: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise ConfigError(str(error)) from error
     assert isinstance(config, Config)
+    _check_texts(asdict(config), "")
+    _check_folders(config)
     check_dataset(config.dataset, "dataset")
     _check_model(config.model)
     engine_config(config.engine)
@@ -66,9 +72,11 @@ def check_dataset(dataset: DatasetConfig, where: str) -> None:
     Raises:
         ConfigError: naming the key, below ``where``.
     """
-    _check_name(where, dataset.name)
+    _check_name(f"{where}.name", dataset.name)
     splits, roles = dataset.splits, ROLES[:1] if dataset.counted else ROLES
     _require(set(splits) == set(roles), f"{where}.splits", splits, f"a split for each of {roles}")
+    for role, split in splits.items():
+        _check_name(f"{where}.splits.{role}", split)
     for name in ("limit", "train_limit", "validation_limit"):
         value = getattr(dataset, name)
         _require(value is None or value >= 1, f"{where}.{name}", value, "at least 1, or null")
@@ -91,11 +99,11 @@ def _check_sampling(sampling: SamplingConfig) -> None:
 
 
 def _check_model(model: ModelConfig) -> None:
-    _check_name("model", model.name)
+    _check_name("model.name", model.name)
     _one_of(("none", "think", "harmony"), model, "model", "reasoning")
     decoding, where = model.decoding, "model.decoding"
-    warm = decoding.temperature == 0 or decoding.temperature >= _COLDEST
-    rule = f"0 or at least {_COLDEST}"
+    warm = decoding.temperature == 0 or _COLDEST <= decoding.temperature < inf
+    rule = f"0, or at least {_COLDEST} and finite"
     _require(warm, f"{where}.temperature", decoding.temperature, rule)
     _require(0 < decoding.top_p <= 1, f"{where}.top_p", decoding.top_p, "in (0, 1]")
     _at_least(1, decoding, where, "max_new_tokens")
@@ -140,9 +148,38 @@ def _check_server(config: ServerConfig) -> None:
         )
 
 
-def _check_name(group: str, name: str) -> None:
+def _check_name(key: str, name: str) -> None:
     rule = "letters, digits, '_', '-' and '.', not '.' first: it names a folder"
-    _require(_NAME.fullmatch(name) is not None, f"{group}.name", name, rule)
+    _require(_NAME.fullmatch(name) is not None, key, name, rule)
+
+
+def _check_texts(value: object, key: str) -> None:
+    """Refuse texts that neither files nor requests can hold, at any depth."""
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            _require(isinstance(name, str), f"{key}.{name}", item, "below a key that is a text")
+            _check_texts(name, key)
+            _check_texts(item, f"{key}.{name}".removeprefix("."))
+    elif isinstance(value, list):
+        for item in value:
+            _check_texts(item, key)
+    elif isinstance(value, str):
+        whole = storable(value) == value and "\0" not in value
+        _require(whole, key, ascii(value), "text in UTF-8, without NUL")
+
+
+def _check_folders(config: Config) -> None:
+    """Refuse folders in the home of somebody who doesn't exist."""
+    paths, dataset = config.paths, config.dataset
+    folders = {
+        "paths.outputs": paths.outputs, "paths.cache": paths.cache, "dataset.path": dataset.path,
+        "dataset.hub_root": dataset.hub_root, "model.hub_id": config.model.hub_id,
+    }  # fmt: skip
+    for key, folder in folders.items():
+        try:
+            Path(folder or "").expanduser()
+        except RuntimeError as error:
+            raise ConfigError(f"{key}={folder} is in no user's home: {error}") from error
 
 
 def _at_least(least: int, node: object, where: str, *names: str) -> None:

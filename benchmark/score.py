@@ -19,6 +19,7 @@ from rich.console import Console
 
 from benchmark.config import TransformersConfig, typed
 from benchmark.errors import BenchmarkError, ConfigError, DataError
+from benchmark.records import storable
 
 _TEXTS = ("question", "prompt")
 
@@ -80,7 +81,8 @@ def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
                 f'Line {number} must be a JSON object with a text as either "question" or '
                 f'"prompt": {line.strip()[:80]}'
             )
-        if not _is_text(json.dumps(row, ensure_ascii=False)):
+        written = json.dumps(row, ensure_ascii=False)
+        if storable(written) != written:
             raise DataError(f"Line {number} is not text in UTF-8: {line.strip()[:80]!a}")
         if rows and given[0] not in rows[0]:
             raise DataError(f"Line {number} gives a {given[0]}, the lines before it another kind.")
@@ -90,15 +92,6 @@ def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
             "There is no question on standard input: capcal-score probe=<folder> < questions.jsonl"
         )
     return rows
-
-
-def _is_text(text: str) -> bool:
-    """Return whether there is no half of a surrogate pair in it, which no encoding has."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _config(arguments: list[str]) -> ScoreConfig:

@@ -43,16 +43,16 @@ DAY = 86_400.0
 SETTINGS = [
     "model.gguf=null", "model.name=tiny", "model.decoding.max_new_tokens=4", "dataset.limit=12",
     "dataset.train_limit=20", "dataset.validation_limit=10", "sampling.k=24", "sampling.k_train=2",
-    "statistics.resamples=20", "application=[pass_at_k]", "grading=[basics,llm_judge]",
+    "statistics.resamples=2", "estimator.random.draws=2", "application=[pass_at_k]", "grading=[basics,llm_judge]",
     "grading.llm_judge.model=served", "grading.llm_judge.attempts=1",
 ]  # fmt: skip
 IN_PROCESS = [
     "engine.device=cpu", "engine.dtype=float32", "engine.token_budget=1",
-    "estimator=[random,oracle_cc,verbalized,p_true,train_mean,probe_own]",
+    "estimator=[random,verbalized,p_true,probe_own]",
 ]  # fmt: skip
 SERVED = [
     "engine=server", "engine.model=served", "engine.attempts=1", "engine.concurrency=4",
-    "engine.samples_per_request=1", "estimator=[random,oracle_cc,verbalized,p_true]",
+    "engine.samples_per_request=1", "estimator=[random,verbalized,p_true]",
 ]  # fmt: skip
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import polars as pl
 import safetensors
 import safetensors.torch
+from rich.console import Console
 
 from benchmark.finished import load_cell
 from benchmark.store import Artifact
-from rich.console import Console
 
 KEYS = {  # of rows that cost model time, by stage
     "responses": ["question_id", "prompt_hash", "sample_index"],

@@ -1,6 +1,7 @@
 """Counts from elsewhere: a CSV file becomes a cell, and what is wrong in it is named."""
 
 import io
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -97,6 +98,8 @@ HEAD = "question_id,n,c,p\n"
         ("question_id,n,p\na,1,0.5\n", ["no column 'c'", "dataset.columns"]),
         ("question_id;n;c\na;1;1\n", ["no column 'question_id'", "question_id;n;c"]),
         ('{"question_id": 1}\n{"question_id": 2}\n', ["no column 'question_id'"]),
+        ("," * 100_000 + "\n", ["100001 columns ''"]),
+        ("x" + ",".join(map(str, range(9999))) + "\na\n", ["line 2", "9999 columns"]),
         (HEAD + "a,1,1\n", ["line 2", "3 values under 4 columns"]),
         (HEAD + "a,1,1,0.5,9\n", ["line 2", "5 values"]),
         (b"\xff\xfe\x00PAR1", ["no CSV file in UTF-8"]),
@@ -124,6 +127,15 @@ def test_what_is_wrong_is_named(tmp_path, text, named):
         read(tmp_path, text)
     for word in ("counts.csv", *named):
         assert word in str(refused.value)
+
+
+def test_one_long_id_costs_no_more_than_itself(tmp_path):
+    rows = [f"{'x' * 100_000 * (i == 5)}{i},1,1,0.5" for i in range(20_000)]
+    tracemalloc.start()
+    counts = read(tmp_path, HEAD + "\n".join(rows))
+    assert tracemalloc.get_traced_memory()[1] < 100e6  # 8 GB where each is padded to the longest
+    tracemalloc.stop()
+    assert counts.questions["question_id"].to_list() == sorted(row.split(",")[0] for row in rows)
 
 
 def test_a_chosen_column_that_is_missing_is_named(tmp_path):

@@ -161,6 +161,22 @@ def test_whatever_is_damaged_or_missing_the_cell_is_not_finished(cell, tmp_path)
             read_all(artifact, tmp_path)
         path.write_bytes(whole)
     assert is_finished(artifact)
+    (artifact.folder / "manifest.json").write_text("{}")
+    assert not is_finished(artifact)  # it would stay as it is
+
+
+def test_a_cell_is_not_finished_while_parts_of_its_responses_are_gone(cell, tmp_path):
+    source = sampled(cell, tmp_path)
+    artifact = stored(cell, tmp_path, parents={"responses": source.fingerprint})
+    with source.lock():
+        added = source.append_table(STORED_RESPONSE.to_frame())
+    added.unlink()  # what was drawn later
+    assert is_finished(artifact)
+    part = next(source.folder.glob("part-*"))
+    part.unlink()
+    assert not is_finished(artifact)
+    with pytest.raises(StoreError, match="1 of 5 parts are gone; run the cell again"):
+        load_cell(artifact.folder).responses.collect()
 
 
 def test_a_folder_without_a_cell_is_named(tmp_path):

@@ -244,11 +244,11 @@ def keys(node: DictConfig, above: str = "") -> list[str]:
 def build(composed: DictConfig) -> Config:
     """Return the configuration after everything that is checked before work begins."""
     config = checked(composed)
+    cell_artifact(config, QUIET)
     build_estimators(config.estimator, config.sampling)
     build_graders(config.grading)
     build_applications(config.application)
     engine_config(config.engine)
-    cell_artifact(config, QUIET)
     return config
 
 
@@ -273,7 +273,7 @@ def test_any_value_of_any_setting_is_taken_or_refused(everything, data):
     try:
         with within(3 * SECONDS):
             build(composed)
-    except (BenchmarkError, OmegaConfBaseException) as error:
+    except (BenchmarkError, OmegaConfBaseException, OSError) as error:
         expect_message(error)
 
 

@@ -107,6 +107,23 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["estimator.p_true.prompt=hello"], ["p_true", "{question}"]),
         (["paths.outputs=/proc/nope"], ["/proc/nope", "paths.outputs"]),
         (["model.decoding.max_new_tokens=5000"], ["5000 more", "2048"]),
+        (["model.decoding.temperature=inf"], ["temperature=inf", "finite"]),
+        (["model.system_prompt='a\udce9'"], ["udce9", "UTF-8"]),  # as a shell hands Latin-1 on
+        (["model.system_prompt='a\x00'"], ["model.system_prompt", "NUL"]),
+        (["+model.chat_template_kwargs={a: {1: x, b: y}}"], ["chat_template_kwargs.a.1", "text"]),
+        (["model.gguf={package: json}"], ["model.gguf.package=json", "model.gguf.file"]),
+        (["model.gguf={package: a.b}", "model.hub_id=nobody/nothing"], ["'a.b'", "nobody/nothing"]),
+        (["paths.cache=~nobody-here/x"], ["paths.cache=~nobody-here/x", "home"]),
+        (["dataset.splits.evaluation=../x"], ["dataset.splits.evaluation=../x"]),
+        (["grading=[letter]", "grading.letter.letters='['"], ["letters='['", "A to Z"]),
+        (["grading=[number]", "grading.number.tolerance=nan"], ["tolerance=nan"]),
+        (["grading=[math_verify]", "grading.math_verify.seconds=inf"], ["seconds=inf"]),
+        (
+            ["grading=[llm_judge]", "grading.llm_judge.model=j", "grading.llm_judge.concurrency=0"],
+            ["concurrency=0", "at least 1"],
+        ),
+        (["grading.basics=5"], ["grading.basics=5"]),
+        (["application.budget=5"], ["application.budget=5"]),
     ],
 )
 def test_bad_configuration_is_one_message(

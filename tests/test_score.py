@@ -88,6 +88,7 @@ def test_a_loaded_probe_predicts_in_python(exported: Path) -> None:
         ('{"question": "a?", "prompt": "b"}', "either"),
         ('{"question": "  "}', "Line 1"),
         ('["a"]', "Line 1"),
+        ("[" * 100_000, "Line 1 is not JSON"),
         ('{"question": "a?"}\n{"prompt": "b"}', "Line 2"),
         ('{"question": "\\ud800?"}', "Line 1 is not text in UTF-8"),
         ('{"question": "caf\udce9?"}', "Line 1 is not text in UTF-8"),  # as Latin-1 may be read

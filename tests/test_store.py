@@ -12,7 +12,7 @@ from rich.console import Console
 
 from benchmark.errors import StoreError
 from benchmark.probes.stored import StoredFeatures, append_features, read_features
-from benchmark.store import Artifact, Store, fingerprint
+from benchmark.store import Artifact, Store, fingerprint, read_manifest, sealed
 
 SCHEMA = pl.Schema({"question_id": pl.String(), "value": pl.Int64()})
 
@@ -74,6 +74,35 @@ def test_replacing_keeps_one_part_and_says_what_it_was_made_from(artifact: Artif
     assert manifest["parents"] == {"responses": "abc"}
     assert manifest["counts"] == {"rows": 1}
     assert manifest["parts"] == [path.name for path in artifact.folder.glob("part-*")]
+
+
+def test_a_manifest_stays_until_what_it_says_changes(artifact: Artifact) -> None:
+    def manifest() -> bytes:
+        return (artifact.folder / "manifest.json").read_bytes()
+
+    artifact.replace_table(rows(1), {"responses": "abc"})
+    early = read_manifest(artifact.folder) | {"written": "2020-01-01T00:00:00+00:00"}
+    artifact.write("manifest.json", sealed(early))
+    artifact.replace_table(rows(1), {"responses": "abc"})
+    assert read_manifest(artifact.folder) == early
+    artifact.append_table(rows(2))
+    artifact.write_manifest({"rows": 2}, {"responses": "abc"})
+    assert len(read_manifest(artifact.folder)["parts"]) == 2
+    assert read_manifest(artifact.folder)["written"] > early["written"]
+
+
+def test_a_damaged_manifest_is_refused_and_made_anew(artifact: Artifact) -> None:
+    artifact.replace_table(rows(1), {})
+    path = artifact.folder / "manifest.json"
+    whole = path.read_bytes()
+    year = whole.index(b'"written": "') + 15  # a year that is another after a flip
+    flipped = bytes([*whole[:year], whole[year] ^ 1, *whole[year + 1 :]])
+    for damage in (flipped, whole[:-20], b"", b"[]", b"\xff"):
+        path.write_bytes(damage)
+        with pytest.raises(StoreError, match=r"manifest.json .*; run the cell again"):
+            read_manifest(artifact.folder)
+        artifact.replace_table(rows(1), {})
+        assert read_manifest(artifact.folder)["counts"] == {"rows": 1}
 
 
 def test_a_fingerprint_depends_on_values_and_not_on_order() -> None:

@@ -114,6 +114,8 @@ def build_applications(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Ap
     """
     applications: dict[str, Application] = {}
     for name, entry in entries.items():
+        if not isinstance(entry, Mapping):
+            raise ConfigError(f"application.{name}={entry} must be its settings, with its kind.")
         kind = str(entry.get("kind"))
         if kind not in KINDS:
             near = get_close_matches(kind, KINDS) or sorted(KINDS)

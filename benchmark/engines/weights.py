@@ -11,6 +11,7 @@ import re
 import shutil
 import tempfile
 from dataclasses import asdict, dataclass
+from importlib.machinery import ModuleSpec
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def find_weights(config: ModelConfig, cache: Path, console: Console) -> Weights:
         ModelError: the package holds no such file, or the conversion failed.
     """
     if config.gguf is not None:
-        package = importlib.util.find_spec(config.gguf.package)
+        package = _installed(config.gguf.package)
         if package is not None and package.submodule_search_locations:
             if config.gguf.file is None:
                 path = _assembled(config.gguf.package, cache)
@@ -63,6 +64,14 @@ def find_weights(config: ModelConfig, cache: Path, console: Console) -> Weights:
         return Weights(str(folder), None, f"folder-sha256:{folder_checksum(folder, cache)}")
     commit = _commit(config)
     return Weights(config.hub_id, commit, f"{config.hub_id}@{commit}")
+
+
+def _installed(package: str) -> ModuleSpec | None:
+    """Return where a package is; None where there is none, or no package can have that name."""
+    try:
+        return importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        return None
 
 
 def model_identity(config: ModelConfig, weights: Weights) -> dict[str, Any]:
@@ -94,13 +103,24 @@ def local_folder(weights: Weights, name: str) -> str:
 
 
 def _assembled(package: str, cache: Path) -> Path:
-    """Return the GGUF that a package puts together from its parts, once."""
-    target = cache / "gguf" / f"{package}-{version(package)}.gguf"
+    """Return the GGUF that a package puts together from its parts, once.
+
+    Raises:
+        ModelError: it is a package that does nothing of the kind.
+    """
+    try:
+        target = cache / "gguf" / f"{package}-{version(package)}.gguf"
+        assemble = importlib.import_module(package).assemble
+    except (ImportError, AttributeError) as error:
+        raise ModelError(
+            f"model.gguf.package={package} puts no GGUF together ({error}); name the file that it "
+            f"holds as model.gguf.file, or set model.gguf=null for the Hub."
+        ) from error
     target.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(target.with_suffix(".lock")):
         if not target.exists():
             partial = target.with_suffix(".partial")
-            importlib.import_module(package).assemble(partial, overwrite=True)
+            assemble(partial, overwrite=True)
             partial.rename(target)
     return target
 

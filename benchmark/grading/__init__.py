@@ -63,6 +63,8 @@ def build_graders(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Grader]
         raise ConfigError("grading=[] is not allowed: it must name at least one grader.")
     graders: dict[str, Grader] = {}
     for name, entry in entries.items():
+        if not isinstance(entry, Mapping):
+            raise ConfigError(f"grading.{name}={entry} must be a grader's settings, with its kind.")
         kind = str(entry.get("kind"))
         if kind not in KINDS:
             near = get_close_matches(kind, KINDS) or sorted(KINDS)
