@@ -50,7 +50,7 @@ def _run(composed: DictConfig) -> None:
     except BenchmarkError as error:
         _report(str(error))
     except OSError as error:
-        _report(system_fault(error))
+        _report(system_fault(error, folder))
     except Exception as error:
         if HydraConfig.get().mode is not RunMode.MULTIRUN:
             raise

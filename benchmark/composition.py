@@ -51,9 +51,15 @@ def compose_jobs(overrides: Sequence[str]) -> list[DictConfig]:
         ]
 
 
-def system_fault(error: OSError) -> str:
-    """Return what the system refused, and the settings that choose another place."""
-    where = f"{error.filename}: " if error.filename else ""
+def system_fault(error: OSError, folder: Path | None = None) -> str:
+    """Return what the system refused, and the settings that choose another place.
+
+    Args:
+        error: the system's; where a file that is open can't grow it names none.
+        folder: where the run writes what isn't in the store, which then is the place.
+    """
+    place = error.filename or folder
+    where = f"{place}: " if place else ""
     return (
         f"{where}{error.strerror or error}. Free space, or choose other folders with "
         f"paths.outputs=... and paths.cache=...; then run again: what was finished is kept."

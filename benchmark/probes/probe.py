@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from benchmark.errors import DataError, StoreError
 from benchmark.probes.descent import logits_of
@@ -71,7 +71,8 @@ class TrainedProbe:
         """Write the numbers as ``probe.safetensors`` into ``folder``; ``card`` has the rest."""
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {"mean": self.mean, "scale": self.scale, **self.parameters}
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / _FILE)
+        data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        (folder / _FILE).write_bytes(data)
 
     def card(self) -> dict[str, Any]:
         """Return what the numbers mean, as JSON: what ``load`` needs beside them."""
