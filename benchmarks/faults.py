@@ -43,8 +43,9 @@ DAY = 86_400.0
 SETTINGS = [
     "model.gguf=null", "model.name=tiny", "model.decoding.max_new_tokens=4", "dataset.limit=12",
     "dataset.train_limit=20", "dataset.validation_limit=10", "sampling.k=24", "sampling.k_train=2",
-    "statistics.resamples=2", "estimator.random.draws=2", "application=[pass_at_k]", "grading=[basics,llm_judge]",
-    "grading.llm_judge.model=served", "grading.llm_judge.attempts=1",
+    "statistics.resamples=2", "estimator.random.draws=2", "application=[pass_at_k]",
+    "grading=[basics,llm_judge]", "grading.llm_judge.model=served",
+    "grading.llm_judge.attempts=1",
 ]  # fmt: skip
 IN_PROCESS = [
     "engine.device=cpu", "engine.dtype=float32", "engine.token_budget=1",

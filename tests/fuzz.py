@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from hypothesis import settings
 from hypothesis import strategies as st
 
 LONG = 100_000  # characters
@@ -32,6 +33,8 @@ MARKS = [
     "|", "-", "−", "ß", "İ", "ſ", "🜚", "\U0010ffff",
 ]  # fmt: skip
 PIECES = [*TAGS, *LATEX, *WORDS, *NUMBERS, *MARKS]
+
+FEW = settings(max_examples=max(5, settings().max_examples // 6))  # of what takes long
 
 pieces = st.sampled_from(PIECES)
 texts = st.lists(pieces | st.text(st.characters(), max_size=4), max_size=30).map("".join)

@@ -26,7 +26,7 @@ from benchmark.identity import cell_artifact
 from benchmark.records import STORED_RESPONSE, storable
 from benchmark.rules import checked, engine_config
 from benchmark.score import read_rows
-from tests.fuzz import LONG, pieces, texts, within
+from tests.fuzz import FEW, LONG, pieces, texts, within
 from tests.test_main import tiny
 
 SECONDS = 2.0
@@ -284,7 +284,7 @@ names = st.sampled_from(
 choices = st.sampled_from(["smollm2_135m", "basics", "[random,p_true]", "[", "null", "", "demo"])
 
 
-@settings(max_examples=max(5, settings().max_examples // 12))
+@FEW
 @given(st.lists(st.tuples(names, choices | given_values).map("=".join) | names, max_size=2))
 @example(["sampling.k=" + "[" * 2000])
 @example(["sampling.k=" + "[" * 200 + "]" * 200])

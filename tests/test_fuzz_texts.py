@@ -17,7 +17,7 @@ from benchmark.grading.math_verify import MathVerify
 from benchmark.grading.number import Number
 from benchmark.grading.short_fact import ShortFact
 from benchmark.records import OUTCOMES
-from tests.fuzz import LONG, TAGS, long_texts, texts, within
+from tests.fuzz import FEW, LONG, TAGS, long_texts, texts, within
 
 SECONDS = 1.5  # for a long text; linear work takes a tenth of it
 PROMPT = "What is it?\nPut your answer into \\boxed{}.\nThe answer is one letter."
@@ -60,6 +60,7 @@ def test_every_response_gets_a_verdict(grader, text, references, finished):
         check(grader, Answer(PROMPT, text, finished, references))
 
 
+@FEW
 @given(long_texts(), st.sampled_from([("A",), ("3",), ("Paris", "New York")]))
 @example("answer" + " " * 10_000 + "(" * 9_000, ("A",))
 @example("3 " + "answer " * 140 + ":" * 900, ("3",))
@@ -69,7 +70,7 @@ def test_a_long_response_is_read_in_linear_time(grader, text, references):
         check(grader, Answer(PROMPT, text, True, references))
 
 
-@given(texts | long_texts())
+@given(texts)
 def test_a_box_is_found_in_anything(text):
     with within(SECONDS):
         final_answer(text, PROMPT)
@@ -87,10 +88,22 @@ def test_a_box_without_braces_in_it_comes_back(before, content):
         assert last_box(f"{before} \\boxed{{{content}}}") == content
 
 
-@given(st.lists(st.sampled_from(TAGS) | texts, max_size=20).map("".join) | long_texts(),
-       st.sampled_from(FORMS), st.booleans())  # fmt: skip
-@example("<|channel|>" + "a" * LONG, "harmony", False)
-@example("<|channel|>final<|constrain|>" + " " * LONG, "harmony", False)
+@FEW
+@given(long_texts(), st.sampled_from(FORMS))
+@example("<|channel|>" + "a" * LONG, "harmony")
+@example("<|channel|>final<|constrain|>" + " " * LONG, "harmony")
+@example("\\boxed{" * (LONG // 7), "none")
+def test_a_long_text_is_split_and_searched_in_linear_time(text, form):
+    with within(SECONDS):
+        split_reasoning(text, form)
+        final_answer(text, PROMPT)
+        parse_confidence(text)
+        parse_reply(text, VERDICTS)
+        normalise(text[:2000])
+
+
+@given(st.lists(st.sampled_from(TAGS) | texts, max_size=20).map("".join), st.sampled_from(FORMS),
+       st.booleans())  # fmt: skip
 def test_reasoning_is_split_from_anything(text, form, opened):
     with within(SECONDS):
         split = split_reasoning(text, form, opened=opened)
@@ -122,7 +135,7 @@ def test_the_first_answer_token_is_found_or_there_is_none(tokens, form, opened, 
         assert tokens[start].strip()
 
 
-@given(texts | long_texts())
+@given(texts)
 def test_a_stated_confidence_is_a_probability_or_nothing(text):
     with within(SECONDS):
         confidence = parse_confidence(text)
@@ -134,14 +147,14 @@ def test_a_stated_confidence_comes_back(confidence, before):
     assert parse_confidence(f"{before} \\boxed{{{confidence:.6f}}}") == round(confidence, 6)
 
 
-@given(texts | long_texts())
+@given(texts)
 def test_a_judge_s_reply_is_a_verdict_or_not_understood(reply):
     with within(SECONDS):
         outcome, _ = parse_reply(reply, VERDICTS)
     assert outcome in {"correct", "incorrect", "unparsed"}
 
 
-@given(texts.map(lambda text: text[:2000]) | long_texts().map(lambda text: text[:2000]))
+@given(texts)
 def test_mathematics_is_normalised_in_bounded_time(text):
     with within(SECONDS):
         normalise(text)

@@ -59,8 +59,9 @@ def build_graders(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Grader]
     Raises:
         ConfigError: no grader, an unknown kind or key, or a setting out of range.
     """
-    if not entries:
-        raise ConfigError("grading=[] is not allowed: it must name at least one grader.")
+    if not isinstance(entries, Mapping) or not entries:
+        shown = [*entries] if isinstance(entries, Mapping) else entries
+        raise ConfigError(f"grading={shown} is not allowed: it must name at least one grader.")
     graders: dict[str, Grader] = {}
     for name, entry in entries.items():
         if not isinstance(entry, Mapping):

@@ -39,7 +39,8 @@ _NUMBER = re.compile(
 )
 _OPERAND_AFTER = re.compile(rf"\w\s*(?:{_SIGN})\s*(?:by\s+)?$")
 _OPERAND_BEFORE = re.compile(rf"\s*(?:{_SIGN})")
-_ANSWER_IS = re.compile(r"\banswer\b[^=]*?(?:\bis\b|:)[\s\"':(]*(?=-?[0-9])", re.IGNORECASE)
+_ANSWER = re.compile(r"\banswer\b", re.IGNORECASE)
+_IS_NUMBER = re.compile(r"(?:\bis\b|:)[\s\"':(]*+(?=-?[0-9])", re.IGNORECASE)
 _THAN = re.compile(r"(?P<less>\b(?:smaller|less|lower|fewer))?\s+than\b", re.IGNORECASE)
 _SUBJECT = re.compile(r"\W*(?:the\s+)?(?:number\s+)?(?=[0-9])", re.IGNORECASE)
 _DESCRIBED = re.compile(
@@ -131,7 +132,8 @@ def _number(statement: str) -> str | None:
     numbers = list(_values(statement))
     if not numbers:
         return None
-    if (found := _ANSWER_IS.search(statement)) and (number := _first(numbers, found.end(), gap=0)):
+    stated = _stated_at(statement)
+    if stated is not None and (number := _first(numbers, stated, gap=0)):
         return number
     if "=" in statement:
         return _first(numbers, statement.rindex("=") + 1, gap=3)
@@ -145,6 +147,16 @@ def _number(statement: str) -> str | None:
         if number := _first(numbers, marker.end(), gap=len(statement)):
             return number
     return numbers[0][1] if len(statement.split()) <= 3 else None
+
+
+def _stated_at(statement: str) -> int | None:
+    """Return where the number behind "answer .. is" or "answer ..:" begins; no "=" is between."""
+    for match in _IS_NUMBER.finditer(statement):
+        before = statement[: match.start()]
+        answers = [*_ANSWER.finditer(before)]
+        if answers and "=" not in before[answers[-1].end() :]:
+            return match.end()
+    return None
 
 
 def _compared(numbers: list[tuple[int, str]], than: re.Match[str]) -> str | None:
