@@ -19,8 +19,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 # ``--hypothesis-profile=deep`` runs the fuzz tests, and all others with examples, for minutes.
 hypothesis.settings.register_profile("suite", max_examples=60, deadline=None)
-hypothesis.settings.register_profile("deep", max_examples=5_000, deadline=None)
-hypothesis.settings.load_profile("suite")
+hypothesis.settings.register_profile("deep", max_examples=1_000, deadline=None)
+
+
+def pytest_configure() -> None:  # before the option's profile; this file is imported twice
+    hypothesis.settings.load_profile("suite")
+
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|start|>{{ message['role'] }}\n{{ message['content'] }}<|end|>"

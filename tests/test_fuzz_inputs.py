@@ -265,8 +265,10 @@ def test_any_value_of_any_setting_is_taken_or_refused(everything, data):
         key, value = data.draw(st.sampled_from(known)), data.draw(given_values)
         try:
             with within(SECONDS):
-                parsed = OverridesParser.create().parse_override(f"{key}={value}").value()
-                OmegaConf.update(composed, key, parsed)
+                parsed = OverridesParser.create().parse_override(f"{key}={value}")
+                if parsed.is_sweep_override():
+                    return  # several jobs: Hydra takes them apart
+                OmegaConf.update(composed, key, parsed.value())
         except (HydraException, OmegaConfBaseException) as error:
             expect_message(error)
             return
