@@ -32,7 +32,7 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         f"model.hub_id={model}", "model.gguf=null", "model.name=tiny", "engine.dtype=float32",
         "engine.device=cpu", "model.decoding.max_new_tokens=4", "dataset.limit=12",
         "dataset.train_limit=20", "dataset.validation_limit=10", "sampling.k=4",
-        "sampling.k_train=2", "statistics.resamples=20", *overrides,
+        "sampling.k_train=2", "statistics.resamples=20", "application=[]", *overrides,
     ]  # fmt: skip
 
 
