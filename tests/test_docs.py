@@ -248,7 +248,8 @@ def test_the_site_is_whole_and_loads_nothing_from_elsewhere(site: Path) -> None:
         assert loaded.addresses
         for address in loaded.addresses:
             assert not re.match(r"(?:\w+:)?//", address), f"{page.name} loads {address}"
-            assert address.startswith("data:") or (page.parent / address).exists()
+            place = site / address[1:] if address.startswith("/") else page.parent / address
+            assert address.startswith("data:") or place.exists()
     for style in site.rglob("*.css"):
         assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", style.read_text())
 
