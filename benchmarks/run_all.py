@@ -3,13 +3,14 @@
     python benchmarks/run_all.py --smoke                 # tiny sizes: that every script runs
     python benchmarks/run_all.py [--only budget probes]  # full sizes: most of an hour on two cores
 
-The table goes to docs/measured.md, where the README takes it from; with --smoke it is only printed.
+The table goes into the README; with --smoke or --only it is printed, and nothing is written.
 Machines that do other work at the same time measure that: run it on an idle one. A script that
 fails is told, the others are still run, and the exit status is 1; the table is then not written.
 """
 
 import argparse
 import json
+import re
 import subprocess
 import sys
 import time
@@ -24,7 +25,8 @@ SCRIPTS = (  # in the order of the data's path
     ["sampling"], ["server_client"], ["features"], ["grading"], ["probes"], ["probes", "--large"],
     ["budget"], ["pipeline"], ["skip"],
 )  # fmt: skip
-TABLE = Path(__file__).parents[1] / "docs" / "measured.md"
+README = Path(__file__).parents[1] / "README.md"
+PLACE = re.compile(r"(?<=\[start:measured\] -->\n).*(?=<!-- --8<-- \[end:measured\])", re.DOTALL)
 
 
 def main() -> None:
@@ -49,8 +51,8 @@ def main() -> None:
     if failed:
         sys.exit(f"Failed: {', '.join(failed)}. See above.")
     if not (options.smoke or options.only):
-        TABLE.write_text(text)
-        print(f"Written: {TABLE}")
+        README.write_text(PLACE.sub(lambda _: text, README.read_text()))
+        print(f"Written into {README}")
 
 
 def run(script: str, flags: list[str]) -> list[Result] | None:
