@@ -242,6 +242,8 @@ def _number(text: str) -> float | None:
         number = float(text)
     except ValueError:
         return None
+    if "_" in text:  # Python's own way to write a number
+        return None
     return number if math.isfinite(number) or math.isnan(number) else None
 
 

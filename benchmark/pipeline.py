@@ -15,7 +15,7 @@ from rich.console import Console
 
 from benchmark.applications import Application, Study, build_applications
 from benchmark.cell import Cell
-from benchmark.config import Config, TransformersConfig, VLLMConfig
+from benchmark.config import Config, SamplingConfig, TransformersConfig, VLLMConfig
 from benchmark.counts import CountedCell, read_counts
 from benchmark.engines import Engine
 from benchmark.engines.weights import find_weights, local_folder, model_identity
@@ -169,12 +169,17 @@ def _provenance(artifact: Artifact, config: Config) -> dict[str, str]:
         known = {
             "weights": inputs["model"]["weights"],
             "decoding": inputs["decoding"],
-            "responses per question": inputs["sampling"]["k"],
+            "responses per question": _responses_each(config.sampling),
         }
     else:
         known = {"counts": config.dataset.path, "their SHA-256": inputs["dataset"]["rows"][0]}
     known |= {"git commit": git_commit() or "unknown", "fingerprint": artifact.fingerprint}
     return {name: str(value) for name, value in known.items()}
+
+
+def _responses_each(sampling: SamplingConfig) -> str:
+    stopping = sampling.stopping
+    return f"{sampling.k}" if stopping is None else f"{sampling.k} to {stopping.k_max}, adaptive"
 
 
 def build_engine(config: Config, folder: Path, console: Console) -> Engine:

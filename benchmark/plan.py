@@ -226,7 +226,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--tokens-per-second", type=float, metavar="N",
         help="output tokens that one engine generates in a second, all its requests together",
     )  # fmt: skip
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     if given.tokens_per_second is not None and not given.tokens_per_second > 0:
         parser.error(f"--tokens-per-second={given.tokens_per_second:g} must be above 0.")
     told = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)

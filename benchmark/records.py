@@ -44,6 +44,7 @@ class Question:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
+# --8<-- [start:schemas], which the documents show
 QUESTION = pl.Schema(
     {
         "question_id": pl.String(),
@@ -309,6 +310,19 @@ ADAPTIVE_QUESTION = pl.Schema(
     }
 )
 
+PROBE_SELECTION = pl.Schema(
+    {
+        "feature": pl.String(),  # of probes.features.feature_names: a layer or a pooling
+        "strength": pl.Float64(),  # L2 strength
+        "learning_rate": pl.Float64(),  # null where the optimum was solved for
+        "train_brier": pl.Float64(),  # against c / n of the training split
+        "validation_brier": pl.Float64(),  # what is chosen by
+        "test_brier": pl.Float64(),  # against the evaluation questions, unseen by the choice
+        "chosen": pl.Boolean(),  # true in exactly one row: the lowest validation Brier score
+    }
+)
+# --8<-- [end:schemas]
+
 
 def check_table(table: pl.DataFrame, schema: pl.Schema, name: str) -> pl.DataFrame:
     """Return ``table`` if it has the schema's columns and types, in any order.
@@ -368,19 +382,6 @@ def question_table(questions: list[Question]) -> pl.DataFrame:
         },
         schema=QUESTION,
     )
-
-
-PROBE_SELECTION = pl.Schema(
-    {
-        "feature": pl.String(),  # of probes.features.feature_names: a layer or a pooling
-        "strength": pl.Float64(),  # L2 strength
-        "learning_rate": pl.Float64(),  # null where the optimum was solved for
-        "train_brier": pl.Float64(),  # against c / n of the training split
-        "validation_brier": pl.Float64(),  # what is chosen by
-        "test_brier": pl.Float64(),  # against the evaluation questions, unseen by the choice
-        "chosen": pl.Boolean(),  # true in exactly one row: the lowest validation Brier score
-    }
-)
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,15 @@ from benchmark.stopping import StoppingRule, is_narrow
 
 
 class SequentialEstimate(NamedTuple):
-    """Unbiased estimates for N questions, each [N]."""
+    """Unbiased estimates for N questions, each [N].
 
-    accuracy: FloatArray  # of p, in [0, 1]
-    squared: FloatArray  # of p^2, in [0, 1]; NaN where a question may stop after one response
+    Attributes:
+        accuracy: of p, in [0, 1].
+        squared: of p^2, in [0, 1]; NaN where a question may stop after one response.
+    """
+
+    accuracy: FloatArray
+    squared: FloatArray
 
 
 def sequential_estimate(

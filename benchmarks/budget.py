@@ -1,59 +1,75 @@
 """Greedy budget allocation: one threshold for all samples, against one argmax per sample.
 
-    python benchmarks/budget.py [--every] [--million]
+    python benchmarks/budget.py [--every]
 
 Confidences are drawn from Beta(1/2, 1/2). The step-by-step way takes, for every sample, the largest
 gain conf (1 - conf)^j over all questions: with the gains worked out anew at each step, with them
 kept and one of them updated, and with a heap. The first two are timed on a part and extrapolated;
---every times them all. At the end, in a process of its own (--million alone), a million questions.
-Times are CPU time; all ways run on one core.
+--every times them all. At the end, in a process of its own, a million questions. Times are CPU
+time; all ways run on one core.
 """
 
-import argparse
 import heapq
-import resource
+import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
+from measured import Result, parser, peak_mb, tell
 
 from benchmark.applications import greedy_budget_allocation
 
-QUESTIONS, PER_QUESTION = 14_042, 32
-MANY, PER_MANY = 1_000_000, 8
-TIMED = 4_000  # steps of the slow ways
+PER_QUESTION, PER_MANY = 32, 8
 REPEATS = 20
 
 
 def main() -> None:
     """Time all ways on the same confidences and compare what they allocate."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--every", action="store_true", help="time every step of the slow ways")
-    parser.add_argument("--million", action="store_true", help="a million questions only")
-    options = parser.parse_args()
-    if options.million:
-        million()
+    command = parser(__doc__)
+    command.add_argument("--every", action="store_true", help="time every step of the slow ways")
+    command.add_argument("--many", type=int, help="that many questions only, as JSON")
+    options = command.parse_args()
+    if options.many:
+        print(json.dumps(many(options.many)))
         return
-    confidences, budget = draw(QUESTIONS), PER_QUESTION * QUESTIONS
+    tell(measure(options.every, *((500, 200, 20_000) if options.smoke else FULL)), options)
+
+
+FULL = 14_042, 4_000, 1_000_000  # questions, timed steps of the slow ways, many questions
+
+
+def measure(every: bool, questions: int, timed: int, many: int) -> Iterator[Result]:
+    """Yield our time against each other way, then that of many questions."""
+    confidences, budget = draw(questions), PER_QUESTION * questions
     greedy_budget_allocation(confidences, budget)  # loads what numpy loads late
     start = time.process_time()
     for _ in range(REPEATS):
-        ours = greedy_budget_allocation(confidences, budget)
+        greedy_budget_allocation(confidences, budget)
     seconds = (time.process_time() - start) / REPEATS
-    print(f"{QUESTIONS:,} questions x {PER_QUESTION}: {1000 * seconds:.1f} ms (mean of {REPEATS})")
     for name, way in WAYS.items():
-        steps = budget - QUESTIONS if options.every or way is heap else TIMED
+        steps = budget - questions if every or way is heap else timed
         start = time.process_time()
         theirs = way(confidences, steps)
-        whole = (time.process_time() - start) * (budget - QUESTIONS) / steps
-        part = greedy_budget_allocation(confidences, QUESTIONS + steps)
-        note = "all steps" if steps == budget - QUESTIONS else f"from {steps:,} steps"
-        same = "same allocation" if np.array_equal(theirs, part) else "OTHER ALLOCATION"
-        print(f"{name}: {whole:.2f} s ({note}), {whole / seconds:,.0f} x slower, {same}")
-    print(f"expected solved questions: {(1 - (1 - confidences) ** ours).sum():.6f}")
-    subprocess.run([sys.executable, __file__, "--million"], check=True)
+        whole = (time.process_time() - start) * (budget - questions) / steps
+        part = greedy_budget_allocation(confidences, questions + steps)
+        if not np.array_equal(theirs, part):
+            sys.exit(f"{name} allocates otherwise.")
+        note = "all steps" if steps == budget - questions else f"from {steps:,} steps"
+        yield Result(
+            f"greedy allocation, {questions:,} questions x {PER_QUESTION} samples",
+            f"{1000 * seconds:.1f} ms",
+            f"{name}: {whole:.2g} s ({note}), the same allocation",
+            whole / seconds,
+        )
+    command = [sys.executable, __file__, "--many", str(many)]
+    printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    seconds, memory = json.loads(printed)
+    yield Result(
+        f"greedy allocation, {many:,} questions x {PER_MANY} samples", f"{seconds:.2f} s",
+        peak_mb=memory,
+    )  # fmt: skip
 
 
 def draw(questions: int) -> np.ndarray:
@@ -99,17 +115,12 @@ WAYS: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
 }
 
 
-def million() -> None:
-    """Allocate to many questions and print time and peak memory."""
-    confidences = draw(MANY)
+def many(questions: int) -> tuple[float, float]:
+    """Return the seconds of allocating to many questions, and the peak memory in MB."""
+    confidences = draw(questions)
     start = time.process_time()
-    samples = greedy_budget_allocation(confidences, PER_MANY * MANY)
-    seconds = time.process_time() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(
-        f"{MANY:,} questions x {PER_MANY}: {seconds:.2f} s, peak memory {peak:.0f} MiB "
-        f"(at most {samples.max()} of one question, {samples.sum():,} in all)"
-    )
+    greedy_budget_allocation(confidences, PER_MANY * questions)
+    return time.process_time() - start, peak_mb()
 
 
 if __name__ == "__main__":

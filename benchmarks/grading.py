@@ -10,13 +10,16 @@ is timed on a part of them, spread over all questions, and scaled up; the verdic
 
 import argparse
 import random
-import resource
 import signal
+import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+from measured import Result, parser, peak_mb, tell
 from rich.console import Console
 
 from benchmark.grading import math_equality
@@ -30,17 +33,21 @@ PROMPT = "Find the value.\n\nPut the final answer inside \\boxed{}."
 
 def main() -> None:
     """Grade the same responses both ways and print times, their ratio and the memory."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--questions", type=int, default=500)
-    parser.add_argument("--samples", type=int, default=100)
-    parser.add_argument("--repeats", type=float, default=0.9, help="share of repeated answers")
-    parser.add_argument("--one-by-one", type=int, default=1000, help="responses timed that way")
-    options = parser.parse_args()
-    answers = simulate(options.questions, options.samples, options.repeats)
-    distinct = len(set(answers))
-    repeated = 1 - distinct / len(answers)
-    print(f"{len(answers):,} responses, {distinct:,} distinct ({repeated:.1%} repeat)")
+    command = parser(__doc__)
+    command.add_argument("--questions", type=int, default=500)
+    command.add_argument("--samples", type=int, default=100)
+    command.add_argument("--repeats", type=float, default=0.9, help="share of repeated answers")
+    command.add_argument("--one-by-one", type=int, default=1000, help="responses timed that way")
+    options = command.parse_args()
+    if options.smoke:
+        options.questions, options.samples, options.one_by_one = 20, 20, 50
+    tell(measure(options), options)
 
+
+def measure(options: argparse.Namespace) -> Iterator[Result]:
+    """Yield the time of grading everything, and of grading what the store knows."""
+    answers = simulate(options.questions, options.samples, options.repeats)
+    repeated = 1 - len(set(answers)) / len(answers)
     step = max(1, len(answers) // options.one_by_one)
     part = answers[::step]
     signal.signal(signal.SIGPROF, math_equality._expire)
@@ -58,13 +65,14 @@ def main() -> None:
         start = time.perf_counter()
         again = MathVerify().grade(answers, artifact, quiet)
         stored = time.perf_counter() - start
-    same = [v.outcome == s for v, s in zip(verdicts[::step], slow, strict=True)]
-    print(f"one by one: {theirs:.1f} s (from {len(part):,} of them)")
-    print(
-        f"capcal: {ours:.1f} s, {theirs / ours:.1f} x faster; again from the store: {stored:.1f} s"
+    if [v.outcome for v in verdicts[::step]] != slow or verdicts != again:
+        sys.exit("The ways judge differently.")
+    what = f"grading {len(answers):,} MATH responses, {repeated:.0%} repeats"
+    against = f"one by one, {len(part):,} timed: {theirs:.0f} s, the same verdicts"
+    yield Result(what, f"{ours:.1f} s", against, theirs / ours, peak.mb)
+    yield Result(
+        f"{what}, again", f"{stored:.1f} s", f"the first time: {ours:.1f} s", ours / stored
     )
-    print(f"peak memory, workers included: {peak.gigabytes:.2f} GB")
-    print(f"same verdicts: {sum(same):,} of {len(same):,}; twice the same: {verdicts == again}")
 
 
 def simulate(questions: int, samples: int, repeats: float) -> list[Answer]:
@@ -117,8 +125,6 @@ class Peak:
     """Watches the largest memory of this process and its children while a block runs."""
 
     def __enter__(self) -> "Peak":
-        import threading
-
         self._most, self._done = 0, threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
@@ -139,10 +145,9 @@ class Peak:
             self._most = max(self._most, total)
 
     @property
-    def gigabytes(self) -> float:
-        """The largest sum seen, at least this process's own peak."""
-        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return max(self._most, own) / 1e9
+    def mb(self) -> float:
+        """The largest sum seen, at least this process's own peak, in MB."""
+        return max(self._most / 2**20, peak_mb())
 
 
 if __name__ == "__main__":

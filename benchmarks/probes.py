@@ -13,14 +13,15 @@ safetensors files, mapped while they're read.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from measured import Result, parser, peak_mb, tell
 from rich.console import Console
 
 from benchmark.probes import FeatureSet, ProbeSettings, train_probe
@@ -33,52 +34,67 @@ RATES = [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4]
 EPOCHS, BATCH = 100, 32
 TIMED = 4  # probes of the paper's way
 PART = 250  # questions of a file
+SIZES = {  # training and validation questions, layers, width, n
+    "full": (4_000, 1_000, 9, 1024, 100),
+    "large": (11_500, 1_000, 33, 4096, 10),
+    "smoke": (300, 100, 3, 64, 100),
+}
 
 
 def main() -> None:
     """Make the features, run both ways and print the ratio."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--every", action="store_true")
-    parser.add_argument("--large", action="store_true")
-    parser.add_argument("--way", choices=["make", "bank", "paper"])
-    parser.add_argument("--folder", type=Path)
-    options = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--every", action="store_true", help="train all probes of the paper's way")
+    command.add_argument("--large", action="store_true", help="33 layers, width 4096, 6.8 GB")
+    command.add_argument("--way", choices=[*WAYS], help="one, in --folder, as JSON")
+    command.add_argument("--folder", type=Path)
+    options = command.parse_args()
     if options.way:
         print(json.dumps(WAYS[options.way](options)))
         return
+    tell(measure(options), options)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Result]:
+    """Yield what the bank took, against one probe after the other but for --large."""
+    train, validation, layers, width, _ = SIZES[size_of(options)]
     with tempfile.TemporaryDirectory() as folder:
-        made = run("make", options, folder)
-        print(f"features: {made['bytes'] / 1e9:.2f} GB on disk, planted at layer {made['layer']}")
+        run("make", options, folder)
         bank = run("bank", options, folder)
-        print(
-            f"bank: {bank['probes']} probes in {bank['seconds']:.1f} s, validation Brier "
-            f"{bank['brier']:.4f} ({bank['feature']}), peak memory {bank['mb']:.0f} MB "
-            f"({bank['base_mb']:.0f} MB before the first feature)"
+        what = (
+            f"{bank['probes']} probes: {layers} layers and 2 poolings x {len(STRENGTHS)} strengths,"
+            f" {train:,} + {validation:,} questions, width {width:,}"
         )
+        took = f"{bank['seconds']:.1f} s, validation Brier {bank['brier']:.4f}"
         if options.large:
+            yield Result(what, took, peak_mb=bank["mb"])
             return
         paper = run("paper", options, folder)
         note = "all trained" if options.every else f"{TIMED} timed, the likely best"
-        print(
-            f"one at a time: {paper['probes']} probes in {paper['seconds']:.0f} s ({note}), "
-            f"validation Brier {paper['brier']:.4f}; the bank is "
-            f"{paper['seconds'] / bank['seconds']:.0f} x faster"
+        against = (
+            f"SGD, one after another, {paper['probes']} probes ({note}): {paper['seconds']:.0f} s, "
+            f"validation Brier {paper['brier']:.4f}"
         )
+        yield Result(what, took, against, paper["seconds"] / bank["seconds"], bank["mb"])
+
+
+def size_of(options: argparse.Namespace) -> str:
+    """Return which of the sizes is asked for."""
+    return "smoke" if options.smoke else "large" if options.large else "full"
 
 
 def run(way: str, options: argparse.Namespace, folder: str) -> dict:
     """Return what one way measured in a process of its own."""
     command = [sys.executable, __file__, "--way", way, "--folder", folder]
-    command += [flag for flag in ("--every", "--large") if getattr(options, flag[2:])]
+    flags = ("--every", "--large", "--smoke")
+    command += [flag for flag in flags if getattr(options, flag[2:])]
     printed = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(printed.splitlines()[-1])
 
 
 def make(options: argparse.Namespace) -> dict:
     """Write features and counts, a part at a time."""
-    train, validation, layers, width, n = (
-        (11_500, 1_000, 33, 4096, 10) if options.large else (4_000, 1_000, 9, 1024, 100)
-    )
+    train, validation, layers, width, n = SIZES[size_of(options)]
     generator = torch.Generator().manual_seed(0)
     spread = torch.arange(1, width + 1) ** -0.5  # of the principal axes, as in hidden states
     weight = torch.randn(width, generator=generator)
@@ -99,8 +115,7 @@ def make(options: argparse.Namespace) -> dict:
         tries = torch.full((questions,), float(n))
         counts[split] = torch.binomial(tries, torch.cat(rates), generator=generator).tolist()
     (options.folder / "counts.json").write_text(json.dumps({"n": n, **counts}))
-    size = sum(path.stat().st_size for path in options.folder.rglob("*.safetensors"))
-    return {"bytes": size, "layer": planted}
+    return {"layer": planted}
 
 
 def planted_layer(layers: int) -> int:
@@ -145,7 +160,6 @@ def splits(folder: Path) -> list[FeatureSet]:
 def bank(options: argparse.Namespace) -> dict:
     """Train all probes at once."""
     train, validation = splits(options.folder)
-    base = peak_mb()
     start = time.perf_counter()
     probe = train_probe(train, validation, ProbeSettings(strengths=STRENGTHS))
     seconds = time.perf_counter() - start
@@ -153,8 +167,6 @@ def bank(options: argparse.Namespace) -> dict:
         "seconds": seconds,
         "probes": len(probe.selection),
         "brier": probe.selection["validation_brier"].min(),
-        "feature": probe.feature,
-        "base_mb": base,
         "mb": peak_mb(),
     }
 
@@ -174,7 +186,7 @@ def paper(options: argparse.Namespace) -> dict:
         if scaled:
             mean, scale = x.mean(0), x.std(0)
             x, held = (x - mean) / scale, (held - mean) / scale
-        model = sgd(x, (train.c / train.n).float(), rate)
+        model = sgd(x, (train.c / train.n).float(), rate, 2 if options.smoke else EPOCHS)
         with torch.no_grad():
             error = model(held).squeeze(-1).sigmoid() - validation.c / validation.n
         briers.append(error.square().mean().item())
@@ -182,12 +194,12 @@ def paper(options: argparse.Namespace) -> dict:
     return {"seconds": seconds, "probes": len(grid), "brier": min(briers)}
 
 
-def sgd(x: torch.Tensor, target: torch.Tensor, rate: float) -> torch.nn.Linear:
+def sgd(x: torch.Tensor, target: torch.Tensor, rate: float, epochs: int) -> torch.nn.Linear:
     """Return a linear probe trained as in the paper's search."""
     torch.manual_seed(42)
     model = torch.nn.Linear(x.shape[1], 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=rate, momentum=0.9, weight_decay=0.01)
-    for _ in range(EPOCHS):
+    for _ in range(epochs):
         for rows in torch.randperm(len(x)).split(BATCH):
             logits = model(x[rows]).squeeze(-1)
             loss = torch.nn.functional.binary_cross_entropy_with_logits(logits, target[rows])
@@ -195,11 +207,6 @@ def sgd(x: torch.Tensor, target: torch.Tensor, rate: float) -> torch.nn.Linear:
             loss.backward()
             optimizer.step()
     return model
-
-
-def peak_mb() -> float:
-    """Return the process's peak resident memory, mapped files included, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 WAYS = {"make": make, "bank": bank, "paper": paper}

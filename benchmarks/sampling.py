@@ -9,15 +9,19 @@ slow, so that it is timed on every n-th question; tokens per second are compared
 
 import argparse
 import importlib.util
-import os
+import json
 import time
+import urllib.request
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
 from hydra import compose, initialize_config_dir
+from measured import Result, parser, peak_mb, tell
 from rich.console import Console
 
-from benchmark.__main__ import CONF
+from benchmark.composition import CONF
 from benchmark.config import register_schema
 from benchmark.engines import Decoding, SampleRequest
 from benchmark.engines.tokens import sample_seed
@@ -30,20 +34,25 @@ MAX_NEW_TOKENS = 48
 
 def main() -> None:
     """Print tokens per second of each way, and the ratios."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--questions", type=int, default=64)
-    parser.add_argument("--k", type=int, default=16)
-    parser.add_argument("--generate-questions", type=int, default=8)
-    options = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--questions", type=int, default=64)
+    command.add_argument("--k", type=int, default=16)
+    command.add_argument("--generate-questions", type=int, default=8)
+    options = command.parse_args()
+    if options.smoke:
+        options.questions, options.k, options.generate_questions = 2, 2, 1
+    tell(measure(options), options)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Result]:
+    """Yield our tokens per second against each other way."""
     register_schema()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = checked(compose("config", overrides=["engine.device=cpu"]))
-    engine = build_engine(config, Console())
+    engine = build_engine(config, Path.cwd(), Console(stderr=True))
     table = load_questions(config.dataset, "test", options.questions)
     prompts = dict(table.select("question_id", "prompt").iter_rows())
-    model = engine._model
-    print(f"{torch.get_num_threads()} threads, {model.dtype}, {os.cpu_count()} processors")
-
+    dtype = str(engine._model.dtype).removeprefix("torch.")
     decoding = Decoding(0.7, 0.95, MAX_NEW_TOKENS)
     requests = [
         SampleRequest(
@@ -55,18 +64,22 @@ def main() -> None:
     start = time.perf_counter()
     tokens = sum(response.completion_tokens for response in engine.sample(requests, decoding))
     ours = tokens / (time.perf_counter() - start)
-    print(f"capcal, {options.questions} questions x {options.k}: {ours:.0f} tokens/s")
+    what = (
+        f"sampling {options.questions} questions x {options.k}, {MAX_NEW_TOKENS} tokens, "
+        f"SmolLM2-135M, {dtype}, {torch.get_num_threads()} threads"
+    )
+    took, memory = f"{ours:.0f} tokens/s", peak_mb()
 
     some = list(prompts.values())[:: max(1, len(prompts) // options.generate_questions)]
     theirs = generate_rate(engine, some, options.k)
-    print(f"generate, {len(some)} questions, one by one: {theirs:.0f} tokens/s")
-    print(f"ratio capcal / generate: {ours / theirs:.1f}")
+    against = f"generate(num_return_sequences={options.k}), {len(some)} questions, one by one"
+    yield Result(what, took, f"{against}: {theirs:.0f} tokens/s", ours / theirs, memory)
     if importlib.util.find_spec("xllamacpp") is None:
-        print("llama.cpp's server: package xllamacpp is not installed, not compared")
+        yield Result("llama.cpp's server", "not compared: the package xllamacpp is not installed")
         return
-    server = server_rate(config.model.gguf, some, options.k)
-    print(f"llama.cpp's server, n = {options.k}: {server:.0f} tokens/s")
-    print(f"ratio capcal / llama.cpp's server: {ours / server:.1f}")
+    theirs = server_rate(config.model.gguf, some, options.k)
+    against = f"llama.cpp's server, n = {options.k}, 16 slots, the same GGUF"
+    yield Result(what, took, f"{against}: {theirs:.0f} tokens/s", ours / theirs, memory)
 
 
 @torch.inference_mode()
@@ -90,11 +103,7 @@ def generate_rate(engine, prompts: list[str], k: int) -> float:
 
 def server_rate(gguf, prompts: list[str], k: int) -> float:
     """Return useful tokens per second of llama.cpp's server on the same GGUF, 16 slots."""
-    import json
-    import urllib.request
-    from concurrent.futures import ThreadPoolExecutor
-
-    import xllamacpp
+    import xllamacpp  # where it is installed
 
     package = importlib.util.find_spec(gguf.package).submodule_search_locations[0]
     parameters = xllamacpp.CommonParams()

@@ -9,9 +9,11 @@ import argparse
 import asyncio
 import json
 import multiprocessing
-import resource
+import sys
 import time
+from collections.abc import Iterator
 
+from measured import Result, parser, peak_mb, tell
 from rich.console import Console
 
 from benchmark.config import ModelConfig, ServerConfig
@@ -55,10 +57,17 @@ def serve(port) -> None:
 
 def main() -> None:
     """Run the requests and print what they cost."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--requests", type=int, default=20_000)
-    parser.add_argument("--n", type=int, default=8)
-    options = parser.parse_args()
+    command = parser(__doc__)
+    command.add_argument("--requests", type=int, default=20_000)
+    command.add_argument("--n", type=int, default=8)
+    options = command.parse_args()
+    if options.smoke:
+        options.requests = 200
+    tell(measure(options), options)
+
+
+def measure(options: argparse.Namespace) -> Iterator[Result]:
+    """Yield what the requests cost, if none was lost or doubled."""
     context = multiprocessing.get_context("spawn")
     port = context.Value("i", 0)
     server = context.Process(target=serve, args=(port,), daemon=True)
@@ -82,13 +91,16 @@ def main() -> None:
         count += response.finish_reason == "stop"
         seen.add((response.question_id, response.sample_index))
     seconds, spent = time.perf_counter() - start, time.process_time() - cpu
-    wanted = options.requests * options.n
-    print(f"{options.requests:,} requests of n = {options.n}, concurrency 512: {seconds:.0f} s")
-    print(f"lost: {wanted - len(seen)}, doubled or failed: {wanted - count}")
-    print(f"client CPU time: {1000 * spent / wanted:.2f} ms a response, "
-          f"{1000 * spent / options.requests:.2f} ms a request")  # fmt: skip
-    print(f"peak memory: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
     server.kill()
+    wanted = options.requests * options.n
+    if not len(seen) == count == wanted:
+        sys.exit(f"{wanted} responses were asked for, {count} came, {len(seen)} of them different.")
+    yield Result(
+        f"the server client, {options.requests:,} requests of n = {options.n}, 512 at once",
+        f"{1000 * spent / wanted:.2f} ms CPU a response ({1000 * spent / options.requests:.1f} ms "
+        f"a request), {seconds:.0f} s, none lost",
+        peak_mb=peak_mb(),
+    )
 
 
 if __name__ == "__main__":

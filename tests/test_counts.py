@@ -112,6 +112,7 @@ HEAD = "question_id,n,c,p\n"
         (HEAD + "a,2.5,1,0.5\n", ["column 'n'", "'2.5'", "whole number"]),
         (HEAD + "a,2,-1,0.5\n", ["column 'c'", "'-1'", "at least 0"]),
         (HEAD + "a,,1,0.5\n", ["column 'n'", "''", "whole number"]),
+        (HEAD + "a,1_000,1,0.5\n", ["column 'n'", "'1_000'", "whole number"]),
         (HEAD + "a,inf,1,0.5\n", ["column 'n'", "'inf'"]),
         (HEAD + "a,many,1,0.5\n", ["column 'n'", "'many'"]),
         (HEAD + "a,1,nan,0.5\n", ["column 'c'", "'nan'"]),

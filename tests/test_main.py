@@ -32,7 +32,7 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         f"model.hub_id={model}", "model.gguf=null", "model.name=tiny", "engine.dtype=float32",
         "engine.device=cpu", "model.decoding.max_new_tokens=4", "dataset.limit=12",
         "dataset.train_limit=20", "dataset.validation_limit=10", "sampling.k=4",
-        "sampling.k_train=2", "statistics.resamples=20", *overrides,
+        "sampling.k_train=2", "statistics.resamples=20", "application=[]", *overrides,
     ]  # fmt: skip
 
 
@@ -163,8 +163,9 @@ def test_a_cell_runs_from_questions_to_report(
     tiny_model: Path,
 ) -> None:
     settings = tiny(
-        tiny_model, "estimator=[random,oracle_cc,p_true,verbalized,family_mean,probe_own]"
-    )
+        tiny_model, "estimator=[random,oracle_cc,p_true,verbalized,family_mean,probe_own]",
+        "application=[pass_at_k,budget,abstention]",
+    )  # fmt: skip
     assert run(monkeypatch, tmp_path, *settings) == 0
     printed = capsys.readouterr().out
     assert "Brier" in printed
@@ -275,7 +276,8 @@ def test_each_estimator_keeps_the_pass_at_k_that_its_own_target_allows(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path
 ) -> None:
     settings = tiny(tiny_model, "estimator=[oracle_cc,consistency_5]", "sampling.k=8")
-    assert run(monkeypatch, tmp_path, *settings, "application.pass_at_k.k_values=[1,2,4,8]") == 0
+    settings += ["application=[pass_at_k]", "application.pass_at_k.k_values=[1,2,4,8]"]
+    assert run(monkeypatch, tmp_path, *settings) == 0
     (path,) = tmp_path.glob("out/*/*/pass_at_k.csv")
     largest = pl.read_csv(path).group_by("estimator").agg(pl.col("k").max())
     assert dict(largest.rows()) == {"oracle_cc": 8, "consistency_5": 2}
@@ -288,7 +290,8 @@ def test_an_application_that_fails_does_not_lose_the_cell(
     tiny_model: Path,
 ) -> None:
     monkeypatch.setattr(PassAtK, "evaluate", lambda _, __, study: study.stored_cell("absent"))
-    assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[oracle_cc]")) == 1
+    settings = tiny(tiny_model, "estimator=[oracle_cc]", "application=[pass_at_k]")
+    assert run(monkeypatch, tmp_path, *settings) == 1
     error = capsys.readouterr().err
     assert "application pass_at_k: The store has no finished cell of model absent" in error
     assert "python -m benchmark model=absent" in error

@@ -121,7 +121,7 @@ def test_a_cell_at_fault_is_told_and_the_others_are_planned(tmp_path, capsys, ti
     settings = [*tiny(tiny_model, "estimator=[random]"), f"paths.outputs={tmp_path}/out"]
     settings = ["dataset=facts,words", *settings, "dataset.limit=60"]
     with pytest.raises(SystemExit) as stopped:
-        main([*settings, "--tokens-per-second", "100"])
+        main([settings[0], "--tokens-per-second", "100", *settings[1:]])
     assert stopped.value.code == 1
     printed = capsys.readouterr()
     assert "a limit of 60 questions on split 'test', which has 50" in printed.err

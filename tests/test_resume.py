@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from tests.test_main import tiny
+from tests.test_main import run, tiny
 
 
 def start(tmp_path: Path, model: Path, *overrides: str) -> subprocess.Popen[str]:
@@ -52,53 +52,58 @@ def assert_each_sample_once(table: pl.DataFrame, questions: int, k: int) -> None
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> pl.DataFrame:
     folder = tmp_path_factory.mktemp("undisturbed")
-    finish(start(folder, tiny_model, "sampling.k=1200"))
+    finish(start(folder, tiny_model, "sampling.k=400"))
     return responses(folder).sort("question_id", "sample_index")
 
 
 def test_a_killed_run_goes_on_where_it_was(
     tmp_path: Path, tiny_model: Path, undisturbed: pl.DataFrame
 ) -> None:
-    process = start(tmp_path, tiny_model, "sampling.k=1200")
+    process = start(tmp_path, tiny_model, "sampling.k=400")
     deadline = time.monotonic() + 100
     while not parts(tmp_path) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     saved = responses(tmp_path).height
-    assert 0 < saved < 12 * 1200
-    output = finish(start(tmp_path, tiny_model, "sampling.k=1200"))
-    assert f"of {12 * 1200 - saved:,}" in output
+    assert 0 < saved < 12 * 400
+    output = finish(start(tmp_path, tiny_model, "sampling.k=400"))
+    assert f"of {12 * 400 - saved:,}" in output
     table = responses(tmp_path).sort("question_id", "sample_index")
-    assert_each_sample_once(table, 12, 1200)
+    assert_each_sample_once(table, 12, 400)
     keys = ["question_id", "sample_index", "seed"]
     assert table.select(keys).equals(undisturbed.select(keys))
     assert (table["text"] == undisturbed["text"]).mean() > 0.999
 
 
 def test_more_samples_more_estimators_and_another_grader_draw_only_what_is_missing(
-    tmp_path: Path, tiny_model: Path
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    tiny_model: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    finish(start(tmp_path, tiny_model, "sampling.k=4"))
+    def printed(*overrides: str) -> str:
+        assert run(monkeypatch, tmp_path, *tiny(tiny_model, "estimator=[random]", *overrides)) == 0
+        return capsys.readouterr().out
+
+    printed("sampling.k=4")
     before = parts(tmp_path)
-    output = finish(start(tmp_path, tiny_model, "sampling.k=6"))
-    assert "Responses (test): 24 of 24" in output
+    assert "Responses (test): 24 of 24" in printed("sampling.k=6")
     assert_each_sample_once(responses(tmp_path), 12, 6)
     assert set(before) < set(parts(tmp_path))
     after = parts(tmp_path)
-    output = finish(start(tmp_path, tiny_model, "sampling.k=6", "estimator=[oracle_cc,p_true]"))
+    output = printed("sampling.k=6", "estimator=[oracle_cc,p_true]")
     assert "Responses" not in output
     assert "P(True): 12 of 12" in output
     assert parts(tmp_path) == after
     assert len(grades(tmp_path)) == 1
-    output = finish(start(tmp_path, tiny_model, "sampling.k=6", "grading=[exact]"))
-    assert "Responses" not in output
+    assert "Responses" not in printed("sampling.k=6", "grading=[exact]")
     assert parts(tmp_path) == after
     assert len(grades(tmp_path)) == 2
 
 
 def test_two_runs_of_one_cell_at_once_share_the_work(tmp_path: Path, tiny_model: Path) -> None:
-    both = [start(tmp_path, tiny_model, "sampling.k=400") for _ in range(2)]
+    both = [start(tmp_path, tiny_model, "sampling.k=100") for _ in range(2)]
     outputs = [finish(process) for process in both]
-    assert_each_sample_once(responses(tmp_path), 12, 400)
+    assert_each_sample_once(responses(tmp_path), 12, 100)
     assert sum("Responses (test)" in output for output in outputs) == 1

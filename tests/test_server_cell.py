@@ -1,6 +1,5 @@
-"""Whole cells through a scripted server: killed, failing, raised in k; real processes."""
+"""Whole cells through a scripted server: failing, raised in k; a sampler that is killed."""
 
-import os
 import random
 import subprocess
 import sys
@@ -10,27 +9,18 @@ import polars as pl
 
 from benchmark.sampling import STORED_RESPONSE
 from tests.engines.scripted import ScriptedServer
-from tests.test_main import tiny
+from tests.test_main import run, tiny
 
 ESTIMATORS = "estimator=[random,p_true,verbalized,verbalized_response,p_true_response]"
 
 
-def command(tmp_path, model, server, *overrides):
-    settings = [s for s in tiny(model) if not s.startswith("engine.")]
+def settings(model, server, *overrides):
     return [
-        sys.executable, "-m", "benchmark", *settings, "engine=server",
+        *(s for s in tiny(model) if not s.startswith("engine.")), "engine=server",
         f"engine.base_url={server.url}", "engine.model=served", "engine.attempts=1",
         "engine.concurrency=4", "engine.in_process.device=cpu", "engine.in_process.dtype=float32",
-        "estimator=[random]", f"paths.outputs={tmp_path}/out", f"paths.cache={tmp_path}/c",
-        *overrides,
+        "estimator=[random]", *overrides,
     ]  # fmt: skip
-
-
-def run(tmp_path, model, server, *overrides, **environment):
-    return subprocess.run(
-        command(tmp_path, model, server, *overrides), capture_output=True, text=True, timeout=120,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment}, check=False,
-    )  # fmt: skip
 
 
 def responses(tmp_path, stage="responses"):
@@ -44,10 +34,12 @@ def assert_each_once(table, questions, k):
     assert table["question_id"].n_unique() == questions
 
 
-def test_a_cell_runs_through_a_server_with_hidden_states_in_process(tmp_path, tiny_model):
+def test_a_cell_runs_through_a_server_with_hidden_states_in_process(
+    monkeypatch, tmp_path, tiny_model
+):
     with ScriptedServer() as server:
-        done = run(tmp_path, tiny_model, server, ESTIMATORS.replace("]", ",probe_own]"))
-    assert done.returncode == 0, done.stderr
+        chosen = settings(tiny_model, server, ESTIMATORS.replace("]", ",probe_own]"))
+        assert run(monkeypatch, tmp_path, *chosen) == 0
     assert_each_once(responses(tmp_path), 12, 4)
     (path,) = tmp_path.glob("out/*/*/metrics.csv")
     rows = pl.read_csv(path).filter(pl.col("metric") == "brier")
@@ -55,30 +47,30 @@ def test_a_cell_runs_through_a_server_with_hidden_states_in_process(tmp_path, ti
     assert dict(rows["estimator", "answered"].rows())["p_true_response"] == 12
 
 
-def test_more_samples_ask_for_the_missing_ones_only(tmp_path, tiny_model):
+def test_more_samples_ask_for_the_missing_ones_only(monkeypatch, tmp_path, tiny_model):
     with ScriptedServer() as server:
-        assert run(tmp_path, tiny_model, server, "sampling.k=8").returncode == 0
+        assert run(monkeypatch, tmp_path, *settings(tiny_model, server, "sampling.k=8")) == 0
         assert set(server.asked.values()) == {8}
-        assert run(tmp_path, tiny_model, server, "sampling.k=16").returncode == 0
+        assert run(monkeypatch, tmp_path, *settings(tiny_model, server, "sampling.k=16")) == 0
         assert set(server.asked.values()) == {16}
         assert len(server.asked) == 12
     assert_each_once(responses(tmp_path), 12, 16)
 
 
-def test_failed_responses_stop_the_run_and_are_asked_for_again(tmp_path, tiny_model):
+def test_failed_responses_stop_the_run_and_are_asked_for_again(
+    monkeypatch, tmp_path, tiny_model, capsys
+):
     with ScriptedServer(failing=["apples", "plural"]) as server:
-        failed = run(tmp_path, tiny_model, server, "engine.concurrency=64")
-        assert failed.returncode == 1
-        assert "overloaded" in failed.stderr
-        assert "Traceback" not in failed.stderr
-        left_out = run(
-            tmp_path, tiny_model, server, "engine.concurrency=64", "capability.failed=left_out"
-        )
-        assert left_out.returncode == 0, left_out.stderr
-        assert "are left out" in left_out.stdout
+        many = settings(tiny_model, server, "engine.concurrency=64")
+        assert run(monkeypatch, tmp_path, *many) == 1
+        error = capsys.readouterr().err
+        assert "overloaded" in error
+        assert "Traceback" not in error
+        assert run(monkeypatch, tmp_path, *many, "capability.failed=left_out") == 0
+        assert "are left out" in capsys.readouterr().out
         before = server.asked.copy()
         server.failing = set()
-        assert run(tmp_path, tiny_model, server).returncode == 0
+        assert run(monkeypatch, tmp_path, *settings(tiny_model, server)) == 0
         assert set(server.asked.values()) == {4}
         assert any(count not in before for count in server.asked)
     table = responses(tmp_path)
@@ -108,12 +100,12 @@ sampling.sample_responses(
 """
 
 
-def test_killed_at_ten_moments_every_sample_is_there_once(tmp_path):
+def test_killed_at_five_moments_every_sample_is_there_once(tmp_path):
     rng = random.Random(0)
     kept = []
     with ScriptedServer("slow") as server:
         sampler = [sys.executable, "-c", SAMPLER, server.url, str(tmp_path)]
-        for _ in range(10):
+        for _ in range(5):
             process = subprocess.Popen(sampler)
             seen = len(server.bodies)
             while len(server.bodies) < seen + 6 and process.poll() is None:
@@ -135,24 +127,22 @@ def stored(tmp_path):
     return pl.concat([STORED_RESPONSE.to_frame(), *map(pl.read_parquet, paths)])
 
 
-def test_the_key_reaches_no_file(tmp_path, tiny_model):
+def test_the_key_reaches_no_file(monkeypatch, tmp_path, tiny_model, capsys):
+    monkeypatch.setenv("OPENAI_API_KEY", "secret-value")
+    for name in ("DATA", "CACHE", "CONFIG"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", f"{tmp_path}/w")
     with ScriptedServer() as server:
-        done = run(
-            tmp_path, tiny_model, server, ESTIMATORS, "tracker=wandb",
-            OPENAI_API_KEY="secret-value",
-            WANDB_DATA_DIR=f"{tmp_path}/w", WANDB_CACHE_DIR=f"{tmp_path}/w",
-            WANDB_CONFIG_DIR=f"{tmp_path}/w",
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+        chosen = settings(tiny_model, server, ESTIMATORS, "tracker=wandb")
+        assert run(monkeypatch, tmp_path, *chosen) == 0
         assert "Bearer secret-value" in server.keys
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any("wandb" in str(path) for path in files)
     assert not [path for path in files if b"secret-value" in path.read_bytes()]
-    assert "secret-value" not in done.stdout + done.stderr
+    assert "secret-value" not in "".join(capsys.readouterr())
 
 
-def test_a_login_in_the_address_is_refused(tmp_path, tiny_model):
+def test_a_login_in_the_address_is_refused(monkeypatch, tmp_path, tiny_model, capsys):
     with ScriptedServer() as server:
-        done = run(tmp_path, tiny_model, server, "engine.base_url=http://me:secret@localhost/v1")
-    assert done.returncode == 1
-    assert "engine.base_url holds a login" in done.stderr
+        address = "engine.base_url=http://me:secret@localhost/v1"
+        assert run(monkeypatch, tmp_path, *settings(tiny_model, server, address)) == 1
+    assert "engine.base_url holds a login" in capsys.readouterr().err

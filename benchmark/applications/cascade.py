@@ -43,11 +43,17 @@ class RoutedModel(NamedTuple):
 
 
 class Routed(NamedTuple):
-    """What becomes of N questions, in expectation over the draws of the confidences."""
+    """What becomes of N questions, in expectation over the draws of the confidences.
 
-    share: FloatArray  # [M, N], the chance that each model answers
-    cost: FloatArray  # [N]
-    accuracy: FloatArray  # [N]
+    Attributes:
+        share: the chance that each model answers, [M, N].
+        cost: of the question, [N].
+        accuracy: expected, [N].
+    """
+
+    share: FloatArray
+    cost: FloatArray
+    accuracy: FloatArray
 
 
 def tune_thresholds(models: Sequence[RoutedModel]) -> FloatArray:

@@ -3,8 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from benchmark.errors import DataError
 from benchmark.metrics.inputs import FloatArray
 from benchmark.metrics.statistics import divide
 
@@ -16,7 +17,7 @@ class Frontier(NamedTuple):
     accuracy: FloatArray
 
 
-def oracle_frontier(cost: FloatArray, accuracy: FloatArray, weights: FloatArray) -> Frontier:
+def oracle_frontier(cost: ArrayLike, accuracy: ArrayLike, weights: ArrayLike) -> Frontier:
     """Return the most accurate routing at each cost where every expected accuracy is known.
 
     The linear relaxation of the multiple-choice knapsack, exact but for one question, which is
@@ -30,10 +31,20 @@ def oracle_frontier(cost: FloatArray, accuracy: FloatArray, weights: FloatArray)
 
     Returns:
         Mean cost and accuracy over the questions, [..., P]; P is at most 1 + N (M - 1).
+
+    Raises:
+        DataError: shapes that don't belong together, no model or question, or NaN or infinity.
     """
+    cost, accuracy = _points(cost, accuracy, axes=2)
+    weights = np.asarray(weights, dtype=np.float64)
+    if weights.shape[-1:] != cost.shape[1:] or not np.all((weights >= 0) & np.isfinite(weights)):
+        raise DataError(
+            f"weights of shape {list(weights.shape)} must be finite, not negative, and one for "
+            f"each of {cost.shape[1]} questions."
+        )
     steps = []  # question, added cost, added accuracy, of which the first is where it starts
     for question in range(cost.shape[1]):
-        own = concave_frontier(cost[:, question], accuracy[:, question])
+        own = _concave_frontier(cost[:, question], accuracy[:, question])
         steps += [
             (question, *added)
             for added in zip(
@@ -70,29 +81,58 @@ def mean_accuracy(frontier: Frontier, low: float, high: float) -> float:
     Returns:
         NaN where ``low`` isn't below ``high``.
 
+    Raises:
+        DataError: no point, or NaN or infinity among them.
+
     Examples:
         >>> mean_accuracy(Frontier(np.array([1.0, 3.0]), np.array([0.5, 0.9])), 1.0, 5.0)
         0.8
     """
+    cost, accuracy = _points(*frontier, axes=1)
     if not low < high:
         return np.nan
-    order = np.argsort(frontier.cost, kind="stable")
-    order = order[np.append(np.diff(frontier.cost[order]) > 0, True)]
-    cost, accuracy = frontier.cost[order], frontier.accuracy[order]
+    order = np.argsort(cost, kind="stable")
+    order = order[np.append(np.diff(cost[order]) > 0, True)]
+    cost, accuracy = cost[order], accuracy[order]
     at = np.concatenate([[low], cost[(low < cost) & (cost < high)], [high]])
     return float(np.trapezoid(np.interp(at, cost, accuracy), at) / (high - low))
 
 
-def concave_frontier(cost: FloatArray, accuracy: FloatArray) -> NDArray[np.intp]:
+def concave_frontier(cost: ArrayLike, accuracy: ArrayLike) -> NDArray[np.intp]:
     """Return the vertices of the non-decreasing concave frontier of P points, by rising cost.
 
     It starts at the cheapest point and ends at the most accurate one; of equal points the first
     counts.
 
+    Args:
+        cost: [P].
+        accuracy: [P].
+
+    Raises:
+        DataError: different lengths, no point, or NaN or infinity.
+
     Examples:
-        >>> concave_frontier(np.array([2.0, 1, 3, 4]), np.array([0.2, 0.1, 0.9, 0.8])).tolist()
+        >>> concave_frontier([2, 1, 3, 4], [0.2, 0.1, 0.9, 0.8]).tolist()
         [1, 2]
     """
+    return _concave_frontier(*_points(cost, accuracy, axes=1))
+
+
+def _points(cost: ArrayLike, accuracy: ArrayLike, axes: int) -> tuple[FloatArray, FloatArray]:
+    """Return both as arrays of the same shape, at least one point, all finite."""
+    x, y = np.asarray(cost, dtype=np.float64), np.asarray(accuracy, dtype=np.float64)
+    if x.shape != y.shape or x.ndim != axes or not x.size:
+        raise DataError(
+            f"cost has shape {list(x.shape)} and accuracy {list(y.shape)}; both must have the same "
+            f"{axes} axes, none of length 0."
+        )
+    for name, values in (("cost", x), ("accuracy", y)):
+        if not np.isfinite(values).all():
+            raise DataError(f"{name} holds {values[~np.isfinite(values)][0]}; it must be finite.")
+    return x, y
+
+
+def _concave_frontier(cost: FloatArray, accuracy: FloatArray) -> NDArray[np.intp]:
     order = np.lexsort((-accuracy, cost))
     highest = np.maximum.accumulate(accuracy[order])
     rising = np.append(True, highest[1:] > highest[:-1])

@@ -21,17 +21,27 @@ ROUNDING = 1e-12  # by which a mean of c / n may miss a target that it equals
 
 
 class RiskCoverage(NamedTuple):
-    """The risk where the k most confident of N questions are answered, k = 1 .. N; each [N]."""
+    """The risk where the k most confident of N questions are answered, k = 1 .. N; each [N].
 
-    coverage: FloatArray  # k / N
-    risk: FloatArray  # in [0, 1]
+    Attributes:
+        coverage: k / N.
+        risk: in [0, 1].
+    """
+
+    coverage: FloatArray
+    risk: FloatArray
 
 
 class Answered(NamedTuple):
-    """What is answered at a threshold, each [...]."""
+    """What is answered at a threshold, each [...].
 
-    coverage: FloatArray  # share of the questions, in [0, 1]
-    accuracy: FloatArray  # their mean expected accuracy; NaN where none is answered
+    Attributes:
+        coverage: share of the questions, in [0, 1].
+        accuracy: their mean expected accuracy; NaN where none is answered.
+    """
+
+    coverage: FloatArray
+    accuracy: FloatArray
 
 
 def risk_coverage_curve(confidences: ArrayLike, n: ArrayLike, c: ArrayLike) -> RiskCoverage:

@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 import polars as pl
 from omegaconf import MISSING
 
+from benchmark import probes
 from benchmark.cell import TRAINING, Cell
 from benchmark.config import Role, TrainingConfig
-from benchmark.probes import CapabilityProbe, ProbeSettings, TrainedProbe, train_probe
+from benchmark.probes import CapabilityProbe, ProbeSettings, TrainedProbe
 from benchmark.probes.capability_probe import common_template
 from benchmark.probes.features import join
 from benchmark.records import CONFIDENCE, Estimate
@@ -84,7 +85,8 @@ class Probe:
     def _train(self, cell: Cell) -> TrainedProbe:
         sources = self._sources(cell)
         train, validation = (join([s.features(part) for s in sources]) for part in TRAINING)
-        return train_probe(train, validation, self.settings, test=cell.features("evaluation"))
+        test = cell.features("evaluation")
+        return probes.train_probe(train, validation, self.settings, test)
 
     def _sources(self, cell: Cell) -> list[Cell]:
         return [cell.other(training) for training in self.train_on.values()] or [cell]

@@ -15,11 +15,17 @@ from benchmark.metrics.ties import midranks
 
 
 class ReliabilityCurve(NamedTuple):
-    """Confidence against expected accuracy in B bins, each [..., B]."""
+    """Confidence against expected accuracy in B bins, each [..., B].
 
-    mean_confidence: FloatArray  # NaN in an empty bin
-    expected_accuracy: FloatArray  # mean of c / n, NaN in an empty bin
-    counts: FloatArray  # sum of the weights: questions, where none were given
+    Attributes:
+        mean_confidence: NaN in an empty bin.
+        expected_accuracy: mean of c / n, NaN in an empty bin.
+        counts: sum of the weights: questions, where none were given.
+    """
+
+    mean_confidence: FloatArray
+    expected_accuracy: FloatArray
+    counts: FloatArray
 
 
 def expected_calibration_error(
@@ -148,11 +154,16 @@ class MurphyDecomposition(NamedTuple):
 
     ``reliability - resolution + uncertainty`` is the Brier score where each bin holds one value of
     confidence; else it differs by the spread of the confidences within the bins.
+
+    Attributes:
+        reliability: mean squared gap of the bins; lower is better.
+        resolution: variance of c / n between the bins; higher is better.
+        uncertainty: variance of c / n over the questions, its sampling noise included.
     """
 
-    reliability: FloatArray  # mean squared gap of the bins; lower is better
-    resolution: FloatArray  # variance of c / n between the bins; higher is better
-    uncertainty: FloatArray  # variance of c / n over the questions, its sampling noise included
+    reliability: FloatArray
+    resolution: FloatArray
+    uncertainty: FloatArray
 
 
 def murphy_decomposition(

@@ -24,12 +24,18 @@ class AccuracyDistribution(NamedTuple):
 
     A share of the questions is never solved, another always, and the others follow a Beta
     distribution. All NaN where every response has the same correctness.
+
+    Attributes:
+        alpha: of the Beta distribution.
+        beta: of the Beta distribution.
+        never: share of questions with p = 0.
+        always: share of questions with p = 1.
     """
 
     alpha: float
     beta: float
-    never: float  # share of questions with p = 0
-    always: float  # with p = 1
+    never: float
+    always: float
 
 
 class _PairCounts(NamedTuple):

@@ -42,10 +42,15 @@ _REDRAWS = 200  # of the responses: they tell a standard deviation to 5 %
 
 
 class Evaluation(NamedTuple):
-    """What the estimators of a cell are worth."""
+    """What the estimators of a cell are worth.
 
-    metrics: pl.DataFrame  # of schema METRIC
-    differences: pl.DataFrame  # of schema DIFFERENCE
+    Attributes:
+        metrics: table of schema ``METRIC``.
+        differences: table of schema ``DIFFERENCE``.
+    """
+
+    metrics: pl.DataFrame
+    differences: pl.DataFrame
 
 
 def evaluate(

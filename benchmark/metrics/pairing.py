@@ -21,13 +21,21 @@ _SAME = 1e-9  # what rounding may leave of an identity
 
 @dataclass(frozen=True)
 class PairedEstimate:
-    """D draws of an estimator's confidence beside the N questions of its target."""
+    """D draws of an estimator's confidence beside the N questions of its target.
 
-    confidences: FloatArray  # [D, N], in [0, 1], NaN where a draw gave none
-    tokens: FloatArray  # [N], prompt and completion tokens of one draw, NaN where unknown
-    n: FloatArray  # [N], responses of the target
-    c: FloatArray  # [N], correct ones
-    weights: NDArray[np.uint16]  # [1 + resamples, N]; the first row is ones, the others resamples
+    Attributes:
+        confidences: [D, N], in [0, 1], NaN where a draw gave none.
+        tokens: prompt and completion tokens of one draw, [N], NaN where unknown.
+        n: responses of the target, [N].
+        c: correct ones among them, [N].
+        weights: [1 + resamples, N]; the first row is ones, the others are resamples.
+    """
+
+    confidences: FloatArray
+    tokens: FloatArray
+    n: FloatArray
+    c: FloatArray
+    weights: NDArray[np.uint16]
 
     def among(self, questions: NDArray[np.bool_]) -> "PairedEstimate":
         """Return the same for some of the questions, told by a mask [N]."""

@@ -9,14 +9,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import datasets
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark.config import DatasetConfig, SourceConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.questions.overlap import normalised
 from benchmark.records import Question
+
+if TYPE_CHECKING:
+    import datasets  # a second to import
 
 Row = Mapping[str, Any]
 LETTERS = "ABCDEFGHIJ"
@@ -205,8 +206,10 @@ def _rows(
 
 def _table(
     source: SourceConfig, name: str | None, hub_root: str | None, where: str
-) -> datasets.Dataset:
+) -> "datasets.Dataset":
     """Return the rows, from the hub or from the mirror."""
+    import datasets
+
     if hub_root is not None:
         folder = Path(hub_root).expanduser() / source.hub_id
         if not folder.is_dir():
@@ -230,10 +233,12 @@ def _mirror_cache(folder: Path) -> str:
 
     The library's cache tells folders of the same name apart by neither place nor content.
     """
+    from datasets.config import HF_DATASETS_CACHE
+
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     state = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
     digest = sha256(repr(state).encode()).hexdigest()[:16]
-    return str(Path(datasets.config.HF_DATASETS_CACHE) / f"mirror-{digest}")
+    return str(Path(HF_DATASETS_CACHE) / f"mirror-{digest}")
 
 
 def _explained(

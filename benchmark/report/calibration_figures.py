@@ -163,9 +163,10 @@ def draw_reliability(paired: dict[str, PairedEstimate]) -> Drawing:
         "reliability",
         "Reliability diagrams",
         f"Mean expected accuracy in {bins} equal-width bins of confidence, both ends closed, with "
-        "95 % intervals over the N answered questions and their responses (none for a bin of one). Bars show the share of them in "
-        "each bin, on the same axis; a bin with few questions says little. Below the dashed line "
-        "an estimator is overconfident, above it underconfident. Of estimators that are random "
+        "95 % intervals over the N answered questions and their responses (none for a bin of "
+        "one). Bars show the share of them in each bin, on the same axis; a bin with few questions "
+        "says little. Below the dashed line an estimator is overconfident, above it "
+        "underconfident. Of estimators that are random "
         f"the first {points.SHOWN_DRAWS} draws are pooled.",
         figure,
     )

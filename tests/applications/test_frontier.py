@@ -12,6 +12,7 @@ from benchmark.applications.frontier import (
     mean_accuracy,
     oracle_frontier,
 )
+from benchmark.errors import DataError
 
 PRICES = np.concatenate([[0], np.geomspace(1e-3, 1e3, 25)])
 POINTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=10)
@@ -88,3 +89,20 @@ def test_the_mean_accuracy_is_the_integral_of_the_joined_points(points, low, wid
 
 def test_without_a_range_of_costs_there_is_no_mean_accuracy():
     assert np.isnan(mean_accuracy(Frontier(np.array([1.0]), np.array([0.5])), 2.0, 2.0))
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda: concave_frontier([], []), "length 0"),
+        (lambda: concave_frontier([1, 2], [0.5]), r"\[2\] and accuracy \[1\]"),
+        (lambda: concave_frontier([1, np.nan], [0.5, 0.6]), "cost holds nan"),
+        (lambda: mean_accuracy(Frontier([1.0], [np.inf]), 0, 1), "accuracy holds inf"),
+        (lambda: oracle_frontier([1, 2], [0, 1], [1]), "2 axes"),
+        (lambda: oracle_frontier([[1, 2]], [[0, 1]], [1, -1]), "not negative"),
+        (lambda: oracle_frontier([[1, 2]], [[0, 1]], [1, 1, 1]), "2 questions"),
+    ],
+)
+def test_points_that_are_none_are_refused(call, named):
+    with pytest.raises(DataError, match=named):
+        call()
