@@ -28,6 +28,7 @@ from benchmark.report import figures
 
 _PRELOADED = (
     "benchmark.pipeline", "benchmark.report.html", "benchmark.engines.server",
+    "benchmark.probes.bank",
     "transformers.models.llama.modeling_llama", "transformers.models.auto.modeling_auto",
     "transformers.tokenization_utils_tokenizers", "matplotlib.backends.backend_agg", "openai",
     "sklearn.linear_model", "scipy.stats", "scipy.optimize",
@@ -40,7 +41,7 @@ STAGES = {  # what announces them: class or module, and attribute
     "P(True)": ("benchmark.estimators.p_true:PTrue", "estimate"),
     "verbalized": ("benchmark.estimators.verbalized:Verbalized", "estimate"),
     "hidden states": ("benchmark.cell:Cell", "_read_hidden_states"),
-    "probes": ("benchmark.estimators.probe", "train_probe"),
+    "probes": ("benchmark.probes.bank", "train_probe"),
     "metrics": ("benchmark.pipeline", "evaluate"),
     "applications": ("benchmark.pipeline", "_apply"),
     "finished cell": ("benchmark.pipeline", "save_cell"),
