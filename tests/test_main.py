@@ -10,10 +10,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 from hydra.errors import HydraException
+from rich.console import Console
 
 from benchmark.__main__ import main
 from benchmark.applications import PassAtK
 from benchmark.composition import explained
+from benchmark.config import GGUFConfig, ModelConfig
+from benchmark.engines.weights import find_weights
+from benchmark.errors import ModelError
 from tests.conftest import save_tiny_model
 
 
@@ -111,9 +115,7 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["model.system_prompt='a\udce9'"], ["udce9", "UTF-8"]),  # as a shell hands Latin-1 on
         (["model.system_prompt='a\x00'"], ["model.system_prompt", "NUL"]),
         (["+model.chat_template_kwargs={a: {1: x, b: y}}"], ["chat_template_kwargs.a.1", "text"]),
-        (["model.gguf={package: json}"], ["model.gguf.package=json", "model.gguf.file"]),
-        (["model.gguf={package: a.b}", "model.hub_id=nobody/nothing"], ["'a.b'", "nobody/nothing"]),
-        (["paths.cache=~nobody-here/x"], ["paths.cache=~nobody-here/x", "home"]),
+        (["paths.cache='~nobody-here/x'"], ["paths.cache=~nobody-here/x", "home"]),
         (["dataset.splits.evaluation=../x"], ["dataset.splits.evaluation=../x"]),
         (["grading=[letter]", "grading.letter.letters='['"], ["letters='['", "A to Z"]),
         (["grading=[number]", "grading.number.tolerance=nan"], ["tolerance=nan"]),
@@ -281,6 +283,13 @@ def test_each_estimator_keeps_the_pass_at_k_that_its_own_target_allows(
     (path,) = tmp_path.glob("out/*/*/pass_at_k.csv")
     largest = pl.read_csv(path).group_by("estimator").agg(pl.col("k").max())
     assert dict(largest.rows()) == {"oracle_cc": 8, "consistency_5": 2}
+
+
+@pytest.mark.parametrize("package", ["json", "a.b", ""])
+def test_a_package_without_a_gguf_is_named(tmp_path: Path, package: str) -> None:
+    config = ModelConfig(name="m", hub_id="nobody/nothing", gguf=GGUFConfig(package=package))
+    with pytest.raises(ModelError, match="package=json" if package == "json" else "nobody/nothing"):
+        find_weights(config, tmp_path, Console(quiet=True))
 
 
 def test_an_application_that_fails_does_not_lose_the_cell(
