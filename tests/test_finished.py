@@ -261,7 +261,9 @@ def test_everything_that_decides_the_result_names_the_cell(tiny_model):
             ["dataset.limit=13"], ["dataset.train_limit=21"], ["dataset.instruction=Answer."],
             ["capability.truncated=left_out"], ["grading=[exact]"], ["grading=[exact,basics]"],
             ["grading=[basics,exact]"], ["estimator=[random]"], ["estimator.random.draws=7"],
-            ["application=[]"], ["application.pass_at_k.k_values=[1]"], ["statistics.seed=1"],
+            ["application=[pass_at_k]"],
+            ["application=[pass_at_k]", "application.pass_at_k.k_values=[1]"],
+            ["statistics.seed=1"],
             ["statistics.resamples=21"],
         )
     ]  # fmt: skip
@@ -391,7 +393,7 @@ def test_a_skipped_run_loads_no_model_library(tmp_path):
 
 
 def test_a_cell_whose_application_failed_is_evaluated_again(monkeypatch, tmp_path, tiny_model):
-    settings = tiny(tiny_model, "estimator=[oracle_cc]")
+    settings = tiny(tiny_model, "estimator=[oracle_cc]", "application=[pass_at_k]")
     with monkeypatch.context() as patch:
         patch.setattr(PassAtK, "evaluate", lambda _, __, study: study.stored_cell("absent"))
         assert run(patch, tmp_path, *settings) == 1
