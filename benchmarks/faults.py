@@ -293,7 +293,10 @@ def disk(campaign: Campaign, progress: Meter) -> None:
         with mounted(campaign.folder / "disk", 100 * written):
             outputs = campaign.folder / "disk" / "out"
             run = campaign.start(outputs)
-            run.until(stage)
+            if not run.until(stage):
+                run.wait()
+                campaign.fail(tally, f"it ended with {run.status} before {stage}", run)
+                continue
             if trial % 4 < 2:
                 run.kill()
                 run.wait()
