@@ -5,7 +5,6 @@ Whatever a user can mend ends in one message and exit status 1, without a traceb
 
 import logging
 import os
-import re
 import sys
 import traceback
 from pathlib import Path
@@ -14,12 +13,12 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from benchmark import grid
-from benchmark.composition import CONF, explained, system_fault
+from benchmark.composition import CONF, emptied_groups, explained, system_fault
 from benchmark.config import register_schema
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.records import storable
@@ -32,9 +31,11 @@ _failures: list[str] = []
 def _run(composed: DictConfig) -> None:
     """Run one job, here or wherever a launcher sends it; in a multirun the others go on."""
     _quiet_libraries()  # of this process, which may be another one
-    folder = Path(HydraConfig.get().runtime.output_dir)
+    hydra_config = HydraConfig.get()
+    folder = Path(hydra_config.runtime.output_dir)
+    number = OmegaConf.select(hydra_config, "job.num")  # None in a single run
     try:
-        with grid.recorded(folder) as faults:
+        with grid.recorded(folder, number, hydra_config.overrides.task) as faults:
             config = checked(composed)
             from benchmark.finished import skip_finished  # after the configuration is checked
 
@@ -52,7 +53,7 @@ def _run(composed: DictConfig) -> None:
     except OSError as error:
         _report(system_fault(error, folder))
     except Exception as error:
-        if HydraConfig.get().mode is not RunMode.MULTIRUN:
+        if hydra_config.mode is not RunMode.MULTIRUN:
             raise
         traceback.print_exc()
         _report(f"{type(error).__name__}: {error}")
@@ -91,7 +92,7 @@ def _launch() -> None:
     except (HydraException, OmegaConfBaseException, OSError):
         raise
     except Exception as error:
-        emptied = _emptied_groups(error)
+        emptied = emptied_groups(error, sys.argv[1:])
         if emptied is None and not grid.launched:
             raise
         _report(emptied or f"The launcher gave up: {str(error).splitlines()[0]}")
@@ -110,7 +111,8 @@ def _check_arguments() -> None:
 
 
 def _quiet_libraries() -> None:
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    for name in ("matplotlib", "fontTools"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("httpx", "httpx2", "openai"):
         logging.getLogger(name).setLevel(logging.WARNING)  # a line for each request
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each of its retries
@@ -119,14 +121,6 @@ def _quiet_libraries() -> None:
 def _report(message: str) -> None:
     _failures.append(message)
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"Error: {message}", markup=False)
-
-
-def _emptied_groups(error: Exception) -> str | None:
-    """Return what to do about groups that are set to null, if this is Hydra's fault about them."""
-    if not isinstance(error, ValueError) or "Config group override" not in str(error):
-        return None
-    emptied = [argument for argument in sys.argv[1:] if re.fullmatch(r"\w+=(null)?", argument)]
-    return f"{' '.join(emptied)}: name a choice, or a list of them; [] is none."
 
 
 if __name__ == "__main__":

@@ -51,6 +51,14 @@ def compose_jobs(overrides: Sequence[str]) -> list[DictConfig]:
         ]
 
 
+def emptied_groups(error: Exception, arguments: Sequence[str]) -> str | None:
+    """Return what to do about groups that are set to null, if this is Hydra's fault about them."""
+    if not isinstance(error, ValueError) or "Config group override" not in str(error):
+        return None
+    emptied = [argument for argument in arguments if re.fullmatch(r"\w+=(null)?", argument)]
+    return f"{' '.join(emptied)}: name a choice, or a list of them; [] is none."
+
+
 def system_fault(error: OSError, folder: Path | None = None) -> str:
     """Return what the system refused, and the settings that choose another place.
 

@@ -280,7 +280,7 @@ def cell_of(run: Path) -> Path:
     """
     try:
         place = str(json.loads((run / "cell.json").read_text())["cell"])
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{run} is no folder of a finished run: it has no cell.json.") from error
     for outputs in run.absolute().parents:
         if (outputs / place).is_dir():

@@ -9,7 +9,7 @@ far it came.
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -19,6 +19,7 @@ from rich.console import Console
 
 from benchmark.composition import job_overrides
 from benchmark.config import TrackerConfig
+from benchmark.errors import StoreError
 
 State = Literal["finished", "failed", "not ended", "not started"]
 
@@ -33,11 +34,13 @@ class Launched(NamedTuple):
         folder: its own, with a folder for each job.
         name: of the grid, ``Config.grid``.
         tracker: where its report is logged.
+        jobs: the overrides of each.
     """
 
     folder: Path
     name: str
     tracker: TrackerConfig
+    jobs: list[list[str]]
 
 
 launched: list[Launched] = []  # none or one
@@ -58,6 +61,11 @@ class Job(NamedTuple):
     reason: str = ""
     folder: Path | None = None
 
+    @property
+    def has_cell(self) -> bool:
+        """Whether its cell is evaluated, even if an application failed."""
+        return self.folder is not None and (self.folder / "cell.json").exists()
+
 
 class JobList(Callback):  # type: ignore[misc]
     """Hydra's callback that lists the jobs of a multirun in its folder before any starts."""
@@ -69,32 +77,40 @@ class JobList(Callback):  # type: ignore[misc]
         jobs = job_overrides(config.hydra.sweeper.params, config.hydra.overrides.task)
         (folder / _JOBS).write_text(json.dumps(jobs, indent=1))
         tracker: Any = OmegaConf.to_object(config.tracker)
-        launched.append(Launched(folder, config.grid, tracker))
+        launched.append(Launched(folder, config.grid, tracker, jobs))
 
 
 @contextmanager
-def recorded(folder: Path) -> Iterator[list[str]]:
+def recorded(
+    folder: Path, number: int | None = None, overrides: Sequence[str] = ()
+) -> Iterator[list[str]]:
     """Write into a job's folder that it runs, and how it ended: finished, or failed and why.
 
     A job that is stopped or killed leaves what was written at its start.
 
+    Args:
+        folder: of the job.
+        number: of the job in its grid.
+        overrides: that make it.
+
     Yields:
         A list of faults, which the job may add to; with any, it has failed.
     """
-    _write_state(folder, "not ended")
+
+    def write(state: State, reason: str = "") -> None:
+        known = {"number": number, "overrides": [*overrides], "state": state, "reason": reason}
+        partial = folder / f".partial-{_STATE}"
+        partial.write_text(json.dumps(known))
+        partial.rename(folder / _STATE)
+
+    write("not ended")
     faults: list[str] = []
     try:
         yield faults
     except Exception as error:
-        _write_state(folder, "failed", str(error) or type(error).__name__)
+        write("failed", str(error) or type(error).__name__)
         raise
-    _write_state(folder, "failed" if faults else "finished", "; ".join(faults))
-
-
-def _write_state(folder: Path, state: State, reason: str = "") -> None:
-    partial = folder / f".partial-{_STATE}"
-    partial.write_text(json.dumps({"state": state, "reason": reason}))
-    partial.rename(folder / _STATE)
+    write("failed" if faults else "finished", "; ".join(faults))
 
 
 def wait_for_submitted() -> None:
@@ -109,23 +125,29 @@ def wait_for_submitted() -> None:
 
 
 def read_jobs(grid: Path) -> list[Job]:
-    """Return the jobs of a grid's folder, in their order."""
-    overrides = json.loads((grid / _JOBS).read_text())
-    shared = set.intersection(*map(set, overrides)) if len(overrides) > 1 else set()
-    return [
-        _read_job(grid, number, " ".join(o for o in job if o not in shared))
-        for number, job in enumerate(overrides)
-    ]
+    """Return the jobs of a grid's folder, in their order.
+
+    Raises:
+        StoreError: the list of the jobs is damaged.
+    """
+    try:
+        planned = [[*map(str, job)] for job in json.loads((grid / _JOBS).read_text())]
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"{grid / _JOBS} is damaged; launch the grid again.") from error
+    states = {}
+    for path in sorted(grid.rglob(_STATE)):
+        with suppress(ValueError, TypeError, KeyError):  # damaged: as if it had not started
+            states[json.loads(path.read_text())["number"]] = path
+    shared = set.intersection(*map(set, planned)) if len(planned) > 1 else set()
+    return [_job(states.get(number), job, shared) for number, job in enumerate(planned)]
 
 
-def _read_job(grid: Path, number: int, name: str) -> Job:
-    folder = next(grid.glob(f"{number}-*"), None)
-    if folder is None:
-        return Job(name, "not started")
-    if not (folder / _STATE).exists():
-        return Job(name, "not ended", folder=folder)
-    found = json.loads((folder / _STATE).read_text())
-    return Job(name, found["state"], found["reason"], folder)
+def _job(path: Path | None, planned: list[str], shared: set[str]) -> Job:
+    """Return what the state file of a job says; its overrides are drawn anew by ``shuffle``."""
+    found: dict[str, Any] = {"overrides": planned, "state": "not started", "reason": ""}
+    found |= json.loads(path.read_text()) if path else {}
+    name = " ".join(override for override in found["overrides"] if override not in shared)
+    return Job(name, found["state"], found["reason"], path.parent if path else None)
 
 
 def conclude(console: Console) -> bool:
@@ -143,13 +165,13 @@ def conclude(console: Console) -> bool:
     jobs = read_jobs(grid.folder)
     if any(job.folder is not None for job in jobs):  # else the launcher refused, and has said why
         _tell(grid.folder, jobs, console)
-    if any(job.state == "finished" for job in jobs):
+    if any(job.has_cell for job in jobs):
         from benchmark.report.grid.command import report  # seconds to import
         from benchmark.tracking import track_grid
 
         page = report([grid.folder], grid.folder.name, console)
         console.print(f"Report of the grid: {page}", markup=False)
-        track_grid(grid.name, grid.tracker, page.parent)
+        track_grid(grid.name, grid.tracker, page.parent, grid.jobs)
     return all(job.state == "finished" for job in jobs)
 
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.cell import TRAINING, Cell
-from benchmark.composition import compose_jobs, explained
+from benchmark.composition import compose_jobs, emptied_groups, explained, system_fault
 from benchmark.config import Config, DatasetConfig, Role, ServerConfig, TrainingConfig
 from benchmark.engines import Engine
 from benchmark.engines.weights import find_weights, model_identity
@@ -188,7 +188,7 @@ def plan_table(rows: Sequence[Row], tokens_per_second: float | None) -> Table:
         name: sum(getattr(row, name) for row in rows)
         for name in ("requests", "prompt_tokens", "output_tokens", "hidden_states")
     }
-    table.add_column("Model", f"{len(rows)} cells", no_wrap=True)
+    table.add_column("Model", f"{len(rows)} cell{'s' * (len(rows) != 1)}", no_wrap=True)
     table.add_column("Dataset", no_wrap=True)
     table.add_column("State", f"{sum(row.finished for row in rows)} finished", no_wrap=True)
     table.add_column("Questions", justify="right", no_wrap=True)
@@ -232,11 +232,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     told = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
         jobs = compose_jobs(given.overrides)
+        planner = Planner(told)
+        rows = [planner.row(job) for job in jobs]
     except (HydraException, OmegaConfBaseException) as error:
         told.print(f"Error: {explained(error)}", markup=False)
         sys.exit(1)
-    planner = Planner(told)
-    rows = [planner.row(job) for job in jobs]
+    except OSError as error:
+        told.print(f"Error: {system_fault(error)}", markup=False)
+        sys.exit(1)
+    except ValueError as error:
+        emptied = emptied_groups(error, given.overrides)
+        if emptied is None:
+            raise
+        told.print(f"Error: {emptied}", markup=False)
+        sys.exit(1)
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, width=_WIDTH)

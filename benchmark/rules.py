@@ -141,10 +141,10 @@ def _check_server(config: ServerConfig) -> None:
     url = config.base_url or ""
     rule = "given, as http://host:port/v1 or https://.."
     _require(re.match(r"https?://[^/]", url) is not None, "engine.base_url", url, rule)
-    if "@" in url.split("://")[1].split("/")[0]:
+    if "?" in url or "@" in url.split("://")[1].split("/")[0]:
         raise ConfigError(
-            "engine.base_url holds a login, which would reach files and logs; put the key into an "
-            "environment variable and name it with engine.api_key_env."
+            "engine.base_url holds a login or a query, which would reach files and logs; put the "
+            "key into an environment variable and name it with engine.api_key_env."
         )
 
 

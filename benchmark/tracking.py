@@ -8,7 +8,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -37,6 +37,9 @@ _SECRET_KEY = re.compile(
     r"key$|(^|_)token$|secret|passw(or)?d|credential|authorization|headers$", re.IGNORECASE
 )
 _LOGIN_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
+_QUERY_OF_URL = re.compile(r"(https?://[^\s?#]+)[?#]\S*")
+_SECRET_ARGUMENT = re.compile(r"-*[\w-]*(key|token|secret|passw(or)?d)(?=$|=)", re.IGNORECASE)
+_HIDDEN = "***"
 _SETTINGS: dict[str, Any] = {
     "silent": True,
     "console": "off",
@@ -70,7 +73,8 @@ def track(result: CellResult, config: Config, folder: Path) -> None:
         return
     logged = logged_config(config)
     name = f"{result.model}/{result.dataset}/{result.split}"
-    about = {"name": name, "id": run_id(name, logged), "config": logged}
+    decisive = {group: value for group, value in logged.items() if group != "engine"}
+    about = {"name": name, "id": run_id(name, decisive), "config": logged}
     with _run(config.tracker, folder, group=config.grid, job_type="cell", **about) as run:
         run.define_metric("*", step_metric=STEP)
         tables = {"questions": question_table(result)}
@@ -80,7 +84,7 @@ def track(result: CellResult, config: Config, folder: Path) -> None:
         run.summary.update(metric_summary(result.metrics))
 
 
-def track_grid(grid: str, tracker: TrackerConfig, folder: Path) -> None:
+def track_grid(grid: str, tracker: TrackerConfig, folder: Path, jobs: Sequence[object]) -> None:
     """Log a grid's report as one summary run in the group of its cells; ``none`` does nothing.
 
     Args:
@@ -88,13 +92,14 @@ def track_grid(grid: str, tracker: TrackerConfig, folder: Path) -> None:
         tracker: the configuration's.
         folder: the report's own: every CSV file in it is logged as a table, every PNG file as an
             image, by its path without suffix. W&B's files go below ``folder/wandb``.
+        jobs: what the grid's cells are made from; the same ones give the same run.
 
     Raises:
         StoreError: where W&B can't write.
     """
     if tracker.kind != "wandb":
         return
-    about = {"name": f"{grid}/summary", "id": run_id(f"{grid}/summary", {})}
+    about = {"name": f"{grid}/summary", "id": run_id(f"{grid}/summary", {"jobs": jobs})}
     with _run(tracker, folder, group=grid, job_type="summary", **about) as run:
         files = [path for path in sorted(folder.rglob("*")) if folder / "wandb" not in path.parents]
         tables = {_key(folder, p): pl.read_csv(p) for p in files if p.suffix == ".csv"}
@@ -183,12 +188,29 @@ def logged_config(config: Config) -> dict[str, Any]:
 
 
 def _without_secrets(value: Any) -> Any:
-    """Drop keys that are named like a secret, and logins in addresses."""
+    """Drop keys that are named like a secret, logins and queries of addresses, and arguments."""
     if isinstance(value, dict):
         return {k: _without_secrets(v) for k, v in value.items() if not _SECRET_KEY.search(str(k))}
     if isinstance(value, list):
-        return [_without_secrets(item) for item in value]
-    return _LOGIN_IN_URL.sub("", value) if isinstance(value, str) else value
+        return [
+            _HIDDEN if _names_secret(before) else _without_argument(_without_secrets(item))
+            for before, item in zip([None, *value], value, strict=False)
+        ]
+    if not isinstance(value, str):
+        return value
+    return _QUERY_OF_URL.sub(r"\1", _LOGIN_IN_URL.sub("", value))
+
+
+def _names_secret(item: Any) -> bool:
+    """Tell whether the next argument of a command is a secret, as after ``--api-key``."""
+    return isinstance(item, str) and item.startswith("-") and bool(_SECRET_ARGUMENT.fullmatch(item))
+
+
+def _without_argument(item: Any) -> Any:
+    """Return ``--api-key=...`` or ``TOKEN=...`` without its value."""
+    if isinstance(item, str) and (found := _SECRET_ARGUMENT.match(item)) and "=" in item:
+        return f"{found.group()}={_HIDDEN}"
+    return item
 
 
 def run_id(name: str, logged: dict[str, Any]) -> str:

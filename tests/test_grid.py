@@ -12,6 +12,7 @@ import pytest
 from rich.console import Console
 
 from benchmark import grid
+from benchmark.errors import StoreError
 from tests.test_main import run, tiny
 from tests.test_tracking import logged
 
@@ -123,6 +124,32 @@ def test_a_mistyped_key_ends_before_any_cell_and_without_a_summary(
     assert "Grid of" not in printed.out
 
 
+def test_folders_and_orders_of_one_s_own_are_told_rightly(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "counts.csv").write_text("question_id,n,c,p\na,4,1,0.5\nb,4,4,0.7\n")
+    swept = "model.name='shuffle(one,.two,three,.four)'".replace("'", "")
+    settings = ["-m", "dataset=counts", f"dataset.path={tmp_path}/counts.csv", swept]
+    settings += ["hydra.sweep.subdir=cells/x${hydra.job.num}", "statistics.resamples=5"]
+    assert run(monkeypatch, tmp_path, *settings, "application=[]") == 1
+    printed = capsys.readouterr().out
+    assert "2 finished, 2 failed." in printed
+    for name in (".two", ".four"):
+        assert f"failed: model.name={name}: model.name={name} is not allowed" in printed
+    assert "Report of the grid" in printed
+    assert "subset" not in printed  # what fontTools says of each font
+
+
+def test_a_damaged_state_is_that_of_a_job_that_has_not_started(tmp_path: Path) -> None:
+    (tmp_path / "0-cell").mkdir()
+    (tmp_path / "jobs.json").write_text('[["a=1"], ["a=2"]]')
+    (tmp_path / "0-cell" / "state.json").write_text('{"number": 0, "sta')
+    assert {job.state for job in grid.read_jobs(tmp_path)} == {"not started"}
+    (tmp_path / "jobs.json").write_text('[["a=1"')
+    with pytest.raises(StoreError, match=r"jobs\.json is damaged"):
+        grid.read_jobs(tmp_path)
+
+
 def test_cells_run_in_processes_of_their_own(tmp_path: Path, tiny_model: Path) -> None:
     settings = ["dataset=facts,words", "model=smollm2_135m", "hydra/launcher=joblib"]
     done = subprocess.run(
@@ -190,7 +217,8 @@ def test_a_job_with_faults_has_failed(tmp_path: Path) -> None:
 
 
 def read_state(folder: Path) -> dict[str, str]:
-    return json.loads((folder / "state.json").read_text())
+    found = json.loads((folder / "state.json").read_text())
+    return {key: found[key] for key in ("state", "reason")}
 
 
 def test_without_a_multirun_there_is_nothing_to_report(capsys: pytest.CaptureFixture[str]) -> None:

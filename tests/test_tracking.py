@@ -181,7 +181,7 @@ def test_the_report_of_a_grid_is_one_summary_run(tmp_path):
     pl.DataFrame({"model": ["a", "b"], "brier": [0.1, None]}).write_csv(report / "brier.csv")
     Image.new("RGB", (3, 2)).save(report / "figures" / "cost.png")
     for _ in range(2):  # what W&B keeps below the report is not logged with it
-        track_grid("some_grid", TrackerConfig(kind="wandb"), report)
+        track_grid("some_grid", TrackerConfig(kind="wandb"), report, [["dataset=words"]])
     files = sorted(report.glob("wandb/offline-run-*/*.wandb"))
     assert len({file.name for file in files}) == 1
     records = logged(files[-1])
@@ -196,7 +196,7 @@ def test_the_report_of_a_grid_is_one_summary_run(tmp_path):
 
 
 def test_no_tracker_logs_no_report(tmp_path):
-    track_grid("some_grid", TrackerConfig(), tmp_path)
+    track_grid("some_grid", TrackerConfig(), tmp_path, [])
     assert not list(tmp_path.iterdir())
 
 
@@ -270,6 +270,21 @@ def test_keys_that_are_named_like_secrets_are_never_logged(key):
     assert logged_config(config)["estimator"] == {"judge": {"url": "http://host/v1"}}
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (["vllm", "--api-key", SECRET, "--port", "1"], ["vllm", "--api-key", "***", "--port", "1"]),
+        ([f"--api-key={SECRET}", "x=1"], ["--api-key=***", "x=1"]),
+        (["env", f"HF_TOKEN={SECRET}"], ["env", "HF_TOKEN=***"]),
+        (["--max-num-batched-tokens", "8192"], ["--max-num-batched-tokens", "8192"]),
+        ([f"http://host/v1?token={SECRET}"], ["http://host/v1"]),
+    ],
+)
+def test_secrets_among_a_command_s_arguments_and_in_queries_are_never_logged(given, kept):
+    config = replace(config_of(), engine={"command": given})
+    assert logged_config(config)["engine"]["command"] == kept
+
+
 def test_settings_about_tokens_are_no_secrets():
     config = replace(config_of(), engine={"kind": "transformers", "token_budget": 2048})
     assert logged_config(config)["engine"]["token_budget"] == 2048
@@ -280,6 +295,8 @@ def test_the_run_id_is_that_of_the_cell_and_its_configuration():
     first, again = logged_config(config_of()), logged_config(config_of(kind="wandb"))
     assert run_id("cell", first) == run_id("cell", again)
     assert run_id("cell", first) != run_id("other", first)
+    summary = [run_id("grid/summary", {"jobs": jobs}) for jobs in ([["a=1"]], [["a=2"]])]
+    assert len(set(summary)) == 2
     more = logged_config(replace(config_of(), sampling=SamplingConfig(k=13, k_train=4)))
     assert run_id("cell", first) != run_id("cell", more)
 

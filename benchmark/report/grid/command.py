@@ -10,9 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmark.errors import BenchmarkError, DataError
+from benchmark.errors import BenchmarkError, DataError, StoreError
 from benchmark.finished import cell_of, load_cell
 from benchmark.grid import read_jobs
+from benchmark.records import CellResult
 from benchmark.report.grid.grid import Grid, make_grid
 from benchmark.report.grid.report import write_grid_report
 from benchmark.report.style import dataset_name, model_name
@@ -57,15 +58,29 @@ def report(runs: Sequence[Path], name: str, console: Console) -> Path:
         The path of ``report.html``.
 
     Raises:
-        BenchmarkError: nothing is found, a cell is damaged, or the name is no plain name.
+        BenchmarkError: nothing is found, no cell is whole, or the name is no plain name.
     """
-    if Path(name).name != name:
+    if name in ("", ".", "..") or Path(name).name != name:
         raise DataError(f"--name={name} must be the name of a folder, without a path.")
     folders = find_cells(runs, console)
-    grid = make_grid(map(load_cell, folders))
+    grid = make_grid(_whole(folders, console))
     _tell(grid, console)
     outputs = folders[0].parents[4]  # of outputs/store/<model>/<dataset>/<split>/<cell>
     return write_grid_report(grid, outputs / "reports" / name)
+
+
+def _whole(folders: Sequence[Path], console: Console) -> list[CellResult]:
+    """Return the cells, without those of which the store has lost or damaged something."""
+    cells, faults = [], []
+    for folder in folders:
+        try:
+            cells.append(load_cell(folder))
+        except StoreError as error:
+            faults.append(error)
+            console.print(f"Left out: {error}", markup=False)
+    if not cells:
+        raise faults[0]
+    return cells
 
 
 def find_cells(runs: Sequence[Path], console: Console) -> list[Path]:
@@ -77,37 +92,46 @@ def find_cells(runs: Sequence[Path], console: Console) -> list[Path]:
 
     Raises:
         DataError: a folder doesn't exist, or holds no finished run.
-        StoreError: the cell of a run isn't in the store any more, or its manifest is damaged.
+        StoreError: no run has its cell in the store any more, with a whole manifest.
     """
-    found: dict[Path, str] = {}
+    found: dict[Path, tuple[str, Path]] = {}
+    faults: list[StoreError] = []
     for folder in runs:
         if not folder.is_dir():
             raise DataError(f"{folder} is no folder; give the folder of a run or of a multirun.")
         pointers = sorted(folder.rglob("cell.json"))
         stored = [path.parent for path in folder.rglob("manifest.json") if _is_cell(path.parent)]
-        cells = [cell_of(path.parent) for path in pointers] + stored
-        if not cells:
+        for unfinished in _unfinished(folder):
+            console.print(unfinished, markup=False)
+        if not pointers and not stored:
             raise DataError(
                 f"{folder} holds no finished run. A finished run's folder has a cell.json; "
                 f"start it again to finish it."
             )
-        for unfinished in _unfinished(folder):
-            console.print(f"Left out, {unfinished}", markup=False)
-        found |= {cell.resolve(): str(read_manifest(cell)["written"]) for cell in cells}
-    return sorted(found, key=lambda cell: (found[cell], cell))
+        for place in [path.parent for path in pointers] + stored:
+            try:
+                cell = place if _is_cell(place) else cell_of(place)
+                found[cell.resolve()] = str(read_manifest(cell)["written"]), cell
+            except StoreError as error:
+                faults.append(error)
+                console.print(f"Left out: {error}", markup=False)
+    if not found:
+        raise faults[0]
+    return [cell for _, cell in sorted(found.values())]
 
 
 def _unfinished(folder: Path) -> Iterator[str]:
-    """Yield what is known of each run below a folder that has no finished cell."""
+    """Yield what is known of each run below a folder that has failed or not ended."""
     told = set()
     for listing in sorted(folder.rglob("jobs.json")):
         for job in read_jobs(listing.parent):
             told.add(job.folder)
             if job.state != "finished":
-                yield f"{job.state}: {job.name}{f' ({job.reason})' if job.reason else ''}"
+                how = f"{job.state}: {job.name}{f' ({job.reason})' if job.reason else ''}"
+                yield f"{'Shown, but' if job.has_cell else 'Left out,'} {how}"
     for run in (path.parent for path in sorted(folder.rglob(".hydra"))):
         if run not in told and not (run / "cell.json").exists():
-            yield f"not finished: {run}"
+            yield f"Left out, not finished: {run}"
 
 
 def _is_cell(folder: Path) -> bool:
@@ -128,3 +152,7 @@ def _tell(grid: Grid, console: Console) -> None:
 def _fail(message: str) -> None:
     Console(stderr=True, soft_wrap=True, highlight=False).print(f"Error: {message}", markup=False)
     sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,8 @@ from benchmark.report.grid.grid import Grid
 from benchmark.report.grid.page import write_page
 from benchmark.report.grid.tables import grid_tables
 
+_WRITTEN = (".md", ".tex", ".csv", ".pdf", ".png")
+
 
 def write_grid_report(grid: Grid, folder: Path) -> Path:
     """Write ``report.html``, ``tables/*.{md,tex,csv}`` and ``figures/*.{pdf,png}`` of a grid.
@@ -26,7 +28,8 @@ def write_grid_report(grid: Grid, folder: Path) -> Path:
     for name in ("tables", "figures"):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for older in (folder / name).iterdir():
-            older.unlink()
+            if older.suffix in _WRITTEN:
+                older.unlink(missing_ok=True)
     tables = grid_tables(grid)
     for table in tables:
         write_table(table, folder / "tables")

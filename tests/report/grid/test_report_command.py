@@ -59,9 +59,11 @@ def test_cells_of_a_grid_that_failed_or_never_started_are_named(run, capsys):
     sweep = run("qwen3_8b", "gsm8k", 0).parent
     jobs = [["a=1", f"dataset={name}"] for name in ("gsm8k", "mmlu", "aime25")]
     (sweep / "jobs.json").write_text(json.dumps(jobs))
-    (sweep / "0-qwen3_8b-gsm8k" / "state.json").write_text('{"state": "finished", "reason": ""}')
+    (sweep / "0-qwen3_8b-gsm8k" / "state.json").write_text(state(0, "finished"))
     (sweep / "1-qwen3_8b-mmlu" / ".hydra").mkdir(parents=True)
-    (sweep / "1-qwen3_8b-mmlu" / "state.json").write_text('{"state": "failed", "reason": "no GPU"}')
+    (sweep / "1-qwen3_8b-mmlu" / "state.json").write_text(
+        state(1, "failed", "dataset=mmlu", reason="no GPU")
+    )
     assert len(find_cells([sweep], Console(soft_wrap=True))) == 1
     assert capsys.readouterr().out.splitlines() == [
         "Left out, failed: dataset=mmlu (no GPU)",
@@ -115,6 +117,46 @@ def test_what_can_t_be_reported_is_said_in_one_line(run, break_it, said, capsys)
     assert error.startswith("Error: ")
     assert said in error
     assert len(error.splitlines()) == 1
+
+
+def state(number: int, how: str, *overrides: str, reason: str = "") -> str:
+    known = {"number": number, "overrides": overrides, "state": how, "reason": reason}
+    return json.dumps(known)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b"])
+def test_a_report_stays_in_its_folder(run, tmp_path, name, capsys):
+    with pytest.raises(SystemExit):
+        main([str(run()), "--name", name])
+    assert "must be the name of a folder" in capsys.readouterr().err
+    assert not list((tmp_path / "outputs").glob("**/report.html"))
+
+
+def test_files_of_others_in_the_report_s_folders_stay(run, tmp_path):
+    own = tmp_path / "outputs" / "reports" / "again" / "figures" / "notes.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    main([str(run()), "--name", "again"])
+    assert own.read_text() == "mine"
+
+
+def test_a_damaged_cell_is_left_out_of_the_others(run, capsys):
+    whole, damaged = run("qwen3_8b", "gsm8k", 0), run("olmo3_7b", "gsm8k", 1)
+    damage(damaged)
+    main([str(whole.parent)])
+    printed = capsys.readouterr().out
+    assert "Left out: " in printed
+    assert "is damaged" in printed
+    assert "finished cells: 1" in printed
+
+
+def test_a_cell_whose_application_failed_is_shown_and_told(run, capsys):
+    folder = run()
+    (folder.parent / "jobs.json").write_text('[["model=qwen3_8b"]]')
+    why = "application budget: boom"
+    (folder / "state.json").write_text(state(0, "failed", "model=qwen3_8b", reason=why))
+    assert len(find_cells([folder.parent], Console(soft_wrap=True))) == 1
+    assert f"Shown, but failed: model=qwen3_8b ({why})" in capsys.readouterr().out
 
 
 def remove_cells(run: Path) -> Path:
