@@ -128,8 +128,13 @@ def test_folders_and_orders_of_one_s_own_are_told_rightly(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "counts.csv").write_text("question_id,n,c,p\na,4,1,0.5\nb,4,4,0.7\n")
-    swept = "model.name='shuffle(one,.two,three,.four)'".replace("'", "")
-    settings = ["-m", "dataset=counts", f"dataset.path={tmp_path}/counts.csv", swept]
+    swept = "model.name=shuffle(one,.two,three,.four)"
+    settings = [
+        "hydra.mode=MULTIRUN",
+        "dataset=counts",
+        f"dataset.path={tmp_path}/counts.csv",
+        swept,
+    ]
     settings += ["hydra.sweep.subdir=cells/x${hydra.job.num}", "statistics.resamples=5"]
     assert run(monkeypatch, tmp_path, *settings, "application=[]") == 1
     printed = capsys.readouterr().out
