@@ -153,6 +153,7 @@ def test_hours_are_told_at_a_throughput_that_is_given(tmp_path, capsys) -> None:
         (["experiment=paper_gird"], "paper_grid"),
         (["sampling.q=3"], "sampling.q"),
         (["--tokens-per-second=0"], "above 0"),
+        (["estimator=null"], "estimator=null: name a choice"),
     ],
 )
 def test_what_is_mistyped_is_one_message(capsys, arguments: list[str], told: str) -> None:
