@@ -49,15 +49,8 @@ def assert_each_sample_once(table: pl.DataFrame, questions: int, k: int) -> None
     assert table["question_id"].n_unique() == questions
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> pl.DataFrame:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    finish(start(folder, tiny_model, "sampling.k=400"))
-    return responses(folder).sort("question_id", "sample_index")
-
-
 def test_a_killed_run_goes_on_where_it_was(
-    tmp_path: Path, tiny_model: Path, undisturbed: pl.DataFrame
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path
 ) -> None:
     process = start(tmp_path, tiny_model, "sampling.k=400")
     deadline = time.monotonic() + 100
@@ -71,6 +64,9 @@ def test_a_killed_run_goes_on_where_it_was(
     assert f"of {12 * 400 - saved:,}" in output
     table = responses(tmp_path).sort("question_id", "sample_index")
     assert_each_sample_once(table, 12, 400)
+    settings = tiny(tiny_model, "estimator=[random]", "sampling.k=400")
+    assert run(monkeypatch, tmp_path / "undisturbed", *settings) == 0
+    undisturbed = responses(tmp_path / "undisturbed").sort("question_id", "sample_index")
     keys = ["question_id", "sample_index", "seed"]
     assert table.select(keys).equals(undisturbed.select(keys))
     assert (table["text"] == undisturbed["text"]).mean() > 0.999

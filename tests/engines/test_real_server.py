@@ -16,6 +16,7 @@ from benchmark.grading.verdict import Answer
 from benchmark.questions import load_splits
 from tests.test_conf import composed
 
+pytestmark = pytest.mark.slow
 K, QUESTIONS = 8, 12
 
 
