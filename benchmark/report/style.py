@@ -74,6 +74,11 @@ ESTIMATORS = {
     "question_length": Look("Question length", BROWN, "^"),
     "tfidf": Look("TF-IDF + ridge", BROWN, "D"),
 }
+FIRST_ESTIMATORS = (  # the first of these are drawn where a figure has too many: the paper's main
+    "probe_own", "verbalized", "p_true", "consistency_10", "consistency_5", "oracle_cc",
+    "oracle_rc", "random", "train_mean", "verbalized_few_shot", "verbalized_isotonic",
+    "p_true_isotonic",
+)  # fmt: skip
 FALLBACK_COLOURS = (ORANGE, SKY, GREEN, BLUE, VERMILLION, PURPLE)
 FALLBACK_MARKERS = ("<", ">", "d", "p")
 SERIES_COLOURS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)

@@ -22,8 +22,10 @@ from benchmark.report.grid.panels import (
     dataset_names,
     draw_cells,
     draw_panels,
+    left_out,
     legend_of,
     line_style,
+    main_estimators,
 )
 from benchmark.report.outcome_figures import scale_tokens
 from benchmark.report.style import Look, estimator_look, model_name
@@ -97,13 +99,14 @@ def draw_reliability(grid: Grid) -> Drawing | None:
     pairs = {place: points.pair(cell) for place, cell in grid.cells.items()}
 
     def draw(axes: Axes, estimator: str, dataset: str) -> str | None:
-        axes.plot([0, 1], [0, 1], **REFERENCE)
         present = {
             model: pairs[model, dataset][estimator]
             for model in grid.models
             if estimator in pairs.get((model, dataset), {})
         }
         answered = {model: estimate for model, estimate in present.items() if estimate.answered}
+        if answered:
+            axes.plot([0, 1], [0, 1], **REFERENCE)
         for model, estimate in answered.items():
             _draw_curve(axes, points.reliability(estimate), looks[model])
         axes.set(xlim=UNIT, ylim=UNIT, xticks=TICKS, yticks=TICKS)
@@ -143,8 +146,11 @@ def _draw_curve(axes: Axes, curve: points.Reliability, look: Look) -> None:
 def draw_cost(grid: Grid) -> Drawing | None:
     """Draw mean tokens against 1 - Brier score, a panel for each cell."""
     rows = {place: cost_rows(cell) for place, cell in grid.cells.items()}
-    shown = pl.concat(rows.values())
-    every = shown.filter(~pl.col("oracle"))
+    counted = set(pl.concat(rows.values())["estimator"])
+    names = [name for name in grid.estimators if name in counted]
+    shown = main_estimators(names)
+    rows = {place: r.filter(pl.col("estimator").is_in(shown)) for place, r in rows.items()}
+    every = pl.concat(rows.values()).filter(~pl.col("oracle"))
     if every.is_empty():
         return None
 
@@ -157,9 +163,8 @@ def draw_cost(grid: Grid) -> Drawing | None:
         axes.set(xlabel="", ylim=(0.98 * (1 - float(every["brier"].max())), 1.02))  # type: ignore[arg-type]
         return None
 
-    names = [name for name in grid.estimators if name in set(shown["estimator"])]
-    oracles = [name for name in names if grid.oracle(name)]
-    legend = legend_of([name for name in names if name not in oracles], ls="none", ms=4.5)
+    oracles = [name for name in shown if grid.oracle(name)]
+    legend = legend_of([name for name in shown if name not in oracles], ls="none", ms=4.5)
     legend += legend_of(oracles, marker="", **_DASHED)
     figure = draw_cells(grid, draw, "Tokens per confidence", "1 − Brier score", legend)
     if figure is None:
@@ -170,7 +175,7 @@ def draw_cost(grid: Grid) -> Drawing | None:
         "Mean prompt and completion tokens spent on one confidence, beyond answering the question, "
         "against 1 − Brier score (target c/n). The axis is logarithmic above 1 token; estimators "
         "that spend none stand side by side at 0. Oracles are lines: they know the target's own "
-        "responses.",
+        "responses." + left_out(shown, names),
         figure,
     )
 

@@ -14,10 +14,17 @@ from benchmark.report import style
 from benchmark.report.canvas import TICKS, UNIT, Drawing
 from benchmark.report.grid import curves
 from benchmark.report.grid.grid import Grid
-from benchmark.report.grid.panels import draw_cells, legend_of, line_style
+from benchmark.report.grid.panels import (
+    draw_cells,
+    left_out,
+    legend_of,
+    line_style,
+    main_estimators,
+)
 
 _CHOSEN: dict[str, Any] = {
     "ls": "none", "marker": "o", "ms": 6, "mfc": "none", "mec": style.BLACK, "mew": 0.8,
+    "clip_on": False,
 }  # fmt: skip
 _UNIFORM: dict[str, Any] = {"color": style.BLACK, "lw": 1.5, "zorder": 3}
 
@@ -29,7 +36,9 @@ def draw_pass_at_k(grid: Grid) -> Drawing | None:
         for place, cell in grid.cells.items()
     }
     every = pl.concat(tables.values())
-    names = set(every.filter(pl.col("predicted").is_not_nan())["estimator"])
+    predicted = set(every.filter(pl.col("predicted").is_not_nan())["estimator"])
+    names = [name for name in grid.estimators if name in predicted]
+    shown = main_estimators(names)
 
     def draw(axes: Axes, cell: CellResult) -> str | None:
         table = tables[cell.model, cell.dataset]
@@ -37,15 +46,16 @@ def draw_pass_at_k(grid: Grid) -> Drawing | None:
             return "no pass@k"
         observed = curves.observed_pass_at_k(cell)
         axes.plot(observed["k"], observed["observed"], color=style.BLACK, lw=1.8, zorder=3)
-        for (name,), rows in table.sort("k").group_by("estimator", maintain_order=True):
+        drawn = table.filter(pl.col("estimator").is_in(shown)).sort("k")
+        for (name,), rows in drawn.group_by("estimator", maintain_order=True):
             axes.plot(rows["k"], rows["predicted"], **line_style(str(name)))
-        _log_axis(axes, every["k"].unique().sort())
+        log_axis(axes, every["k"].unique().sort())
         axes.set(ylim=UNIT, yticks=TICKS, yticklabels=("0", ".5", "1"))
         return None
 
     legend = [
         Line2D([], [], color=style.BLACK, lw=1.8, label="observed"),
-        *legend_of(name for name in grid.estimators if name in names),
+        *legend_of(shown),
     ]
     figure = draw_cells(grid, draw, "k, responses that may be tried", "pass@k", legend)
     if figure is None:
@@ -54,7 +64,8 @@ def draw_pass_at_k(grid: Grid) -> Drawing | None:
         "pass_at_k",
         "pass@k, predicted and observed",
         "Coloured: the mean of 1 − (1 − confidence)^k over the answered questions, which needs no "
-        "sampling. Black: the unbiased estimate 1 − C(n−c, k)/C(n, k) from the responses.",
+        "sampling. Black: the unbiased estimate 1 − C(n−c, k)/C(n, k) from the responses."
+        + left_out(shown, names),
         figure,
     )
 
@@ -64,20 +75,23 @@ def draw_budget(grid: Grid) -> Drawing | None:
     rows = {place: curves.budget_rows(cell) for place, cell in grid.cells.items()}
     budgets = sorted({budget for table in rows.values() for budget in table["budget"]})
     methods = {method for table in rows.values() for method in table["method"]}
+    names = [name for name in grid.estimators if name in methods]
+    shown = main_estimators(names)
 
     def draw(axes: Axes, cell: CellResult) -> str | None:
         table = rows[cell.model, cell.dataset]
         if table.is_empty():
             return "no budget"
-        for (method,), line in table.sort("budget").group_by("method", maintain_order=True):
+        drawn = table.filter(pl.col("method").is_in(["uniform", *shown])).sort("budget")
+        for (method,), line in drawn.group_by("method", maintain_order=True):
             mark = _UNIFORM if method == "uniform" else line_style(str(method))
             axes.plot(line["budget"], line["success"], **mark)
-        _log_axis(axes, budgets)
+        log_axis(axes, budgets)
         return None
 
     legend = [
         Line2D([], [], label="Uniform", **_UNIFORM),
-        *legend_of(name for name in grid.estimators if name in methods),
+        *legend_of(shown),
     ]
     figure = draw_cells(
         grid, draw, "Samples per question, on average", "Share of questions solved", legend
@@ -89,7 +103,8 @@ def draw_budget(grid: Grid) -> Drawing | None:
         "Questions solved with a sampling budget",
         "Expected share of the questions that get at least one correct sample. Black: the same "
         "number of samples for each question. Coloured: allocated greedily by the confidences of "
-        "an estimator. Both exact in expectation over which responses are drawn.",
+        "an estimator. Both exact in expectation over which responses are drawn."
+        + left_out(shown, names),
         figure,
     )
 
@@ -100,18 +115,21 @@ def draw_layers(grid: Grid) -> Drawing | None:
         place: {n: e.selection for n, e in cell.estimates.items() if e.selection is not None}
         for place, cell in grid.cells.items()
     }
-    names = {name for own in selections.values() for name in own}
+    probes = {name for own in selections.values() for name in own}
+    names = [name for name in grid.estimators if name in probes]
+    shown = main_estimators(names)
 
     def draw(axes: Axes, cell: CellResult) -> str | None:
         own = selections[cell.model, cell.dataset]
-        for name, selection in own.items():
-            rows = curves.brier_by_layer(selection)
+        for name in (name for name in shown if name in own):
+            rows = curves.brier_by_layer(own[name])
             axes.plot(rows["depth"], rows["test_brier"], **line_style(name) | {"ms": 1.8})
             at = rows.filter("chosen")
             axes.plot(at["depth"], at["test_brier"], **_CHOSEN)
+        axes.margins(y=0.12)  # room for the circle around the lowest point
         return None if own else "no probe"
 
-    legend = legend_of(name for name in grid.estimators if name in names)
+    legend = legend_of(shown)
     legend.append(Line2D([], [], label="chosen", **_CHOSEN))
     figure = draw_cells(grid, draw, "Layer (0: embedding)", "Brier score on test", legend)
     if figure is None:
@@ -122,7 +140,7 @@ def draw_layers(grid: Grid) -> Drawing | None:
         "Of a probe on each layer's hidden state at the last prompt token, against c/n of the test "
         "questions, at the setting that is best on the validation questions. Circled: the layer "
         "that the validation questions chose, without a look at the test questions; none is "
-        "circled where they chose the mean or the maximum over layers.",
+        "circled where they chose the mean or the maximum over layers." + left_out(shown, names),
         figure,
     )
 
@@ -134,18 +152,20 @@ def draw_scaling(grid: Grid) -> Drawing | None:
         for place in grid.cells
     }
     every = pl.concat(rows.values())
+    names = [name for name in grid.estimators if name in set(every["estimator"])]
+    shown = main_estimators(names)
 
     def draw(axes: Axes, cell: CellResult) -> str | None:
-        table = rows[cell.model, cell.dataset]
+        table = rows[cell.model, cell.dataset].filter(pl.col("estimator").is_in(shown))
         for (name,), line in table.group_by("estimator", maintain_order=True):
             mark, x = line_style(str(name)), line["trained_on"]
             axes.vlines(x, line["low"], line["high"], color=mark["color"], lw=0.7)
             axes.plot(x, line["value"], **mark)
-        _log_axis(axes, every["trained_on"].unique().sort())
+        log_axis(axes, every["trained_on"].unique().sort())
         axes.margins(x=0.15)
         return "one training\nsize" if table.is_empty() else None
 
-    legend = legend_of(name for name in grid.estimators if name in set(every["estimator"]))
+    legend = legend_of(shown)
     figure = draw_cells(grid, draw, "Training questions", "Brier score", legend)
     if figure is None:
         return None
@@ -153,7 +173,7 @@ def draw_scaling(grid: Grid) -> Drawing | None:
         "scaling",
         "Brier score by the probe's training questions",
         "Against c/n of the test questions, with 95 % bootstrap intervals over them. One point for "
-        "each run of a sweep over dataset.train_limit.",
+        "each run of a sweep over dataset.train_limit." + left_out(shown, names),
         figure,
     )
 
@@ -161,22 +181,24 @@ def draw_scaling(grid: Grid) -> Drawing | None:
 def draw_convergence(grid: Grid) -> Drawing | None:
     """Draw the Brier score against the number of samples that the target is counted from."""
     lines = {place: _convergence_lines(cell) for place, cell in grid.cells.items()}
-    names = {name for own in lines.values() for name in own}
+    present = {name for own in lines.values() for name in own}
+    names = [name for name in grid.estimators if name in present]
+    shown = main_estimators(names)
     most = max(
         (int(line.samples[-1]) for own in lines.values() for line in own.values()), default=1
     )
 
     def draw(axes: Axes, cell: CellResult) -> str | None:
         own = lines[cell.model, cell.dataset]
-        for name, line in own.items():
-            mark = line_style(name)
+        for name in (name for name in shown if name in own):
+            mark, line = line_style(name), own[name]
             axes.plot(line.samples, line.brier, **mark | {"ms": 2.2})
             axes.axhline(line.limit, xmin=0.9, color=mark["color"], lw=1.2)
-        _log_axis(axes, _decades(most))
+        log_axis(axes, _decades(most))
         axes.set(xlim=(0.85, 1.5 * most))
         return None if own else "one response\nper question"
 
-    legend = legend_of(name for name in grid.estimators if name in names)
+    legend = legend_of(shown)
     figure = draw_cells(grid, draw, "Samples per question, k", "Brier score against c/k", legend)
     if figure is None:
         return None
@@ -185,7 +207,8 @@ def draw_convergence(grid: Grid) -> Drawing | None:
         "Convergence of the Brier score with the number of samples",
         "The Brier score that k samples of each question give, in exact expectation over which k "
         "of the n responses are taken. Dashes at the right edge: where the lines end with ever "
-        "more samples, the unbiased estimate. Oracles, which read the target, are left out.",
+        "more samples, the unbiased estimate. Oracles, which read the target, are left out."
+        + left_out(shown, names),
         figure,
     )
 
@@ -204,10 +227,10 @@ def _decades(most: int) -> list[int]:
     return [int(v) for v in 10 ** np.arange(np.floor(np.log10(max(1, most))) + 1)]
 
 
-def _log_axis(axes: Axes, ticks: Iterable[int]) -> None:
-    """Make the horizontal axis logarithmic, with at most three of the ticks."""
+def log_axis(axes: Axes, ticks: Iterable[int]) -> None:
+    """Make the horizontal axis logarithmic, marked at the first, a middle and the last tick."""
     every = list(ticks)
-    shown = every[:: max(1, -(-len(every) // 3))]
+    shown = sorted({every[0], every[len(every) // 2], every[-1]}) if every else []
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(FixedLocator(shown))
     axes.xaxis.set_minor_locator(NullLocator())

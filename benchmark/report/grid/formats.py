@@ -1,8 +1,9 @@
-"""Stage 8: a grid's table as Markdown, LaTeX (booktabs) and CSV."""
+"""Stage 8: a grid's table as Markdown, LaTeX (booktabs, graphicx) and CSV."""
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,11 +27,13 @@ RANKED = (
 )
 COMPARED = "In brackets: the paper's number, and by how much this one is above it."
 FEW_ANSWERED = f"{FEW}: fewer than {100 * BEST_COVERAGE:.0f} % of the questions answered, unranked."
+LONGEST = 45  # lines of a LaTeX table, which fit a page at the size of footnotes
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "−": "$-$", "±": r"$\pm$", "ρ": r"$\rho$", "≥": r"$\geq$", "†": r"$^\dagger$", "–": "--",
     "“": "``", "”": "''", "<": r"\textless{}", ">": r"\textgreater{}",
+    "[": "{[}", "]": "{]}", "*": "{*}",  # which \\ before them would take for its own argument
 }  # fmt: skip
 
 
@@ -163,29 +166,75 @@ def _markdown_text(text: str) -> str:
 
 
 def latex(table: GridTable) -> str:
-    """Return the table as a LaTeX table for the package booktabs."""
+    """Return the table for booktabs and graphicx, as several LaTeX tables where it is long.
+
+    Each fits a page: a wide one is scaled down, and each has whole blocks up to
+    ``LONGEST`` lines, part of a block only where that is longer by itself.
+    """
     shown = layout(table)
-    width = len(shown.columns)
-    head = " & ".join(["", *map(_latex_head, shown.columns)])
+    pages = _pages(shown.blocks)
+    return "\n".join(
+        _latex_page(table, shown.columns, blocks, f"{page} of {len(pages)}" if page > 1 else "")
+        for page, blocks in enumerate(pages, start=1)
+    )
+
+
+def _pages(blocks: Iterable[Block]) -> list[list[Block]]:
+    pages: list[list[Block]] = []
+    left = 0
+    for block in chain.from_iterable(map(_pieces, blocks)):
+        if _height(block) > left:
+            pages.append([])
+            left = LONGEST
+        pages[-1].append(block)
+        left -= _height(block)
+    return pages
+
+
+def _pieces(block: Block) -> Iterator[Block]:
+    """Yield the block in pieces that fit a page, most often in one."""
+    piece = Block(block.heading, [])
+    for line in block.lines:
+        longer = Block(block.heading, [*piece.lines, line])
+        if _height(longer) > LONGEST:
+            yield piece
+            longer = Block(block.heading, [line])
+        piece = longer
+    yield piece
+
+
+def _height(block: Block) -> int:
+    """Return the lines of a block in LaTeX."""
+    return bool(block.heading) + sum(1 + any(map(_paper, line.entries)) for line in block.lines)
+
+
+def _latex_page(table: GridTable, columns: list[str], blocks: list[Block], place: str) -> str:
+    """Return one LaTeX table; ``place`` says which of several it is, empty for the first."""
+    width = len(columns)
+    caption = (
+        f"{table.title}, continued ({place})." if place else f"{table.title}. {explained(table)}"
+    )
+    label = f"{table.name}-{place.split()[0]}" if place else table.name
     lines = [
         r"\begin{table*}[t]",
         r"\centering",
         r"\footnotesize",
         r"\setlength{\tabcolsep}{2.5pt}",
-        rf"\caption{{{latex_text(f'{table.title}. {explained(table)}')}}}",
-        rf"\label{{tab:{table.name}}}",
+        rf"\caption{{{latex_text(caption)}}}",
+        rf"\label{{tab:{label}}}",
+        r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
         rf"\begin{{tabular}}{{l{'r' * width}}}",
         r"\toprule",
-        rf"{head} \\",
+        " & ".join(["", *map(_latex_head, columns)]) + r" \\",
     ]
-    for block in shown.blocks:
+    for block in blocks:
         lines.append(r"\midrule")
         if block.heading:
             text = latex_text(block.heading)
             lines.append(rf"\multicolumn{{{1 + width}}}{{l}}{{\textsc{{{text}}}}} \\")
         for line in block.lines:
             lines += _latex_line(line)
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", r"\end{table*}", ""])
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}}", r"\end{table*}", ""])
 
 
 def _latex_head(name: str) -> str:
@@ -197,10 +246,14 @@ def _latex_head(name: str) -> str:
 def _latex_line(line: Line) -> Iterator[str]:
     """Yield the row of values, and below it the paper's numbers where there are any."""
     yield " & ".join([latex_text(line.name), *map(_latex_entry, line.entries)]) + r" \\"
-    paper = [entry.paper if entry else "" for entry in line.entries]
+    paper = [*map(_paper, line.entries)]
     if any(paper):
         small = [rf"\scriptsize({latex_text(text)})" if text else "" for text in paper]
         yield " & ".join(["", *small]) + r" \\"
+
+
+def _paper(entry: Entry | None) -> str:
+    return entry.paper if entry else ""
 
 
 def _latex_entry(entry: Entry | None) -> str:

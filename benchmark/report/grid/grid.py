@@ -1,7 +1,7 @@
 """Stage 8: finished cells as a grid of models and datasets, in the order in which all is shown."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 
 from benchmark.records import CellResult
 from benchmark.report import style
@@ -35,6 +35,21 @@ class Grid:
         """Estimators of any cell in the style's order, unlisted ones last."""
         names = (name for cell in self.cells.values() for name in cell.estimates)
         return in_order(names, style.ESTIMATORS)
+
+    def with_models(self, models: Collection[str]) -> "Grid":
+        """Return the grid of these models alone."""
+        cells = {place: cell for place, cell in self.cells.items() if place[0] in models}
+        return Grid(cells, [cell for cell in self.every if cell.model in models])
+
+    def with_estimators(self, names: Collection[str]) -> "Grid":
+        """Return the grid with these estimators alone; tables of its cells are left as they are."""
+
+        def cut(cell: CellResult) -> CellResult:
+            kept = {name: made for name, made in cell.estimates.items() if name in names}
+            return replace(cell, estimates=kept)
+
+        cells = {place: cut(cell) for place, cell in self.cells.items()}
+        return Grid(cells, [*map(cut, self.every)])
 
     @property
     def size(self) -> str:

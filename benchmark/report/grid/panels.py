@@ -1,6 +1,6 @@
 """Stage 8: small multiples of a grid, models down and datasets across."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -8,8 +8,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.records import CellResult
-from benchmark.report.grid.grid import Grid
+from benchmark.report.grid.grid import Grid, in_order
 from benchmark.report.style import (
+    FIRST_ESTIMATORS,
     GREY,
     TEXT_WIDTH,
     broken,
@@ -21,7 +22,9 @@ from benchmark.report.style import (
 _LEFT, _BOTTOM, _TOP, _GAP = 0.80, 0.42, 0.30, 0.10  # inches
 _NAME = 0.52  # from a row's first panel to the middle of its name, beyond the ticks' labels
 _LARGEST, _SMALLEST = 1.7, 0.72  # width of a panel
-_HIGHEST = 8.4  # of all panels together, for a page of a paper
+HIGHEST = 8.4  # of a figure, for a page of a paper
+MOST_ROWS = 8  # of panels, which a page has room for
+MOST_LINES = 8  # of estimators, which a reader can tell apart
 _LEGEND_LINE, _LEGEND_ENTRY = 0.17, 1.6  # height and width of an entry
 _LEGEND_COLUMNS = 4
 
@@ -96,10 +99,10 @@ def _panels(
     """Return empty panels and a legend below, all of a size that suits a page."""
     across = (TEXT_WIDTH - _LEFT) / columns - _GAP
     across = min(_LARGEST, max(_SMALLEST, across))
-    down = min(across, max(_SMALLEST, _HIGHEST / rows - _GAP))
     width = max(_LEFT + columns * (across + _GAP), TEXT_WIDTH / 2)
     legend_columns = max(1, min(_LEGEND_COLUMNS, int(width / _LEGEND_ENTRY)))
     below = _BOTTOM + _LEGEND_LINE * -(-len(legend) // legend_columns)
+    down = min(across, (HIGHEST - _TOP - below) / rows - _GAP)
     height = _TOP + rows * (down + _GAP) + below
     right = _LEFT + columns * (across + _GAP)
     figure = Figure(figsize=(width, height))
@@ -118,6 +121,29 @@ def _panels(
             bbox_to_anchor=(0.5, 0), borderaxespad=0.2,
         )  # fmt: skip
     return figure, [list(line) for line in grid]
+
+
+def main_estimators(names: Iterable[str]) -> list[str]:
+    """Return at most ``MOST_LINES`` of the names, in their own order.
+
+    Of more those are taken that stand first in the style's ``FIRST_ESTIMATORS``, then the others as
+    they come.
+
+    Examples:
+        >>> main_estimators(["a", "b", "c", "d", "e", "f", "g", "p_true", "h", "probe_own"])
+        ['a', 'b', 'c', 'd', 'e', 'f', 'p_true', 'probe_own']
+    """
+    every = list(names)
+    chosen = in_order(every, FIRST_ESTIMATORS)[:MOST_LINES]
+    return [name for name in every if name in chosen]
+
+
+def left_out(shown: Sequence[str], names: Sequence[str]) -> str:
+    """Return the end of a caption: which estimators are drawn, empty where all are."""
+    if len(shown) == len(names):
+        return ""
+    listed = "; ".join(estimator_look(name).name for name in shown)
+    return f" Of {len(names)} estimators {len(shown)} are drawn ({listed}); the tables hold all."
 
 
 def line_style(estimator: str) -> dict[str, Any]:

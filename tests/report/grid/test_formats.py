@@ -1,10 +1,13 @@
 import math
 import re
+import shutil
+import subprocess
 
 import polars as pl
 import pytest
 
 from benchmark.report.grid.formats import (
+    LONGEST,
     explained,
     latex,
     latex_text,
@@ -12,7 +15,7 @@ from benchmark.report.grid.formats import (
     markdown,
     write_table,
 )
-from benchmark.report.grid.tables import GRID_TABLE, GridTable
+from benchmark.report.grid.tables import GRID_TABLE, GridTable, grid_tables
 
 
 def row(model, dataset, estimator, value, rank=None, reported=None, answered=100, **more):
@@ -87,6 +90,54 @@ def test_latex_has_as_many_columns_in_every_line_and_only_ascii():
         line for line in text.splitlines() if line.endswith(r"\\") and "multicolumn" not in line
     ]
     assert {len(re.findall(r"(?<!\\)&", line)) for line in body} == {2}
+
+
+def test_a_long_table_is_several_that_each_fit_a_page(paper_grid):
+    for table in grid_tables(paper_grid):
+        text = latex(table)
+        parts = text.split(r"\end{table*}")[:-1]
+        assert max(part.count("\\\\\n") for part in parts) <= LONGEST + 1  # its head
+        assert text.count(r"\begin{table*}") == len(parts)
+        labels = re.findall(r"\\label{(.*)}", text)
+        assert labels == [f"tab:{table.name}{f'-{i}' * (i > 1)}" for i in range(1, len(parts) + 1)]
+        names = [line.name for block in layout(table).blocks for line in block.lines]
+        rows = re.findall(r"^([^ &\\][^&\n]*) &", text, re.MULTILINE)
+        assert rows == [latex_text(name) for name in names]
+        assert text.count(r"\textsc{") >= len(table.rows.select(table.group).unique())
+    assert len(parts) == 1  # the mean accuracies
+    assert latex(table).count("continued") == 0
+
+
+def test_a_block_longer_than_a_page_is_cut_below_the_same_heading():
+    text = latex(table(*(row("qwen3_8b", "gsm8k", f"mine_{i}", 0.1) for i in range(100))))
+    assert text.count(r"\textsc{Qwen3-8B}") == text.count(r"\begin{table*}") == 3
+    assert "Brier \\& co, continued (3 of 3)." in text
+
+
+def test_latex_typesets_every_table_of_a_large_grid_and_odd_names(paper_grid, tmp_path):
+    if shutil.which("pdflatex") is None:
+        pytest.skip("no pdflatex is installed (Debian: apt-get install texlive-latex-recommended)")
+    many = [row("qwen3_8b", f"data_{i}", "probe", 0.1) for i in range(25)]
+    odd = [row("[abc] [x]", "data [x]", name, 0.1) for name in ("[abc]", "*star", "a]", "b")]
+    tables = [*grid_tables(paper_grid), table(*odd), table(*many), SHOWN]
+    parts = "\\clearpage\n".join(map(latex, tables))
+    (tmp_path / "all.tex").write_text(
+        r"\documentclass[twocolumn]{article}\usepackage[a4paper,margin=2cm]{geometry}"
+        rf"\usepackage{{booktabs,graphicx}}\begin{{document}}{parts}\end{{document}}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    log = (tmp_path / "all.log").read_text(errors="replace")
+    assert not re.findall(r"Overfull|Float too large|Illegal|Missing number", log)
+
+
+@pytest.mark.parametrize("name", ["[abc]", "*star"])
+def test_a_name_is_never_read_as_an_argument_of_the_line_before(name):
+    text = latex(
+        table(row("qwen3_8b", "gsm8k", "a", 0.1), row("qwen3_8b", f"long {name}", name, 0.2))
+    )
+    assert not re.search(r"\\\\\s*[\[*]", text)
 
 
 def test_only_the_marks_that_occur_are_explained():

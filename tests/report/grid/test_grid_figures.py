@@ -1,22 +1,35 @@
+import re
 import warnings
 from dataclasses import replace
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import matplotlib as mpl
 import numpy as np
 import polars as pl
 import pytest
 from cells import only
+from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
 from benchmark.applications import Budget, Study
 from benchmark.report import style
-from benchmark.report.grid.curve_figures import draw_budget, draw_pass_at_k, draw_scaling
-from benchmark.report.grid.figures import FIGURES, write_figures
+from benchmark.report.grid import figures
+from benchmark.report.grid.calibration_figures import draw_cost, draw_reliability
+from benchmark.report.grid.curve_figures import (
+    draw_budget,
+    draw_convergence,
+    draw_layers,
+    draw_pass_at_k,
+    draw_scaling,
+    log_axis,
+)
+from benchmark.report.grid.figures import FIGURES, estimator_pages, write_figures
 from benchmark.report.grid.grid import make_grid
+from benchmark.report.grid.panels import HIGHEST, MOST_LINES, main_estimators
 
 PLACE = ("olmo3_7b", "triviaqa")
+SPLIT = ("divergence", "reliability")  # the quickest with models down, and that of estimators
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +72,98 @@ def test_every_figure_is_written_for_print_and_for_the_screen(full, tmp_path):
         with Image.open(plate.path) as image:
             assert image.width / style.DPI <= style.TEXT_WIDTH + 0.01
             assert len(image.getcolors(1 << 24)) > 10
+
+
+def test_figures_of_the_paper_s_grid_fit_a_page_and_show_lines_that_can_be_told_apart(paper_grid):
+    with mpl.rc_context(style.RC):
+        for draw in (draw_pass_at_k, draw_budget, draw_cost, draw_convergence):
+            drawing = draw(paper_grid)
+            legend = drawing.figure.legends[0].get_texts()
+            assert len(legend) <= MOST_LINES + 1  # and what was observed
+            assert {"Verbalized", "P(True)", "Probe"} <= {text.get_text() for text in legend}
+            assert len(drawing.figure.axes[0].lines) <= 2 * MOST_LINES  # and their limits
+            assert drawing.figure.get_figheight() <= HIGHEST
+            assert re.search(r"Of 2[68] estimators 8 are drawn \(.*Probe.*\)", drawing.caption)
+
+
+def test_a_figure_higher_than_a_page_becomes_several(paper_grid, cell, tmp_path, monkeypatch):
+    place = next(iter(paper_grid.cells))
+    monkeypatch.setattr(figures, "FIGURES", [f for f in FIGURES if f.name in SPLIT])
+    plates, _ = write_figures(make_grid([paper_grid.cells[place]]), tmp_path)
+    assert [plate.path.name for plate in plates if plate.path.stem.startswith("reliability")] == [
+        "reliability.png", "reliability_2.png", "reliability_3.png", "reliability_4.png",
+    ]  # fmt: skip
+    assert "Reliability diagrams (4 of 4)" in {plate.title for plate in plates}
+    cells = [replace(only(cell, "p_true"), model=f"model_{i}") for i in range(12)]
+    more, _ = write_figures(make_grid(cells), tmp_path)
+    assert [p.path.stem for p in more] == ["divergence", "divergence_2", "reliability"]
+    for plate in (*plates, *more):
+        with Image.open(plate.path) as image:
+            assert image.height / style.DPI <= HIGHEST + 0.01
+        assert plate.path.with_suffix(".pdf").exists()
+
+
+def test_every_estimator_has_its_reliability_on_one_of_the_pages(paper_grid):
+    pages = [page.estimators for page in estimator_pages(paper_grid)]
+    names = [name for name in paper_grid.estimators if "oracle" not in name]
+    assert pages[0] == main_estimators(names)
+    assert sorted(chain.from_iterable(pages)) == sorted(names)
+
+
+def test_the_estimators_that_are_drawn_are_the_style_s_first_and_then_any():
+    assert main_estimators(["b", "a"]) == ["b", "a"]
+    mine = [f"mine_{i}" for i in range(9)]
+    assert main_estimators(mine) == mine[:8]
+    assert main_estimators([*mine, "train_mean", "probe_own"]) == [
+        *mine[:6], "train_mean", "probe_own",
+    ]  # fmt: skip
+    assert set(style.FIRST_ESTIMATORS) <= set(style.ESTIMATORS)
+
+
+def test_letters_that_the_font_lacks_are_said_once_and_not_for_each_text(cell, tmp_path, caplog):
+    odd = replace(only(cell, "p_true", "probe"), model="模型", dataset="数据")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_figures(make_grid([odd]), tmp_path)
+    (record,) = caplog.records
+    assert "lacks 型据数模 and shows boxes" in record.getMessage()
+
+
+def test_no_diagonal_crosses_the_word_of_an_empty_panel(grid):
+    lone = replace(only(grid.cells[PLACE], "p_true"), dataset="gsm8k")
+    two = make_grid([only(grid.cells[PLACE], "p_true", "probe"), lone])
+    with mpl.rc_context(style.RC):
+        panels = draw_reliability(two).figure.axes
+    empty = [axes for axes in panels if "not run" in words(axes)]
+    assert len(empty) == 1
+    assert [axes for axes in panels if not axes.lines] == empty
+
+
+def test_the_circle_of_the_chosen_layer_is_whole(grid):
+    with mpl.rc_context(style.RC):
+        figure = draw_layers(grid).figure
+        figure.canvas.draw()
+    axes = figure.axes[0]
+    circle = next(line for line in axes.lines if line.get_markersize() == 6)
+    assert not circle.get_clip_on()
+    low, high = axes.get_ylim()
+    assert circle.get_ydata()[0] - low > 0.08 * (high - low)
+
+
+@pytest.mark.parametrize(
+    ("ticks", "shown"),
+    [
+        ([1, 2, 4, 8, 16, 32, 64], ["1", "8", "64"]),
+        ([1, 4, 16, 64], ["1", "16", "64"]),
+        ([100, 5000], ["100", "5k"]),
+        ([3], ["3"]),
+        ([], []),
+    ],
+)
+def test_a_logarithmic_axis_is_marked_from_its_first_to_its_last_value(ticks, shown):
+    axes = Figure().subplots()
+    log_axis(axes, ticks)
+    assert [label.get_text() for label in axes.get_xticklabels()] == shown
 
 
 def test_figures_are_the_same_for_the_same_grid(full, tmp_path):
