@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from benchmark import grid
-from benchmark.composition import CONF, emptied_groups, explained, system_fault
+from benchmark.composition import CONF, explained, misread, system_fault
 from benchmark.config import register_schema
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.records import storable
@@ -92,10 +92,10 @@ def _launch() -> None:
     except (HydraException, OmegaConfBaseException, OSError):
         raise
     except Exception as error:
-        emptied = emptied_groups(error, sys.argv[1:])
-        if emptied is None and not grid.launched:
+        wrong = misread(error, sys.argv[1:])
+        if wrong is None and not grid.launched:
             raise
-        _report(emptied or f"The launcher gave up: {str(error).splitlines()[0]}")
+        _report(wrong or f"The launcher gave up: {str(error).splitlines()[0]}")
         grid.wait_for_submitted()
 
 

@@ -51,12 +51,19 @@ def compose_jobs(overrides: Sequence[str]) -> list[DictConfig]:
         ]
 
 
-def emptied_groups(error: Exception, arguments: Sequence[str]) -> str | None:
-    """Return what to do about groups that are set to null, if this is Hydra's fault about them."""
-    if not isinstance(error, ValueError) or "Config group override" not in str(error):
+def misread(error: Exception, arguments: Sequence[str]) -> str | None:
+    """Return what is wrong with a command line that Hydra ends with a plain ValueError about.
+
+    These are groups that are set to null or to a number, and numbers of thousands of digits.
+    """
+    if not isinstance(error, ValueError):
         return None
-    emptied = [argument for argument in arguments if re.fullmatch(r"\w+=(null)?", argument)]
-    return f"{' '.join(emptied)}: name a choice, or a list of them; [] is none."
+    if "Config group override" in str(error):
+        chosen = [text for text in arguments if re.fullmatch(r"[\w/@~+]+=[\w.+-]*", text)]
+        return f"{' '.join(chosen)}: name a choice, or a list of them; [] is none."
+    if "integer string conversion" in str(error):
+        return f"A number on the command line is too long. {error}"
+    return None
 
 
 def system_fault(error: OSError, folder: Path | None = None) -> str:

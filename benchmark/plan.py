@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.cell import TRAINING, Cell
-from benchmark.composition import compose_jobs, emptied_groups, explained, system_fault
+from benchmark.composition import compose_jobs, explained, misread, system_fault
 from benchmark.config import Config, DatasetConfig, Role, ServerConfig, TrainingConfig
 from benchmark.engines import Engine
 from benchmark.engines.weights import find_weights, model_identity
@@ -241,10 +241,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         told.print(f"Error: {system_fault(error)}", markup=False)
         sys.exit(1)
     except ValueError as error:
-        emptied = emptied_groups(error, given.overrides)
-        if emptied is None:
+        wrong = misread(error, given.overrides)
+        if wrong is None:
             raise
-        told.print(f"Error: {emptied}", markup=False)
+        told.print(f"Error: {wrong}", markup=False)
         sys.exit(1)
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:

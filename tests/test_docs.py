@@ -155,7 +155,7 @@ def guided(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
     commands = lines_of(GUIDE, "python -m benchmark")
     assert len(commands) == 4
     overrides = [override for command in commands for override in command]
-    chosen = ("model.", "dataset.limit")
+    chosen = ("model.", "dataset.limit", "application")
     small = [setting for setting in tiny(tiny_model) if not setting.startswith(chosen)]
     python(folder, "make_primes.py")
     small += [f"dataset.limit={QUESTIONS}", f"paths.cache={folder}/cache"]

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from benchmark.applications import build_applications
 from benchmark.capability import count_outcomes
-from benchmark.composition import CONF, explained
+from benchmark.composition import CONF, explained, misread
 from benchmark.config import Config, DatasetConfig, register_schema
 from benchmark.counts import read_counts
 from benchmark.engines.requests import _UNREADABLE, Reply, _read
@@ -39,6 +39,11 @@ def expect_message(error: Exception, most: int = 50_000, named: str = "") -> Non
     message = explained(error)
     assert 0 < len(message) < most
     assert named in message
+
+
+def expect_misread(error: ValueError, overrides: list[str]) -> None:
+    """Expect that Hydra's plain ValueError is explained."""
+    assert misread(error, overrides)
 
 
 # --- counts
@@ -272,6 +277,9 @@ def test_any_value_of_any_setting_is_taken_or_refused(everything, data):
         except (HydraException, OmegaConfBaseException) as error:
             expect_message(error)
             return
+        except ValueError as error:
+            expect_misread(error, [f"{key}={value}"])
+            return
     try:
         with within(3 * SECONDS):
             build(composed)
@@ -288,6 +296,8 @@ choices = st.sampled_from(["smollm2_135m", "basics", "[random,p_true]", "[", "nu
 
 @FEW
 @given(st.lists(st.tuples(names, choices | given_values).map("=".join) | names, max_size=2))
+@example(["model=-1"])
+@example(["grid=" + "9" * 5000])
 @example(["sampling.k=" + "[" * 2000])
 @example(["sampling.k=" + "[" * 200 + "]" * 200])
 def test_any_command_line_composes_or_is_refused(overrides):
@@ -298,3 +308,5 @@ def test_any_command_line_composes_or_is_refused(overrides):
         checked(composed)
     except (BenchmarkError, HydraException, OmegaConfBaseException) as error:
         expect_message(error)
+    except ValueError as error:
+        expect_misread(error, overrides)

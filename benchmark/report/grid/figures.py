@@ -100,7 +100,7 @@ def _tell_missing_letters(grid: Grid) -> None:
         *map(style.dataset_name, grid.datasets),
         *(style.estimator_look(name).name for name in grid.estimators),
     ]
-    font = get_font(findfont(style.RC["font.family"])).get_charmap()
+    font = get_font(findfont(str(style.RC["font.family"]))).get_charmap()
     missing = sorted({char for char in "".join(names) if ord(char) not in font})
     if missing:
         logging.getLogger(__name__).warning(
