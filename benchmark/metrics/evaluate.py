@@ -63,8 +63,10 @@ def evaluate(
 
     **Target.** That of an estimator is counted from the responses that did not make its
     confidence. A metric is computed on the questions with a confidence (``answered`` of
-    ``questions``), for each draw on its own, and averaged over the draws where it is defined;
-    ``imputed`` is the same over all questions with 0.5 for each confidence that is missing.
+    ``questions``). Means over questions take the mean of each question's draws; other metrics are
+    computed for each draw on its own, where a question with fewer draws than others repeats its
+    own, and averaged over the draws where they are defined. ``imputed`` is the same over all
+    questions with 0.5 for each confidence that is missing.
     ``tokens`` is the mean spent on one confidence, over all questions for which it is known,
     answered or not. ``brier_unbiased`` is undefined for an oracle, whose error can't be told from
     its target's.
@@ -101,8 +103,7 @@ def evaluate(
             oracle = estimates[name].oracle
             check_variance_identity(name, estimates[name], grades, paired)
             known[name] = scores = _resampled(paired, oracle)
-            complete = paired.answered == len(paired.n)
-            imputed = scores if complete else _resampled(paired.imputed(), oracle)
+            imputed = _resampled(paired.imputed(), oracle) if paired.missing.any() else scores
             redraws, redraw_rng = min(resamples, _REDRAWS), np.random.default_rng(redraw_seed)
             counts = redrawn_counts(paired.n, paired.c, redraws, redraw_rng)
             redrawn = {} if oracle else redraw_responses(paired, counts)

@@ -70,8 +70,9 @@ def resample_questions(paired: PairedEstimate) -> dict[str, FloatArray]:
     A resampled question brings its counts with it, and they their sampling noise, so the values
     spread as they would with other questions and other responses to them.
 
-    Values average all draws, and so do the resamples of means over questions; for the others see
-    `_average_draws`.
+    Means over questions average each question's draws first, and their resamples do, too. The other
+    metrics are averaged over draws of all questions: see `PairedEstimate.evened` and, for their
+    resamples, `_average_draws`.
     """
     given = paired.given
     resampled = {
@@ -79,11 +80,12 @@ def resample_questions(paired: PairedEstimate) -> dict[str, FloatArray]:
         for metric, loss in _LOSSES.items()
     }
     tokens = paired.tokens[None]
+    even = paired.evened().confidences
     resampled["tokens"] = mean_over_draws(tokens, ~np.isnan(tokens), paired.weights)
 
     def others(draw: int, weights: NDArray[np.uint16]) -> FloatArray:
-        order = _by_confidence(paired.confidences[draw])
-        arrays = paired.confidences[draw, order], paired.n[order], paired.c[order]
+        order = _by_confidence(even[draw])
+        arrays = even[draw, order], paired.n[order], paired.c[order]
         return _stack(_OTHERS.values(), *arrays, weights[:, order].astype(np.float64))
 
     values = _average_draws(others, paired.weights[:1], paired.weights[1:], len(given))
@@ -93,23 +95,24 @@ def resample_questions(paired: PairedEstimate) -> dict[str, FloatArray]:
 def redraw_responses(paired: PairedEstimate, redrawn: NDArray[np.uint16]) -> dict[str, FloatArray]:
     """Return every metric, then its value with other responses to the questions: [1 + B].
 
-    The confidences stay as they are, and so does every question. Draws are averaged as by
-    `_average_draws`. Tokens, which the responses don't change, are left out.
+    The confidences stay as they are, and so does every question. Draws are evened out and averaged
+    as by `_average_draws`. Tokens, which the responses don't change, are left out.
 
     Args:
         paired: the confidences and their target.
         redrawn: correct ones of the other responses, [B, N].
     """
+    even = paired.evened().confidences
 
     def means(f: FloatArray, n: FloatArray, c: FloatArray) -> tuple[FloatArray, ...]:
         return tuple(weighted_mean(loss(f, n, c), np.ones(len(n))) for loss in _LOSSES.values())
 
     def every(draw: int, counts: NDArray[Any]) -> FloatArray:
-        order = _by_confidence(paired.confidences[draw])
-        arrays = paired.confidences[draw, order], paired.n[order]
+        order = _by_confidence(even[draw])
+        arrays = even[draw, order], paired.n[order]
         return _stack([means, *_OTHERS.values()], *arrays, counts[:, order].astype(np.float64))
 
-    values = _average_draws(every, paired.c[None], redrawn, len(paired.confidences))
+    values = _average_draws(every, paired.c[None], redrawn, len(even))
     return dict(zip((*_LOSSES, *_NOT_MEANS), values, strict=True))
 
 

@@ -149,9 +149,9 @@ def divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
 def mean_over_draws(
     values: FloatArray, given: NDArray[np.bool_], weights: NDArray[np.uint16]
 ) -> FloatArray:
-    """Return the weighted mean over each draw's questions, averaged over the draws.
+    """Return the weighted mean over questions of their means over draws.
 
-    Exact for every mean over questions: all draws enter each resample.
+    So each question weighs the same, however many draws it has. All draws enter each resample.
 
     Args:
         values: a value of each draw and question, [D, N].
@@ -159,17 +159,16 @@ def mean_over_draws(
         weights: question weights of each resample, [B, N].
 
     Returns:
-        [B], NaN where no draw has a question of positive weight.
+        [B], NaN where no question of positive weight has a draw.
     """
-    if (given == given[0]).all():  # one mean for all draws, far cheaper than D of them
-        values, given = values.mean(axis=0, keepdims=True), given[:1]
-    filled = np.where(given, values, 0.0).T
-    counted = given.T.astype(np.float64)
-    means = np.empty(len(weights))
+    times = given.sum(axis=0)
+    means = divide(np.where(given, values, 0.0).sum(axis=0), times)
+    means, counted = np.where(times > 0, means, 0.0), (times > 0).astype(np.float64)
+    found = np.empty(len(weights))
     for rows in row_blocks(len(weights)):
         block = weights[rows].astype(np.float64)
-        means[rows] = mean_of_defined(divide(block @ filled, block @ counted), axis=-1)
-    return means
+        found[rows] = divide(block @ means, block @ counted)
+    return found
 
 
 def row_blocks(rows: int, size: int = 50) -> list[slice]:

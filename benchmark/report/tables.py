@@ -27,7 +27,7 @@ CAPTION = (
     f"{IMPUTED} for each missing confidence.\n"
     "* best of those that are no oracle and answered at "
     f"least {BEST_COVERAGE * 100:.0f} % of the questions, and what no paired\n"
-    "difference tells apart from it (5 %, Holm's correction for all pairs). The paired differences\n"
+    "difference tells apart from it (5 %, Holm's correction for all pairs). These\n"
     "decide: Brier scores, R² and correlations against different n don't compare."
 )
 
