@@ -54,6 +54,8 @@ BOUNDS = {  # of the metrics that have any
     **dict.fromkeys(("signed_error", "pearson", "spearman"), (-1.0, 1.0)),
     **dict.fromkeys(("r2", "r2_ceiling"), (-np.inf, 1.0)),
 }
+_OF_ORDER = ("pearson", "spearman", "auroc")
+_FEWEST = 5  # questions whose resamples tell how those spread
 _BLOCK = 700_000  # numbers: resamples times questions, but at least 50 resamples
 _CONFIDENCES = 8_000  # draws times questions that enter a block, but 4 to 20 draws
 _MOST_WORKERS = 4  # each holds a few blocks
@@ -72,7 +74,8 @@ def resample_questions(paired: PairedEstimate) -> dict[str, FloatArray]:
 
     Means over questions average each question's draws first, and their resamples do, too. The other
     metrics are averaged over draws of all questions: see `PairedEstimate.evened` and, for their
-    resamples, `_average_draws`.
+    resamples, `_average_draws`. Correlations and the AUROC of fewer than five questions take so few
+    values that resamples say nothing of their spread, and are undefined in them.
     """
     given = paired.given
     resampled = {
@@ -89,7 +92,11 @@ def resample_questions(paired: PairedEstimate) -> dict[str, FloatArray]:
         return _stack(_OTHERS.values(), *arrays, weights[:, order].astype(np.float64))
 
     values = _average_draws(others, paired.weights[:1], paired.weights[1:], len(given))
-    return resampled | dict(zip(_NOT_MEANS, values, strict=True))
+    resampled |= dict(zip(_NOT_MEANS, values, strict=True))
+    if paired.answered < _FEWEST:
+        for metric in _OF_ORDER:
+            resampled[metric][1:] = np.nan
+    return resampled
 
 
 def redraw_responses(paired: PairedEstimate, redrawn: NDArray[np.uint16]) -> dict[str, FloatArray]:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import betabinom
 
 from benchmark.metrics.inputs import FloatArray
 
@@ -50,11 +51,16 @@ def bootstrap_weights(
 def redrawn_counts(
     n: FloatArray, c: FloatArray, redraws: int, rng: np.random.Generator
 ) -> NDArray[np.uint16]:
-    """Return how many of n other responses might be correct, ``Binomial(n, c / n)``.
+    """Return how many of n other responses might be correct, on average c.
 
     This is the noise that the responses of these very questions put into their counts. It says
     nothing about other questions, whose resamples (`bootstrap_weights`) carry counts that have
     that noise in them already: redrawing those as well would count it twice.
+
+    ``Binomial(n, c / n)`` would spread ``(n - 1) / n`` as much as new responses do on average, a
+    different share of each question where n differs. So counts are Beta-Binomial of mean c and
+    variance ``c (1 - c / n) n / (n - 1)``, the unbiased estimate of theirs. For n = 2 all or none
+    are correct.
 
     Args:
         n: responses of each question, [N].
@@ -63,7 +69,7 @@ def redrawn_counts(
         rng: the source of randomness.
 
     Returns:
-        Correct ones, [B, N].
+        Correct ones, [B, N]; those of a single response, which says nothing of its noise, stay.
 
     Examples:
         >>> n, c = np.array([4.0, 4.0, 4.0]), np.array([0.0, 2.0, 4.0])
@@ -72,9 +78,17 @@ def redrawn_counts(
     """
     drawn = np.empty((len(n), redraws), dtype=np.uint16)
     pairs, index = np.unique(np.stack([n, c]), axis=1, return_inverse=True)
-    for number, (of, correct) in enumerate(pairs.T):  # one at a time: far faster than [N] rates
+    for number, (of, correct) in enumerate(pairs.T):  # few pairs, each with one table to draw from
         alike = np.flatnonzero(index == number)
-        drawn[alike] = rng.binomial(int(of), correct / of, size=(len(alike), redraws))
+        shape = (len(alike), redraws)
+        if of == 1 or correct in (0, of):
+            drawn[alike] = correct
+        elif of == 2:
+            drawn[alike] = 2 * rng.integers(2, size=shape)
+        else:
+            weight = (of - 2) * np.array([correct, of - correct])  # their sum gives the variance
+            chances = betabinom.pmf(np.arange(of + 1), int(of), *weight)
+            drawn[alike] = rng.choice(len(chances), size=shape, p=chances / chances.sum())
     return np.ascontiguousarray(drawn.T)
 
 

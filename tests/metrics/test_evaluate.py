@@ -15,7 +15,7 @@ from benchmark.metrics.evaluate import evaluate
 from benchmark.metrics.inference import t_interval
 from benchmark.metrics.pairing import IMPUTED, pair_estimates
 from benchmark.metrics.resampling import bounds_of
-from benchmark.metrics.statistics import bootstrap_weights
+from benchmark.metrics.statistics import bootstrap_weights, redrawn_counts
 from benchmark.records import GRADE, METRIC, Estimate
 
 
@@ -191,7 +191,7 @@ def test_unbiased_brier_of_an_oracle_is_undefined(cell):
     for column in ("value", "low", "high"):
         values = values_of(run({"oracle_cc": oracle}, grades), "oracle_cc", column)
         assert np.isnan(values["brier_unbiased"])
-        assert values["brier"] == 0
+        assert values["brier"] == 0 if column == "value" else np.isnan(values["brier"])
 
 
 def test_imputed_metrics_take_all_questions(cell):
@@ -231,7 +231,7 @@ def test_intervals_of_the_samples_follow_from_redrawn_counts(cell):
     grades, correct, confidences = cell
     table = run({"probe": estimate_of(confidences)}, grades, resamples=400)
     n, c = np.full(40, 8), correct.sum(axis=1)
-    counts = np.random.default_rng(5).binomial(8, c / 8, (4000, 40))
+    counts = redrawn_counts(n.astype(float), c.astype(float), 4000, np.random.default_rng(5))
     for name in set(METRICS) - {"r2_ceiling"}:
         value = float(METRICS[name](confidences, n, c))
         redrawn = METRICS[name](confidences, n, counts)
@@ -260,6 +260,28 @@ def test_samples_of_an_oracle_and_of_single_responses_are_of_unknown_noise(cell)
     single = run({"probe": estimate_of(confidences)}, grades.filter(pl.col("sample_index") == 0))
     assert single["samples_low"].is_nan().all()
     assert values_of(single, "probe", "low")["brier"] > 0
+    first = (pl.col("question_id") != ids(1)[0]) | (pl.col("sample_index") == 0)
+    mixed = run({"probe": estimate_of(confidences)}, grades.filter(first))
+    assert mixed["samples_low"].is_nan().all()
+
+
+def test_noise_of_the_samples_is_that_of_the_answered_questions():
+    correct = np.random.default_rng(0).random((40, 2)) < 0.5
+    confidences = np.where(np.arange(40) < 10, 0.5, np.nan)
+    table = run({"e": estimate_of(confidences)}, grades_of(correct), 200)
+    row = table.filter(metric="signed_error").row(0, named=True)
+    error = np.sqrt(correct[:10].var(axis=1, ddof=1).sum() / 2) / 10
+    width = 2 * 2.228 * error  # t with 10 degrees
+    assert row["samples_high"] - row["samples_low"] == pytest.approx(width, rel=0.2)
+
+
+def test_tokens_have_an_interval_over_all_questions_that_cost_some():
+    confidences = np.full(6, np.nan)
+    confidences[0] = 0.5
+    spent = pl.col("question_id").rank().cast(pl.Int64)
+    table = estimate_of(confidences).confidences.with_columns(prompt_tokens=spent)
+    metrics = run({"e": Estimate(table)}, grades_of(np.eye(6, 4) > 0), 50)
+    assert metrics.filter(metric="tokens")["low"].is_not_nan().all()
 
 
 @pytest.mark.filterwarnings("error")
@@ -316,8 +338,8 @@ def test_how_draws_differ_doesn_t_widen_the_interval_of_their_average(cell):
     accuracy = correct.mean(axis=1)
     draws = np.concatenate([np.tile(accuracy, (20, 1)), np.tile(1 - accuracy, (20, 1))])
     table = run({"both": estimate_of(draws)}, grades, resamples=100)
-    for column in ("low", "value", "high"):
-        assert values_of(table, "both", column)["pearson"] == pytest.approx(0, abs=1e-9)
+    assert values_of(table, "both")["pearson"] == pytest.approx(0, abs=1e-9)
+    assert np.isnan(values_of(table, "both", "low")["pearson"])  # no spread is left
 
 
 def test_blocks_of_resamples_take_turns_through_the_draws(cell, monkeypatch):
@@ -331,7 +353,7 @@ def test_blocks_of_resamples_take_turns_through_the_draws(cell, monkeypatch):
         {name: values_of(table, name, column)["resolution"] for name in estimates}
         for column in ("low", "high")
     )
-    assert high["flat"] - low["flat"] == pytest.approx(0)
+    assert np.isnan(low["flat"])  # its resamples don't differ
     mixed = (high["probe"] - low["probe"]) / np.sqrt(2)  # half of the blocks don't spread
     assert high["both"] - low["both"] == pytest.approx(mixed, rel=0.1)
 

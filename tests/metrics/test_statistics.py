@@ -39,15 +39,17 @@ def test_no_questions_and_no_resamples_give_empty_weights():
     assert bootstrap_weights(3, 0, rng).shape == (0, 3)
 
 
-def test_redrawn_counts_are_binomial():
-    n, c = np.array([10.0, 10.0, 4.0, 4.0, 3.0, 1.0]), np.array([3.0, 3.0, 1.0, 4.0, 0.0, 1.0])
+def test_redrawn_counts_spread_as_other_responses_are_estimated_to():
+    n = np.array([10.0, 10.0, 4.0, 4.0, 3.0, 1.0, 2.0, 3.0])
+    c = np.array([3.0, 3.0, 1.0, 4.0, 0.0, 1.0, 1.0, 1.0])
     drawn = redrawn_counts(n, c, 20_000, np.random.default_rng(0)).astype(float)
     np.testing.assert_allclose(drawn.mean(axis=0), c, atol=0.05)
-    np.testing.assert_allclose(drawn.var(axis=0), c * (1 - c / n), atol=0.06)
-    assert set(drawn[:, 3]) == {4}
-    assert set(drawn[:, 4]) == {0}
+    variance = n**2 * (c / n) * (1 - c / n) / np.maximum(n - 1, 1)
+    np.testing.assert_allclose(drawn.var(axis=0), variance, atol=0.08)
+    assert (drawn <= n).all()
+    assert [set(drawn[:, i]) for i in (3, 4, 5, 6)] == [{4}, {0}, {1}, {0, 2}]
     assert abs(np.corrcoef(drawn[:, 0], drawn[:, 1])[0, 1]) < 0.03
-    assert redrawn_counts(n, c, 0, np.random.default_rng(0)).shape == (0, 6)
+    assert redrawn_counts(n, c, 0, np.random.default_rng(0)).shape == (0, 8)
 
 
 @pytest.mark.filterwarnings("error")
