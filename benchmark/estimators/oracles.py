@@ -29,7 +29,8 @@ class OracleCC:
 class OracleRC:
     """The response oracle: the correctness of one response.
 
-    Every response is one draw, so that metrics are their expectation over which one is taken.
+    Every response is one draw of its question, so that metrics are their expectation over which one
+    is taken, however many responses each question has.
     """
 
     kind: str = "oracle_rc"

@@ -63,8 +63,10 @@ def evaluate(
 
     **Target.** That of an estimator is counted from the responses that did not make its
     confidence. A metric is computed on the questions with a confidence (``answered`` of
-    ``questions``), for each draw on its own, and averaged over the draws where it is defined;
-    ``imputed`` is the same over all questions with 0.5 for each confidence that is missing.
+    ``questions``). Means over questions take the mean of each question's draws; other metrics are
+    computed for each draw on its own, where a question with fewer draws than others repeats its
+    own, and averaged over the draws where they are defined. ``imputed`` is the same over all
+    questions with 0.5 for each confidence that is missing.
     ``tokens`` is the mean spent on one confidence, over all questions for which it is known,
     answered or not. ``brier_unbiased`` is undefined for an oracle, whose error can't be told from
     its target's.
@@ -75,7 +77,8 @@ def evaluate(
     questions from the population that these come from, with other responses: questions are
     resampled, and bring their counts along with the noise that is in them. ``samples_low`` to
     ``samples_high`` is about other responses to these very questions: their counts are redrawn.
-    It is undefined for oracles, whose confidences would change as well. See ``t_interval``.
+    It is undefined for oracles, whose confidences would change as well, and where one of the
+    questions has a single response, which doesn't tell its noise. See ``t_interval``.
 
     **Differences** between each two estimators that are no oracles are taken on the questions
     that both answered, in the same resamples, and against one target for all: the responses that
@@ -101,11 +104,11 @@ def evaluate(
             oracle = estimates[name].oracle
             check_variance_identity(name, estimates[name], grades, paired)
             known[name] = scores = _resampled(paired, oracle)
-            complete = paired.answered == len(paired.n)
-            imputed = scores if complete else _resampled(paired.imputed(), oracle)
+            imputed = _resampled(paired.imputed(), oracle) if paired.missing.any() else scores
             redraws, redraw_rng = min(resamples, _REDRAWS), np.random.default_rng(redraw_seed)
             counts = redrawn_counts(paired.n, paired.c, redraws, redraw_rng)
-            redrawn = {} if oracle else redraw_responses(paired, counts)
+            unknown = oracle or (paired.n[paired.answers] == 1).any()
+            redrawn = {} if unknown else redraw_responses(paired, counts)
             scores = scores | _ceilings(paired.among(paired.answers), ceilings)
             rows += _rows(name, paired, scores, redrawn, imputed | _ceilings(paired, ceilings))
         competing = {name: each for name, each in estimates.items() if not each.oracle}
@@ -172,6 +175,6 @@ def _rows(
     return rows
 
 
-def _interval(metric: str, values: FloatArray, drawn: int, groups: int = 1) -> Interval:
+def _interval(metric: str, values: FloatArray, drawn: int, groups: int | None = None) -> Interval:
     """Return the interval of a metric [1 + B]."""
     return t_interval(float(values[0]), values[1:], drawn, groups, bounds_of(metric))

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, stdtr, stdtrit
 
 from benchmark.metrics.inputs import FloatArray
-from benchmark.metrics.statistics import Interval, percentile_interval
+from benchmark.metrics.statistics import Interval
 
 UNBOUNDED = (-np.inf, np.inf)
 _ROUNDING = 1e-12  # what it may leave between values that are the same
@@ -15,7 +15,7 @@ def t_interval(
     value: float,
     resampled: FloatArray,
     drawn: int,
-    groups: int = 1,
+    groups: int | None = None,
     bounds: tuple[float, float] = UNBOUNDED,
     level: float = 0.95,
 ) -> Interval:
@@ -23,40 +23,43 @@ def t_interval(
 
     A metric with bounds is taken to the scale ``log((x - low) / (high - x))`` and back, which for a
     correlation is Fisher's z, and with an upper bound only to ``-log(high - x)``: there it is
-    closer to normal, and the interval keeps the bounds. As resamples of m drawn units spread
-    ``(m - 1) / m`` as much as new draws would, that is made up for (Efron and Tibshirani, An
-    Introduction to the Bootstrap, 1993, chapters 12 and 13). The interval is centred on the value,
-    so it covers the metric's mean over repetitions of the study, not what the metric would be
-    with endless data: a binned calibration error is larger with fewer questions, on average, too.
+    closer to normal, and the interval keeps the bounds. The standard deviation is taken before, and
+    multiplied by the slope of the scale at the value (delta method): resamples near a bound, which
+    a few questions with large losses leave empty of them, would be outliers on the scale. As
+    resamples of m drawn questions spread ``(m - 1) / m`` as much as new draws would, that is made
+    up for (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 12 and 13). The
+    interval is centred on the value, so it covers the metric's mean over repetitions of the study,
+    not what the metric would be with endless data: a binned calibration error is larger with fewer
+    questions, on average, too.
 
     Args:
         value: the metric.
-        resampled: the metric in each resample, [B]; those where it is undefined (NaN) are left out,
-            and so are those at a bound.
+        resampled: the metric in each resample, [B]; those where it is undefined (NaN) are left out.
         drawn: how many units a resample draws: questions, or responses of all questions.
-        groups: in how many groups they are drawn apart: 1, or the questions.
+        groups: None for questions; for responses, of how many questions they are: their resamples
+            (`redrawn_counts`) spread as new ones would.
         bounds: lowest and highest possible value.
         level: coverage in (0, 1).
 
     Returns:
-        NaN where the value is undefined, nothing can vary (one unit per group) or fewer than two
-        resamples are defined. For a value at a bound, which has no place on the scale, the
-        percentiles of the resamples.
+        NaN where the value is undefined or at a bound, nothing can vary (one unit per group), fewer
+        than two resamples are defined, or they don't differ: this says that the resamples can't
+        tell the spread, not that there is none.
 
     Examples:
         >>> resampled = np.random.default_rng(0).normal(0.5, 0.01, 10_000)
         >>> [round(end, 2) for end in t_interval(0.5, resampled, drawn=1000)]
         [0.48, 0.52]
     """
-    freedom, defined = drawn - groups, resampled[~np.isnan(resampled)]
-    if np.isnan(value) or freedom < 1 or len(defined) < 2:
+    freedom = drawn - (1 if groups is None else groups)
+    deviation = _deviation(resampled, drawn if groups is None else None)
+    if np.isnan(value) or freedom < 1 or np.isnan(deviation):
         return Interval(np.nan, np.nan)
-    centre, scaled = _scaled(np.array(value), bounds), _scaled(defined, bounds)
-    scaled = scaled[np.isfinite(scaled)]
-    if not np.isfinite(centre) or len(scaled) < 2:
-        return percentile_interval(defined, level)
-    half = stdtrit(freedom, (1 + level) / 2) * _deviation(scaled, drawn, groups)
-    return Interval(*(float(_unscaled(end, bounds)) for end in (centre - half, centre + half)))
+    centre, slope = _scaled(value, bounds)
+    half = float(stdtrit(freedom, (1 + level) / 2)) * deviation * slope
+    if not np.isfinite(half):
+        return Interval(np.nan, np.nan)
+    return Interval(*(_unscaled(end, bounds) for end in (centre - half, centre + half)))
 
 
 def p_value(difference: float, resampled: FloatArray, drawn: int) -> float:
@@ -71,20 +74,17 @@ def p_value(difference: float, resampled: FloatArray, drawn: int) -> float:
         drawn: how many questions a resample draws.
 
     Returns:
-        In [0, 1]; NaN where `t_interval` is undefined.
+        In [0, 1]; 1 for a difference of 0; else NaN where `t_interval` is undefined.
 
     Examples:
         >>> round(p_value(2.0, np.random.default_rng(0).normal(2, 1, 10_000), drawn=1000), 2)
         0.05
     """
-    defined = resampled[~np.isnan(resampled)]
-    if np.isnan(difference) or drawn < 2 or len(defined) < 2:
+    if np.isnan(difference) or drawn < 2 or np.count_nonzero(~np.isnan(resampled)) < 2:
         return np.nan
     if abs(difference) <= _ROUNDING:
         return 1.0
-    with np.errstate(divide="ignore"):
-        statistic = abs(difference) / _deviation(defined, drawn, 1)
-    return float(2 * stdtr(drawn - 1, -statistic))
+    return float(2 * stdtr(drawn - 1, -abs(difference) / _deviation(resampled, drawn)))
 
 
 def holm(p_values: ArrayLike) -> FloatArray:
@@ -108,28 +108,38 @@ def holm(p_values: ArrayLike) -> FloatArray:
     return values
 
 
-def _deviation(resampled: FloatArray, drawn: int, groups: int) -> np.float64:
-    """Return the standard deviation of a value, from its resamples."""
-    return np.float64(resampled.std(ddof=1) * np.sqrt(drawn / (drawn - groups)))
+def _deviation(resampled: FloatArray, drawn: int | None) -> float:
+    """Return the standard deviation of a value, from its resamples; NaN where they don't tell it.
+
+    Args:
+        resampled: [B], some NaN.
+        drawn: questions that each drew; None where they spread as new draws would.
+    """
+    defined = resampled[~np.isnan(resampled)]
+    if len(defined) < 2 or drawn == 1:
+        return np.nan
+    spread = float(defined.std(ddof=1))
+    short = 1.0 if drawn is None else float(np.sqrt(drawn / (drawn - 1)))
+    return spread * short if spread > _ROUNDING else np.nan
 
 
-def _scaled(values: FloatArray, bounds: tuple[float, float]) -> FloatArray:
-    """Return the values on a scale without bounds, infinite for those at one."""
+def _scaled(value: float, bounds: tuple[float, float]) -> tuple[float, float]:
+    """Return the value on a scale without bounds, and the scale's slope there; NaN at a bound."""
     low, high = bounds
     if np.isinf(high):
-        return values
-    below_high = np.where(high - values > _ROUNDING, high - values, 0.0)
-    with np.errstate(divide="ignore"):
-        if np.isinf(low):
-            return np.asarray(-np.log(below_high))
-        above_low = np.where(values - low > _ROUNDING, values - low, 0.0)
-        return np.asarray(np.log(above_low) - np.log(below_high))
-
-
-def _unscaled(values: FloatArray, bounds: tuple[float, float]) -> FloatArray:
-    low, high = bounds
-    if np.isinf(high):
-        return values
+        return value, 1.0
+    if min(value - low, high - value) <= _ROUNDING:
+        return np.nan, np.nan
     if np.isinf(low):
-        return np.asarray(high - np.exp(-values))
-    return np.asarray(low + (high - low) * expit(values))
+        return float(-np.log(high - value)), 1 / (high - value)
+    centre = np.log(value - low) - np.log(high - value)
+    return float(centre), (high - low) / ((value - low) * (high - value))
+
+
+def _unscaled(value: float, bounds: tuple[float, float]) -> float:
+    low, high = bounds
+    if np.isinf(high):
+        return value
+    if np.isinf(low):
+        return float(high - np.exp(-value))
+    return float(low + (high - low) * expit(value))

@@ -29,6 +29,8 @@ class PairedEstimate:
         n: responses of the target, [N].
         c: correct ones among them, [N].
         weights: [1 + resamples, N]; the first row is ones, the others are resamples.
+        asked: where the estimate has a row, with a confidence or not, [D, N]; None is everywhere.
+            Questions may have different numbers of draws, such as one for each response.
     """
 
     confidences: FloatArray
@@ -36,6 +38,7 @@ class PairedEstimate:
     n: FloatArray
     c: FloatArray
     weights: NDArray[np.uint16]
+    asked: NDArray[np.bool_] | None = None
 
     def among(self, questions: NDArray[np.bool_]) -> "PairedEstimate":
         """Return the same for some of the questions, told by a mask [N]."""
@@ -47,16 +50,40 @@ class PairedEstimate:
             self.n[questions],
             self.c[questions],
             self.weights[:, questions],
+            None if self.asked is None else self.asked[:, questions],
         )
 
     def imputed(self) -> "PairedEstimate":
-        """Return the same with ``IMPUTED`` wherever a draw gave no confidence."""
-        return replace(self, confidences=np.where(self.given, self.confidences, IMPUTED))
+        """Return the same with ``IMPUTED`` wherever a confidence is missing."""
+        return replace(self, confidences=np.where(self.missing, IMPUTED, self.confidences))
+
+    def evened(self) -> "PairedEstimate":
+        """Return the same with D draws of each question that was answered.
+
+        Draws without a confidence repeat the question's other ones in turn, so that each draw is
+        of all these questions, and each confidence of a question weighs the same but for what D
+        leaves over.
+        """
+        given = self.given
+        times = given.sum(axis=0)
+        if np.isin(times, (0, len(given))).all():
+            return self
+        first = np.argsort(~given, axis=0, kind="stable")
+        turns = np.arange(len(given))[:, None] % np.maximum(times, 1)
+        order = np.take_along_axis(first, turns, axis=0)
+        return replace(self, confidences=np.take_along_axis(self.confidences, order, axis=0))
 
     @property
     def given(self) -> NDArray[np.bool_]:
         """Where a draw gave a confidence: [D, N]."""
         return ~np.isnan(self.confidences)
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Where a draw of a question gave no confidence, or the question has no draw: [D, N]."""
+        if self.asked is None:
+            return ~self.given
+        return ~self.given & (self.asked | ~self.asked.any(axis=0))
 
     @property
     def answers(self) -> NDArray[np.bool_]:
@@ -99,15 +126,17 @@ def pair_estimates(
             )
         target = target.sort("position").with_row_index("column")
         whole = len(target) == len(questions)
-        confidences = _confidences_of(name, estimate, target)
+        rows = _confidences_of(name, estimate, target)
+        confidences, asked = _draw_matrix(name, rows, len(target))
         yield (
             name,
             PairedEstimate(
-                confidences=_draw_matrix(name, confidences, len(target)),
-                tokens=_tokens(confidences, len(target)),
+                confidences=confidences,
+                tokens=_tokens(rows, len(target)),
                 n=target["n"].cast(pl.Float64).to_numpy(),
                 c=target["c"].cast(pl.Float64).to_numpy(),
                 weights=weights if whole else weights[:, target["position"].to_numpy()],
+                asked=asked,
             ),
         )
 
@@ -165,8 +194,13 @@ def _confidences_of(name: str, estimate: Estimate, target: pl.DataFrame) -> pl.D
     return rows
 
 
-def _draw_matrix(name: str, rows: pl.DataFrame, questions: int) -> FloatArray:
-    """Return the confidences with status ok as [D, N]; an estimate without rows is one draw."""
+def _draw_matrix(
+    name: str, rows: pl.DataFrame, questions: int
+) -> tuple[FloatArray, NDArray[np.bool_]]:
+    """Return the confidences with status ok, and where there are rows: both [D, N].
+
+    An estimate without rows is one draw.
+    """
     draws, draw = np.unique(rows["sample_index"].to_numpy(), return_inverse=True)
     cells = draw * questions + rows["column"].to_numpy()
     times = np.bincount(cells, minlength=1)
@@ -180,7 +214,9 @@ def _draw_matrix(name: str, rows: pl.DataFrame, questions: int) -> FloatArray:
     values = check_confidences(rows["confidence"].to_numpy()[ok], f"confidences of '{name}'")
     matrix = np.full((max(1, len(draws)), questions), np.nan)
     matrix.flat[cells[ok]] = values
-    return matrix
+    asked = np.zeros(matrix.shape, dtype=np.bool_)
+    asked.flat[cells] = True
+    return matrix, asked
 
 
 def _tokens(rows: pl.DataFrame, questions: int) -> FloatArray:

@@ -54,6 +54,8 @@ BOUNDS = {  # of the metrics that have any
     **dict.fromkeys(("signed_error", "pearson", "spearman"), (-1.0, 1.0)),
     **dict.fromkeys(("r2", "r2_ceiling"), (-np.inf, 1.0)),
 }
+_OF_ORDER = ("pearson", "spearman", "auroc")
+_FEWEST = 5  # questions whose resamples tell how those spread
 _BLOCK = 700_000  # numbers: resamples times questions, but at least 50 resamples
 _CONFIDENCES = 8_000  # draws times questions that enter a block, but 4 to 20 draws
 _MOST_WORKERS = 4  # each holds a few blocks
@@ -70,8 +72,10 @@ def resample_questions(paired: PairedEstimate) -> dict[str, FloatArray]:
     A resampled question brings its counts with it, and they their sampling noise, so the values
     spread as they would with other questions and other responses to them.
 
-    Values average all draws, and so do the resamples of means over questions; for the others see
-    `_average_draws`.
+    Means over questions average each question's draws first, and their resamples do, too. The other
+    metrics are averaged over draws of all questions: see `PairedEstimate.evened` and, for their
+    resamples, `_average_draws`. Correlations and the AUROC of fewer than five questions take so few
+    values that resamples say nothing of their spread, and are undefined in them.
     """
     given = paired.given
     resampled = {
@@ -79,37 +83,43 @@ def resample_questions(paired: PairedEstimate) -> dict[str, FloatArray]:
         for metric, loss in _LOSSES.items()
     }
     tokens = paired.tokens[None]
+    even = paired.evened().confidences
     resampled["tokens"] = mean_over_draws(tokens, ~np.isnan(tokens), paired.weights)
 
     def others(draw: int, weights: NDArray[np.uint16]) -> FloatArray:
-        order = _by_confidence(paired.confidences[draw])
-        arrays = paired.confidences[draw, order], paired.n[order], paired.c[order]
+        order = _by_confidence(even[draw])
+        arrays = even[draw, order], paired.n[order], paired.c[order]
         return _stack(_OTHERS.values(), *arrays, weights[:, order].astype(np.float64))
 
     values = _average_draws(others, paired.weights[:1], paired.weights[1:], len(given))
-    return resampled | dict(zip(_NOT_MEANS, values, strict=True))
+    resampled |= dict(zip(_NOT_MEANS, values, strict=True))
+    if paired.answered < _FEWEST:
+        for metric in _OF_ORDER:
+            resampled[metric][1:] = np.nan
+    return resampled
 
 
 def redraw_responses(paired: PairedEstimate, redrawn: NDArray[np.uint16]) -> dict[str, FloatArray]:
     """Return every metric, then its value with other responses to the questions: [1 + B].
 
-    The confidences stay as they are, and so does every question. Draws are averaged as by
-    `_average_draws`. Tokens, which the responses don't change, are left out.
+    The confidences stay as they are, and so does every question. Draws are evened out and averaged
+    as by `_average_draws`. Tokens, which the responses don't change, are left out.
 
     Args:
         paired: the confidences and their target.
         redrawn: correct ones of the other responses, [B, N].
     """
+    even = paired.evened().confidences
 
     def means(f: FloatArray, n: FloatArray, c: FloatArray) -> tuple[FloatArray, ...]:
         return tuple(weighted_mean(loss(f, n, c), np.ones(len(n))) for loss in _LOSSES.values())
 
     def every(draw: int, counts: NDArray[Any]) -> FloatArray:
-        order = _by_confidence(paired.confidences[draw])
-        arrays = paired.confidences[draw, order], paired.n[order]
+        order = _by_confidence(even[draw])
+        arrays = even[draw, order], paired.n[order]
         return _stack([means, *_OTHERS.values()], *arrays, counts[:, order].astype(np.float64))
 
-    values = _average_draws(every, paired.c[None], redrawn, len(paired.confidences))
+    values = _average_draws(every, paired.c[None], redrawn, len(even))
     return dict(zip((*_LOSSES, *_NOT_MEANS), values, strict=True))
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import betabinom
 
 from benchmark.metrics.inputs import FloatArray
 
@@ -50,11 +51,16 @@ def bootstrap_weights(
 def redrawn_counts(
     n: FloatArray, c: FloatArray, redraws: int, rng: np.random.Generator
 ) -> NDArray[np.uint16]:
-    """Return how many of n other responses might be correct, ``Binomial(n, c / n)``.
+    """Return how many of n other responses might be correct, on average c.
 
     This is the noise that the responses of these very questions put into their counts. It says
     nothing about other questions, whose resamples (`bootstrap_weights`) carry counts that have
     that noise in them already: redrawing those as well would count it twice.
+
+    ``Binomial(n, c / n)`` would spread ``(n - 1) / n`` as much as new responses do on average, a
+    different share of each question where n differs. So counts are Beta-Binomial of mean c and
+    variance ``c (1 - c / n) n / (n - 1)``, the unbiased estimate of theirs. For n = 2 all or none
+    are correct.
 
     Args:
         n: responses of each question, [N].
@@ -63,7 +69,7 @@ def redrawn_counts(
         rng: the source of randomness.
 
     Returns:
-        Correct ones, [B, N].
+        Correct ones, [B, N]; those of a single response, which says nothing of its noise, stay.
 
     Examples:
         >>> n, c = np.array([4.0, 4.0, 4.0]), np.array([0.0, 2.0, 4.0])
@@ -72,9 +78,17 @@ def redrawn_counts(
     """
     drawn = np.empty((len(n), redraws), dtype=np.uint16)
     pairs, index = np.unique(np.stack([n, c]), axis=1, return_inverse=True)
-    for number, (of, correct) in enumerate(pairs.T):  # one at a time: far faster than [N] rates
+    for number, (of, correct) in enumerate(pairs.T):  # few pairs, each with one table to draw from
         alike = np.flatnonzero(index == number)
-        drawn[alike] = rng.binomial(int(of), correct / of, size=(len(alike), redraws))
+        shape = (len(alike), redraws)
+        if of == 1 or correct in (0, of):
+            drawn[alike] = correct
+        elif of == 2:
+            drawn[alike] = 2 * rng.integers(2, size=shape)
+        else:
+            weight = (of - 2) * np.array([correct, of - correct])  # their sum gives the variance
+            chances = betabinom.pmf(np.arange(of + 1), int(of), *weight)
+            drawn[alike] = rng.choice(len(chances), size=shape, p=chances / chances.sum())
     return np.ascontiguousarray(drawn.T)
 
 
@@ -149,9 +163,9 @@ def divide(numerator: FloatArray, denominator: FloatArray) -> FloatArray:
 def mean_over_draws(
     values: FloatArray, given: NDArray[np.bool_], weights: NDArray[np.uint16]
 ) -> FloatArray:
-    """Return the weighted mean over each draw's questions, averaged over the draws.
+    """Return the weighted mean over questions of their means over draws.
 
-    Exact for every mean over questions: all draws enter each resample.
+    So each question weighs the same, however many draws it has. All draws enter each resample.
 
     Args:
         values: a value of each draw and question, [D, N].
@@ -159,17 +173,16 @@ def mean_over_draws(
         weights: question weights of each resample, [B, N].
 
     Returns:
-        [B], NaN where no draw has a question of positive weight.
+        [B], NaN where no question of positive weight has a draw.
     """
-    if (given == given[0]).all():  # one mean for all draws, far cheaper than D of them
-        values, given = values.mean(axis=0, keepdims=True), given[:1]
-    filled = np.where(given, values, 0.0).T
-    counted = given.T.astype(np.float64)
-    means = np.empty(len(weights))
+    times = given.sum(axis=0)
+    means = divide(np.where(given, values, 0.0).sum(axis=0), times)
+    means, counted = np.where(times > 0, means, 0.0), (times > 0).astype(np.float64)
+    found = np.empty(len(weights))
     for rows in row_blocks(len(weights)):
         block = weights[rows].astype(np.float64)
-        means[rows] = mean_of_defined(divide(block @ filled, block @ counted), axis=-1)
-    return means
+        found[rows] = divide(block @ means, block @ counted)
+    return found
 
 
 def row_blocks(rows: int, size: int = 50) -> list[slice]:

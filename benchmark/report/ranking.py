@@ -1,6 +1,9 @@
 """Stage 8: which estimators of a cell stand out, as far as paired differences support it."""
 
 from collections.abc import Callable, Collection, Mapping
+from itertools import combinations
+from math import nan
+from statistics import fmean
 
 import polars as pl
 
@@ -10,6 +13,7 @@ from benchmark.report.style import metric_look
 BEST_COVERAGE = (
     0.95  # metrics over the easy half of the questions don't compare with those over all
 )
+_PAIR = ("estimator", "other")
 LEVEL = 0.05  # two estimators are told apart by a Holm-adjusted p-value below it
 
 
@@ -17,40 +21,77 @@ def ranks(cell: CellResult, metric: str, among: Collection[str] | None = None) -
     """Return which estimators of a cell are ``best`` and ``runner-up`` in a metric; see `ranked`.
 
     Those compete that are no oracle and answered at least ``BEST_COVERAGE`` of the questions, and
-    that the cell's paired differences compare with every other of them.
+    that the cell's paired differences compare with every other of them. The differences order them,
+    too: values in the table of metrics don't compare where estimators have read different numbers
+    of responses, because what is left to each as its target has more or less noise.
 
     Args:
         cell: with its differences.
         metric: of the cell's metrics; where better has no meaning nothing is ranked.
         among: leaves all others out of the competition.
     """
-    look = metric_look(metric)
+    losses, tested = paired_losses(cell, metric, among), p_values(cell, metric)
+    if any(frozenset(pair) not in tested for pair in combinations(losses, 2)):
+        return {}
+    return ranked(losses, lambda a, b: tested[frozenset((a, b))] < LEVEL)
+
+
+def paired_losses(
+    cell: CellResult, metric: str, among: Collection[str] | None = None
+) -> dict[str, float]:
+    """Return how much worse each competitor is than the average of the others; see `ranks`.
+
+    Args:
+        cell: with its differences.
+        metric: of the cell's metrics.
+        among: leaves all others out of the competition.
+
+    Returns:
+        By estimator, in the unit of the metric, lower is better; NaN for one without a defined
+        difference from each other, 0 for one alone. Empty where better has no meaning.
+    """
+    best = metric_look(metric).best
     rows = cell.metrics.filter(
         pl.col("metric") == metric,
         pl.col("value").is_not_nan(),
         pl.col("answered") >= BEST_COVERAGE * pl.col("questions"),
     )
-    loss = {"lowest": 1.0, "highest": -1.0}
-    losses = {
-        name: abs(value) if look.best == "nearest zero" else loss[look.best] * value
-        for name, value in rows.select("estimator", "value").iter_rows()
-        if look.best and not cell.estimates[name].oracle and (among is None or name in among)
+    names = [
+        name
+        for name in rows["estimator"]
+        if best and not cell.estimates[name].oracle and (among is None or name in among)
+    ]
+    worse = -1.0 if best == "highest" else 1.0  # differences of signed errors are those of sizes
+    behind: dict[tuple[str, str], float] = {}
+    for first, second, by in _compared(cell, metric).select(*_PAIR, "difference").iter_rows():
+        behind |= {(first, second): worse * by, (second, first): -worse * by}
+    return {
+        name: fmean([behind.get((name, other), nan) for other in names if other != name] or [0.0])
+        for name in names
     }
-    tested = cell.differences.filter(
-        pl.col("metric") == metric, pl.col("p_holm").is_not_nan()
-    ).select("estimator", "other", "p_holm")
-    p_values = {frozenset(pair): p for *pair, p in tested.iter_rows()}
-    if any(frozenset((a, b)) not in p_values for a in losses for b in losses if a != b):
-        return {}
-    return ranked(losses, lambda a, b: p_values[frozenset((a, b))] < LEVEL)
+
+
+def p_values(cell: CellResult, metric: str) -> dict[frozenset[str], float]:
+    """Return the adjusted p-value of each pair that was tested in a metric."""
+    rows = _compared(cell, metric).filter(pl.col("p_holm").is_not_nan())
+    return {frozenset(pair): p for *pair, p in rows.select(*_PAIR, "p_holm").iter_rows()}
+
+
+def _compared(cell: CellResult, metric: str) -> pl.DataFrame:
+    """Return the rows of a metric's differences.
+
+    Those of unbiased Brier scores are those of the Brier scores, which single responses have, too.
+    """
+    metric = "brier" if metric == "brier_unbiased" else metric
+    return cell.differences.filter(pl.col("metric") == metric)
 
 
 def ranked(losses: Mapping[str, float], apart: Callable[[str, str], bool]) -> dict[str, str]:
     """Return ``best`` or ``runner-up`` for the estimators that deserve it.
 
     Best are the estimator of the lowest loss and all that aren't told apart from it; of the others,
-    runners-up are the one of the lowest loss and all that aren't told apart from that one. So each
-    best one is told apart from no other best one, and nobody is runner-up by chance alone.
+    runners-up are the one of the lowest loss and all that aren't told apart from that one. Two that
+    share a rank may be told apart from each other: only the first is compared with each.
 
     Args:
         losses: of each estimator; lower is better.

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from benchmark.metrics.pairing import IMPUTED
 from benchmark.records import DIFFERENCE, METRIC, OUTCOMES, CellResult, check_table
-from benchmark.report.ranking import BEST_COVERAGE, LEVEL, ranks
+from benchmark.report.ranking import BEST_COVERAGE, LEVEL, p_values, paired_losses, ranks
 from benchmark.report.style import (
     METRICS,
     MISSING,
@@ -27,7 +27,8 @@ CAPTION = (
     f"{IMPUTED} for each missing confidence.\n"
     "* best of those that are no oracle and answered at "
     f"least {BEST_COVERAGE * 100:.0f} % of the questions, and what no paired\n"
-    "difference tells apart from it (5 %, Holm's correction for all pairs)."
+    "difference tells apart from it (5 %, Holm's correction for all pairs). These\n"
+    "decide: Brier scores, R² and correlations against different n don't compare."
 )
 
 
@@ -88,25 +89,19 @@ def metric_rows(result: CellResult) -> list[Row]:
 def best_estimators(result: CellResult, metric: str) -> list[str]:
     """Return the best estimators of a metric: the first, then those not told apart from it.
 
-    See `ranks`. Where nothing was compared (a single estimator, no resamples), the one with the
-    best value, and those with the same. Only those compete that are no oracle and answered at least
-    ``BEST_COVERAGE`` of the questions.
+    See `ranks`. Where no pair was tested (a single estimator, no resamples), the one that the
+    differences put first, and those that don't differ from it. Only those compete that are no
+    oracle and answered at least ``BEST_COVERAGE`` of the questions.
     """
     ranked = ranks(result, metric)
     if ranked:
         return [name for name, rank in ranked.items() if rank == "best"]
-    best = metric_look(metric).best
-    fair = result.metrics.filter(
-        pl.col("metric") == metric,
-        pl.col("estimator").is_in([n for n, e in result.estimates.items() if not e.oracle]),
-        pl.col("answered") >= BEST_COVERAGE * pl.col("questions"),
-        pl.col("value").is_not_nan(),
-    )
-    if best is None or fair.is_empty():
+    losses = paired_losses(result, metric)
+    tested = any(pair <= losses.keys() for pair in p_values(result, metric))
+    if tested or any(map(math.isnan, losses.values())):
         return []
-    loss = {"lowest": pl.col("value"), "highest": -pl.col("value")}
-    loss["nearest zero"] = pl.col("value").abs()
-    return fair.filter(loss[best] == loss[best].min())["estimator"].to_list()
+    least = min(losses.values(), default=math.nan)
+    return [name for name, loss in losses.items() if math.isclose(loss, least, abs_tol=1e-12)]
 
 
 def comparisons(result: CellResult, reference: str) -> list[Comparison]:

@@ -77,6 +77,18 @@ def test_intervals_hold_what_they_are_about_in_every_setting(kind, n):
     assert max(covered.values()) <= 0.985, covered
 
 
+@pytest.mark.parametrize(("size", "wrong"), [(30, 0.1), (60, 0.05), (500, 0.01)])
+def test_intervals_hold_a_loss_that_few_questions_carry(size, wrong):
+    rng = np.random.default_rng(0)
+    inside = []
+    for loss in rng.binomial(1, wrong, (600, size)).astype(float):
+        resampled = bootstrap_weights(size, 200, rng) @ loss / size
+        low, high = t_interval(float(loss.mean()), resampled, size, bounds=bounds_of("brier"))
+        if loss.any():  # else there is no interval
+            inside.append(low <= wrong <= high)
+    assert np.mean(inside) >= 0.9
+
+
 @pytest.mark.parametrize("n", [5, 100])
 def test_intervals_of_samples_hold_what_they_are_about(n):
     rng = np.random.default_rng(0)
@@ -98,6 +110,31 @@ def test_intervals_of_samples_hold_what_they_are_about(n):
     covered = coverage(values, intervals, {"brier_unbiased": np.mean((confidences - p) ** 2)})
     assert min(covered.values()) >= 0.88, covered
     assert max(covered.values()) <= 0.995, covered
+
+
+@pytest.mark.parametrize("few", [2, 3])
+def test_intervals_of_samples_hold_what_they_are_about_where_questions_have_few_or_many(few):
+    rng = np.random.default_rng(0)
+    sizes = np.repeat([float(few), 50.0], 50)
+    confidences = np.full(100, 0.3)
+    values, intervals = [], []
+    for c in rng.binomial(sizes.astype(int), 0.5, (400, 100)):
+        redrawn = redrawn_counts(sizes, c.astype(float), 200, rng)
+        arrays = {name: METRICS[name](confidences, sizes, c) for name in ("brier", "signed_error")}
+        values.append({name: float(value) for name, value in arrays.items()})
+        intervals.append(
+            {
+                name: t_interval(
+                    value, METRICS[name](confidences, sizes, redrawn), int(sizes.sum()), 100,
+                    bounds_of(name),
+                )
+                for name, value in values[-1].items()
+            }
+        )  # fmt: skip
+    covered = coverage(values, intervals, {"signed_error": -0.2})
+    assert covered["signed_error"] >= 0.92, covered
+    assert covered["brier"] >= 0.88, covered  # two responses hardly tell how squares spread
+    assert max(covered.values()) <= 0.99, covered
 
 
 def test_redrawing_the_counts_of_resampled_questions_would_count_their_noise_twice():

@@ -70,6 +70,14 @@ def test_a_difference_of_brier_scores_is_the_paired_t_test(cell):
     assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high), rel=0.05)
 
 
+def test_signed_errors_differ_by_their_sizes():
+    correct = np.tile([True, False], (30, 2))
+    estimates = {"over": estimate_of(np.full(30, 0.6)), "under": estimate_of(np.full(30, 0.2))}
+    differences = run(estimates, correct, 20).differences
+    row = row_of(differences, "signed_error", "over", "under")
+    assert row["difference"] == pytest.approx(0.1 - 0.3)
+
+
 def test_p_values_are_adjusted_for_all_pairs_of_a_metric(cell):
     correct, noisy = cell
     table = run({name: estimate_of(v) for name, v in noisy.items()}, correct).differences
@@ -144,7 +152,23 @@ def test_the_same_estimator_twice_is_a_tie(cell):
     table = run(estimates, correct).differences
     assert set(table["difference"]) == {0}
     assert set(table["p_value"]) == set(table["p_holm"]) == {1}
-    assert (table["low"] == 0).all()
+    assert table["low"].is_nan().all()  # what never differs has no spread that could be told
+
+
+def test_orders_of_fewer_than_five_questions_are_not_tested():
+    """Each resample has the same correlations, 1 and -1, however few the questions."""
+    correct = np.arange(8) < np.arange(2, 7)[:, None]
+    rising = np.linspace(0.1, 0.9, 5)
+    for size in (4, 5):
+        estimates = {"up": rising[:size], "down": rising[:size][::-1]}
+        estimates = {name: estimate_of(values) for name, values in estimates.items()}
+        metrics, table = run(estimates, correct[:size])
+        row = row_of(table, "spearman", "up", "down")
+        assert row["difference"] == pytest.approx(2)
+        assert np.isnan([row["low"], row["p_value"], row["p_holm"]]).all()
+        values = metrics.filter(estimator="down", metric="auroc")
+        assert values["low"].is_nan().all() == (size < 5)
+        assert row_of(table, "brier", "up", "down")["p_value"] > 0.01
 
 
 @pytest.mark.filterwarnings("error")

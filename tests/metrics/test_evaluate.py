@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -5,6 +7,7 @@ from questions import METRICS, estimate_of, grades_of, ids
 
 from benchmark.capability import count_outcomes
 from benchmark.errors import DataError
+from benchmark.estimators.oracles import OracleRC
 from benchmark.metrics import pairing, resampling
 from benchmark.metrics.calibration import brier_score
 from benchmark.metrics.ceiling import spearman_ceiling
@@ -12,8 +15,8 @@ from benchmark.metrics.evaluate import evaluate
 from benchmark.metrics.inference import t_interval
 from benchmark.metrics.pairing import IMPUTED, pair_estimates
 from benchmark.metrics.resampling import bounds_of
-from benchmark.metrics.statistics import bootstrap_weights
-from benchmark.records import METRIC, Estimate
+from benchmark.metrics.statistics import bootstrap_weights, redrawn_counts
+from benchmark.records import GRADE, METRIC, Estimate
 
 
 @pytest.fixture
@@ -41,17 +44,32 @@ def metrics_of(table, estimator, column="value"):
     return {name: values[name] for name in METRICS}
 
 
+LOSSES = ("brier", "brier_unbiased", "brier_response", "signed_error")
+
+
 def expected_values(draws, correct):
-    """Every metric of each draw on the questions it answered, averaged over the draws."""
+    """Every metric on the questions that were answered.
+
+    Means over questions take each question's mean; for other metrics, a question whose draws are
+    fewer repeats them.
+    """
+    answered = ~np.isnan(draws).all(axis=0)
+    draws, correct = draws[:, answered], correct[answered]
     c = correct.sum(axis=1)
     n = np.full(len(c), correct.shape[1])
-    given = ~np.isnan(draws)
-    return {
-        name: np.nanmean(
-            [metric(d[g], n[g], c[g]) for d, g in zip(draws, given, strict=True) if g.any()]
+    columns = [column[~np.isnan(column)] for column in draws.T]
+    even = np.stack([np.resize(column, len(draws)) for column in columns], axis=1)
+    losses = {
+        name: np.mean(
+            [
+                np.mean([METRICS[name]([value], [each_n], [each_c]) for value in column])
+                for column, each_n, each_c in zip(columns, n, c, strict=True)
+            ]
         )
-        for name, metric in METRICS.items()
+        for name in LOSSES
     }
+    others = {name: np.nanmean([metric(d, n, c) for d in even]) for name, metric in METRICS.items()}
+    return others | losses
 
 
 def test_every_metric_is_joined_by_question(cell):
@@ -78,7 +96,7 @@ def test_responses_that_made_the_confidence_are_not_in_the_target(cell):
     assert metrics_of(table, "consistency") == pytest.approx(expected)
 
 
-def test_draws_are_averaged_each_on_its_own_questions(cell):
+def test_a_question_counts_the_same_however_many_draws_it_has(cell):
     grades, correct, _ = cell
     draws = np.random.default_rng(1).random((30, 40))
     draws[:3, :10] = np.nan
@@ -90,6 +108,49 @@ def test_draws_are_averaged_each_on_its_own_questions(cell):
     assert metrics_of(table, "random") == pytest.approx(expected)
     assert set(table["answered"]) == {39}
     assert set(table["questions"]) == {40}
+
+
+def test_draws_are_repeated_only_where_a_question_has_fewer():
+    draws = np.array(
+        [[0.1, np.nan, 0.3, np.nan], [0.2, 0.5, np.nan, np.nan], [0.4, 0.6, 0.7, np.nan]]
+    )
+    grades = grades_of(np.eye(4) > 0)
+    pairs = dict(pair_estimates({"e": estimate_of(draws)}, grades, np.random.default_rng(0), 0))
+    even = pairs["e"].evened()
+    expected = [[0.1, 0.5, 0.3, np.nan], [0.2, 0.6, 0.7, np.nan], [0.4, 0.5, 0.3, np.nan]]
+    np.testing.assert_array_equal(even.confidences, expected)
+    assert even.evened() is even
+
+
+def test_the_response_oracle_is_right_where_questions_have_different_numbers_of_responses():
+    counts = {"q1": (2, 2), "q2": (10, 5), "q3": (2, 2), "q4": (2, 0), "q5": (3, 1)}
+    rows = [
+        (key, index, None, "correct" if index < c else "incorrect", None, "counts")
+        for key, (n, c) in counts.items()
+        for index in range(n)
+    ]
+    grades = pl.DataFrame(rows, schema=GRADE, orient="row")
+    cell = SimpleNamespace(split=lambda _: SimpleNamespace(grades=grades))
+    table = run({"oracle_rc": OracleRC().estimate(cell)}, grades)
+    values = values_of(table, "oracle_rc")
+    expected = np.mean([c / n * (1 - c / n) for n, c in counts.values()])
+    assert values["brier"] == pytest.approx(expected)
+    assert values["variance"] == pytest.approx(expected)
+    assert values["brier_response"] == pytest.approx(2 * expected)
+    assert values["signed_error"] == pytest.approx(0, abs=1e-12)
+    variance = np.var([c / n for n, c in counts.values()])
+    assert values["r2"] == pytest.approx(1 - expected / variance, abs=0.1)
+    # fewer responses than another question has are no confidences that are missing
+    assert values_of(table, "oracle_rc", "imputed") == pytest.approx(values, nan_ok=True)
+
+
+def test_a_draw_that_is_missing_is_imputed_where_the_question_has_others():
+    draws = np.array([[0.2, 0.8, 0.9], [np.nan, 0.8, 0.9]])
+    correct = np.arange(4) < np.array([3, 1, 4])[:, None]
+    table = run({"e": estimate_of(draws)}, grades_of(correct))
+    assert values_of(table, "e")["brier"] == pytest.approx((0.55**2 + 0.55**2 + 0.1**2) / 3)
+    filled = ((0.55**2 + 0.25**2) / 2 + 0.55**2 + 0.1**2) / 3
+    assert values_of(table, "e", "imputed")["brier"] == pytest.approx(filled)
 
 
 def test_undefined_draws_are_left_out_of_the_average(cell):
@@ -130,7 +191,7 @@ def test_unbiased_brier_of_an_oracle_is_undefined(cell):
     for column in ("value", "low", "high"):
         values = values_of(run({"oracle_cc": oracle}, grades), "oracle_cc", column)
         assert np.isnan(values["brier_unbiased"])
-        assert values["brier"] == 0
+        assert values["brier"] == 0 if column == "value" else np.isnan(values["brier"])
 
 
 def test_imputed_metrics_take_all_questions(cell):
@@ -170,7 +231,7 @@ def test_intervals_of_the_samples_follow_from_redrawn_counts(cell):
     grades, correct, confidences = cell
     table = run({"probe": estimate_of(confidences)}, grades, resamples=400)
     n, c = np.full(40, 8), correct.sum(axis=1)
-    counts = np.random.default_rng(5).binomial(8, c / 8, (4000, 40))
+    counts = redrawn_counts(n.astype(float), c.astype(float), 4000, np.random.default_rng(5))
     for name in set(METRICS) - {"r2_ceiling"}:
         value = float(METRICS[name](confidences, n, c))
         redrawn = METRICS[name](confidences, n, counts)
@@ -199,6 +260,28 @@ def test_samples_of_an_oracle_and_of_single_responses_are_of_unknown_noise(cell)
     single = run({"probe": estimate_of(confidences)}, grades.filter(pl.col("sample_index") == 0))
     assert single["samples_low"].is_nan().all()
     assert values_of(single, "probe", "low")["brier"] > 0
+    first = (pl.col("question_id") != ids(1)[0]) | (pl.col("sample_index") == 0)
+    mixed = run({"probe": estimate_of(confidences)}, grades.filter(first))
+    assert mixed["samples_low"].is_nan().all()
+
+
+def test_noise_of_the_samples_is_that_of_the_answered_questions():
+    correct = np.random.default_rng(0).random((40, 2)) < 0.5
+    confidences = np.where(np.arange(40) < 10, 0.5, np.nan)
+    table = run({"e": estimate_of(confidences)}, grades_of(correct), 200)
+    row = table.filter(metric="signed_error").row(0, named=True)
+    error = np.sqrt(correct[:10].var(axis=1, ddof=1).sum() / 2) / 10
+    width = 2 * 2.228 * error  # t with 10 degrees
+    assert row["samples_high"] - row["samples_low"] == pytest.approx(width, rel=0.2)
+
+
+def test_tokens_have_an_interval_over_all_questions_that_cost_some():
+    confidences = np.full(6, np.nan)
+    confidences[0] = 0.5
+    spent = pl.col("question_id").rank().cast(pl.Int64)
+    table = estimate_of(confidences).confidences.with_columns(prompt_tokens=spent)
+    metrics = run({"e": Estimate(table)}, grades_of(np.eye(6, 4) > 0), 50)
+    assert metrics.filter(metric="tokens")["low"].is_not_nan().all()
 
 
 @pytest.mark.filterwarnings("error")
@@ -255,8 +338,8 @@ def test_how_draws_differ_doesn_t_widen_the_interval_of_their_average(cell):
     accuracy = correct.mean(axis=1)
     draws = np.concatenate([np.tile(accuracy, (20, 1)), np.tile(1 - accuracy, (20, 1))])
     table = run({"both": estimate_of(draws)}, grades, resamples=100)
-    for column in ("low", "value", "high"):
-        assert values_of(table, "both", column)["pearson"] == pytest.approx(0, abs=1e-9)
+    assert values_of(table, "both")["pearson"] == pytest.approx(0, abs=1e-9)
+    assert np.isnan(values_of(table, "both", "low")["pearson"])  # no spread is left
 
 
 def test_blocks_of_resamples_take_turns_through_the_draws(cell, monkeypatch):
@@ -270,7 +353,7 @@ def test_blocks_of_resamples_take_turns_through_the_draws(cell, monkeypatch):
         {name: values_of(table, name, column)["resolution"] for name in estimates}
         for column in ("low", "high")
     )
-    assert high["flat"] - low["flat"] == pytest.approx(0)
+    assert np.isnan(low["flat"])  # its resamples don't differ
     mixed = (high["probe"] - low["probe"]) / np.sqrt(2)  # half of the blocks don't spread
     assert high["both"] - low["both"] == pytest.approx(mixed, rel=0.1)
 

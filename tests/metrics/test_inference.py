@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from scipy.special import stdtrit
 from scipy.stats import bootstrap, ttest_1samp, ttest_rel
 
 from benchmark.metrics.inference import holm, p_value, t_interval
-from benchmark.metrics.statistics import bootstrap_weights, percentile_interval
+from benchmark.metrics.statistics import bootstrap_weights, redrawn_counts
 
 
 def resampled_mean(values, resamples=20_000, seed=0):
@@ -44,19 +45,33 @@ def test_interval_keeps_the_bounds_and_holds_the_value(bounds):
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_value_at_its_bound_has_the_percentiles_of_its_resamples():
-    assert t_interval(0.0, np.zeros(50), 30, bounds=(0, 1)) == (0, 0)
-    resampled = np.linspace(0, 1, 101)
-    assert t_interval(1.0, resampled, 30, bounds=(0, 1)) == percentile_interval(resampled)
+def test_a_value_at_its_bound_has_no_interval_nor_has_one_whose_resamples_don_t_differ():
     nearly = np.nextafter(1, 0)  # what rounding leaves of a perfect correlation
-    assert t_interval(nearly, np.full(50, nearly), 30, bounds=(-1, 1)) == (nearly, nearly)
+    for value, bounds in ((0.0, (0, 1)), (1.0, (0, 1)), (nearly, (-1, 1)), (1.0, (-np.inf, 1))):
+        assert np.isnan(t_interval(value, np.linspace(0, 1, 101), 30, bounds=bounds)).all()
+    for bounds in ((0, 1), (-np.inf, np.inf)):
+        assert np.isnan(t_interval(0.5, np.full(50, 0.5), 30, bounds=bounds)).all()
 
 
-def test_resamples_at_a_bound_are_no_outliers():
-    inside = np.random.default_rng(0).uniform(0.8, 0.9, 500)
-    with_ends = np.concatenate([inside, np.ones(20), np.full(20, np.nextafter(1, 0))])
-    expected = t_interval(0.85, inside, 30, bounds=(-1, 1))
-    assert t_interval(0.85, with_ends, 30, bounds=(-1, 1)) == pytest.approx(expected)
+@pytest.mark.parametrize("bounds", [(0, 1), (-1, 1), (-np.inf, 1), (-np.inf, np.inf)])
+def test_a_small_interval_is_the_same_on_every_scale(bounds):
+    resampled = np.random.default_rng(0).normal(0.3, 1e-5, 1000)
+    expected = 0.3 + stdtrit(49, 0.975) * resampled.std(ddof=1) * np.sqrt(50 / 49) * np.array(
+        [-1, 1]
+    )
+    np.testing.assert_allclose(t_interval(0.3, resampled, 50, bounds=bounds), expected, atol=1e-8)
+
+
+def test_resamples_at_a_bound_count():
+    inside = np.random.default_rng(0).uniform(0.05, 0.1, 500)
+    with_ends = np.concatenate([inside, np.zeros(200)])
+    wider, narrower = (t_interval(0.07, each, 30, bounds=(0, 1)) for each in (with_ends, inside))
+    assert wider.low < narrower.low < 0.07 < narrower.high < wider.high
+
+
+def test_two_resamples_are_enough_to_hold_the_value():
+    low, high = t_interval(0.5, np.array([0.6, 0.7]), 30, bounds=(0, 1))
+    assert low < 0.5 < high
 
 
 @pytest.mark.filterwarnings("error")
@@ -73,7 +88,8 @@ def test_interval_is_undefined_where_nothing_could_have_been_drawn_otherwise():
 def test_interval_of_draws_in_groups_takes_their_degrees_of_freedom():
     rng = np.random.default_rng(0)
     correct = rng.random((30, 4)) < 0.5  # 4 responses to each of 30 questions
-    resampled = rng.binomial(4, correct.mean(axis=1), (20_000, 30)).mean(axis=1) / 4
+    n, c = np.full(30, 4.0), correct.sum(axis=1).astype(float)
+    resampled = redrawn_counts(n, c, 20_000, rng).mean(axis=1) / 4
     low, high = t_interval(correct.mean(), resampled, 120, groups=30)
     error = np.sqrt(correct.var(axis=1, ddof=1).mean() / 120)
     np.testing.assert_allclose(high - low, 2 * 1.987 * error, rtol=0.02)  # t with 90 degrees
@@ -92,9 +108,16 @@ def test_p_value_of_a_mean_difference_is_the_paired_t_test_s(shift):
 def test_p_value_without_spread():
     assert p_value(0.0, np.zeros(10), 30) == 1
     assert p_value(1e-17, np.array([0.0, 1e-17, 0.0]), 30) == 1  # the same but for rounding
-    assert p_value(0.2, np.full(10, 0.2), 30) == 0
+    assert np.isnan(p_value(0.2, np.full(10, 0.2), 30))
     for undefined in ((np.nan, np.ones(10), 30), (0.2, np.ones(10), 1), (0.2, np.ones(1), 30)):
         assert np.isnan(p_value(*undefined))
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_p_value_of_few_questions_is_the_paired_t_test_s(size):
+    differences = np.array([1.0, 2.0, 4.0, 0.5, 3.0])[:size]
+    ours = p_value(differences.mean(), resampled_mean(differences), size)
+    assert ours == pytest.approx(ttest_rel(differences, 0 * differences).pvalue, rel=0.05)
 
 
 def test_holm_by_hand():

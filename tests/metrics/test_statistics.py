@@ -39,15 +39,17 @@ def test_no_questions_and_no_resamples_give_empty_weights():
     assert bootstrap_weights(3, 0, rng).shape == (0, 3)
 
 
-def test_redrawn_counts_are_binomial():
-    n, c = np.array([10.0, 10.0, 4.0, 4.0, 3.0, 1.0]), np.array([3.0, 3.0, 1.0, 4.0, 0.0, 1.0])
+def test_redrawn_counts_spread_as_other_responses_are_estimated_to():
+    n = np.array([10.0, 10.0, 4.0, 4.0, 3.0, 1.0, 2.0, 3.0])
+    c = np.array([3.0, 3.0, 1.0, 4.0, 0.0, 1.0, 1.0, 1.0])
     drawn = redrawn_counts(n, c, 20_000, np.random.default_rng(0)).astype(float)
     np.testing.assert_allclose(drawn.mean(axis=0), c, atol=0.05)
-    np.testing.assert_allclose(drawn.var(axis=0), c * (1 - c / n), atol=0.06)
-    assert set(drawn[:, 3]) == {4}
-    assert set(drawn[:, 4]) == {0}
+    variance = n**2 * (c / n) * (1 - c / n) / np.maximum(n - 1, 1)
+    np.testing.assert_allclose(drawn.var(axis=0), variance, atol=0.08)
+    assert (drawn <= n).all()
+    assert [set(drawn[:, i]) for i in (3, 4, 5, 6)] == [{4}, {0}, {1}, {0, 2}]
     assert abs(np.corrcoef(drawn[:, 0], drawn[:, 1])[0, 1]) < 0.03
-    assert redrawn_counts(n, c, 0, np.random.default_rng(0)).shape == (0, 6)
+    assert redrawn_counts(n, c, 0, np.random.default_rng(0)).shape == (0, 8)
 
 
 @pytest.mark.filterwarnings("error")
@@ -84,7 +86,7 @@ def test_mean_of_defined_ignores_nan():
 
 
 @pytest.mark.parametrize("missing", ["none", "same for all draws", "different"])
-def test_mean_over_draws_is_the_mean_of_the_weighted_means(missing):
+def test_mean_over_draws_is_the_weighted_mean_of_the_questions_means(missing):
     rng = np.random.default_rng(0)
     values = rng.random((4, 30))
     if missing == "same for all draws":
@@ -93,10 +95,9 @@ def test_mean_over_draws_is_the_mean_of_the_weighted_means(missing):
         values[rng.random((4, 30)) < 0.3] = np.nan
     weights = bootstrap_weights(30, 120, rng)
     given = ~np.isnan(values)
-    expected = [
-        np.mean([np.average(v[g], weights=row[g]) for v, g in zip(values, given, strict=True)])
-        for row in weights
-    ]
+    assert given.any(axis=0).sum() == (23 if missing == "same for all draws" else 30)
+    means = np.nanmean(values[:, given.any(axis=0)], axis=0)
+    expected = [np.average(means, weights=row[given.any(axis=0)]) for row in weights]
     np.testing.assert_allclose(mean_over_draws(values, given, weights), expected)
 
 

@@ -2,11 +2,15 @@ import math
 from dataclasses import replace
 from itertools import combinations
 
+import numpy as np
 import polars as pl
 import pytest
 
+from benchmark.metrics.evaluate import evaluate
 from benchmark.records import DIFFERENCE
 from benchmark.report.ranking import ranked, ranks
+from benchmark.report.tables import best_estimators
+from tests.metrics.questions import estimate_of, grades_of
 
 
 def cell_with(cell, values, apart=(), *, answered=None, metric="brier", untested=()):
@@ -17,8 +21,15 @@ def cell_with(cell, values, apart=(), *, answered=None, metric="brier", untested
         value=pl.col("estimator").replace_strict(values, return_dtype=pl.Float64),
         answered=pl.col("estimator").replace_strict(answered or {}, default=60),
     )
+    size = abs if metric == "signed_error" else float
     differences = [
-        {"metric": metric, "estimator": a, "other": b, "p_holm": 0.01 if {a, b} in apart else 0.05}
+        {
+            "metric": "brier" if metric == "brier_unbiased" else metric,
+            "estimator": a,
+            "other": b,
+            "difference": size(values[a]) - size(values[b]),
+            "p_holm": 0.01 if {a, b} in apart else 0.05,
+        }
         for a, b in combinations(values, 2)
         if {a, b} not in untested
     ]
@@ -81,3 +92,53 @@ def test_the_level_is_0_05_exclusive(cell, p):
     shown = cell_with(cell, {"probe": 0.1, "random": 0.3})
     shown = replace(shown, differences=shown.differences.with_columns(p_holm=pl.lit(p)))
     assert (ranks(shown, "brier")["random"] == "best") == (p == 0.05)
+
+
+def made_cell(cell, confidences, correct, used):
+    """The cell of these estimators, evaluated; ``used`` says who read how many responses."""
+    estimates = {
+        name: estimate_of(values, samples_used=used.get(name, 0))
+        for name, values in confidences.items()
+    }
+    metrics, differences = evaluate(
+        estimates, grades_of(correct), np.random.default_rng(0), resamples=400
+    )
+    return replace(cell, estimates=estimates, metrics=metrics, differences=differences)
+
+
+@pytest.fixture(scope="module")
+def target_sizes(cell):
+    """One estimator has read 20 of 24 responses and is better, but its own target is noisier."""
+    rng = np.random.default_rng(0)
+    p = rng.random(400)
+    correct = rng.random((400, 24)) < p[:, None]
+    confidences = {
+        "x": np.clip(p + rng.normal(0, 0.16, 400), 0, 1),
+        "consistency": correct[:, :20].mean(axis=1),
+    }
+    return made_cell(cell, confidences, correct, {"consistency": 20})
+
+
+@pytest.mark.parametrize("metric", ["brier", "brier_unbiased", "r2", "spearman", "pearson"])
+def test_the_better_one_on_a_shared_target_is_best_whatever_is_left_for_its_own(
+    target_sizes, metric
+):
+    rows = target_sizes.metrics.filter(metric="brier")
+    values = dict(rows.select("estimator", "value").iter_rows())
+    assert values["x"] < values["consistency"]  # the noise of 4 responses against that of 24
+    assert ranks(target_sizes, metric) == {"consistency": "best", "x": "runner-up"}
+    assert best_estimators(target_sizes, metric) == ["consistency"]
+
+
+def test_unbiased_brier_scores_are_ranked_where_one_response_is_left_to_all(cell):
+    rng = np.random.default_rng(0)
+    p = rng.random(60)
+    correct = rng.random((60, 6)) < p[:, None]
+    names = ("probe", "p_true", "consistency")
+    confidences = {name: np.clip(p + rng.normal(0, 0.1, 60), 0, 1) for name in names}
+    shown = made_cell(cell, confidences, correct, {"consistency": 5})
+    tested = shown.differences.filter(metric="brier_unbiased")["p_holm"]
+    assert tested.is_nan().all()
+    both = {"probe", "p_true"}  # the third one's own is undefined
+    assert set(best_estimators(shown, "brier_unbiased")) == both
+    assert both <= set(best_estimators(shown, "brier"))

@@ -1,6 +1,7 @@
 import io
 import math
 from dataclasses import replace
+from itertools import combinations
 
 import polars as pl
 from cells import confidence_table
@@ -32,8 +33,17 @@ def metrics_of(**values):
 def cell_of(cell, **values):
     estimate = Estimate(confidence_table(["q"], [0.5]))
     estimates = {name: replace(estimate, oracle=name == "oracle_cc") for name in values}
-    compared = cell.differences.clear()
-    return replace(cell, estimates=estimates, metrics=metrics_of(**values), differences=compared)
+    untested = differences_of({name: value for name, (value, _) in values.items()})
+    return replace(cell, estimates=estimates, metrics=metrics_of(**values), differences=untested)
+
+
+def differences_of(values, metric="brier"):
+    """The differences of each two values, as they are without resamples."""
+    rows = [
+        (metric, a, b, values[a] - values[b], *[math.nan] * 4, 100)
+        for a, b in combinations(values, 2)
+    ]
+    return pl.DataFrame(rows, schema=DIFFERENCE, orient="row")
 
 
 def printed(cell, width):
@@ -50,9 +60,20 @@ def test_the_best_estimator_is_no_oracle(cell):
 def test_what_no_paired_difference_tells_apart_is_best_as_well(cell):
     shown = cell_of(cell, a=(0.1, 100), b=(0.12, 100), c=(0.3, 100))
     p_values = {("a", "b"): 0.4, ("a", "c"): 0.001, ("b", "c"): 0.01}
-    rows = [("brier", *pair, 0.1, 0.0, 0.2, p, p, 100) for pair, p in p_values.items()]
+    rows = [("brier", *pair, -0.1, -0.2, 0.0, p, p, 100) for pair, p in p_values.items()]
     compared = pl.DataFrame(rows, schema=DIFFERENCE, orient="row")
     assert best_estimators(replace(shown, differences=compared), "brier") == ["a", "b"]
+
+
+def test_where_only_some_pairs_are_tested_none_is_best(cell):
+    shown = cell_of(cell, a=(0.1, 100), b=(0.12, 100), c=(0.3, 100))
+    p_holm = pl.when(pl.col("other") == "c").then(0.01).otherwise(pl.col("p_holm"))
+    compared = shown.differences.with_columns(p_holm=p_holm)
+    assert best_estimators(replace(shown, differences=compared), "brier") == []
+
+
+def test_one_estimator_alone_is_best(cell):
+    assert best_estimators(cell_of(cell, a=(0.1, 100)), "brier") == ["a"]
 
 
 def test_differences_are_shown_from_the_reference_whichever_way_they_are_stored(cell):
@@ -68,7 +89,7 @@ def test_differences_are_shown_from_the_reference_whichever_way_they_are_stored(
     assert (a.name, a.questions, list(a.values)) == ("A", 90, ["brier"])
     assert a.values["brier"] == ("+0.200", "0.150 to 0.250", "p < 0.001", True)
     assert c.values["brier"] == ("+0.100", "−0.050 to 0.250", "p = 0.200", False)
-    assert comparisons(shown, "b") == []
+    assert comparisons(replace(shown, differences=compared.clear()), "b") == []
 
 
 def test_an_undefined_difference_is_a_dash(cell):
@@ -100,7 +121,9 @@ def test_an_undefined_value_is_not_best_and_ties_are_all_best(cell):
 def test_the_best_signed_error_is_the_nearest_to_zero_and_tokens_have_no_best(cell):
     shown = cell_of(cell, a=(-0.05, 100), b=(0.2, 100), c=(-0.3, 100))
     renamed = shown.metrics.with_columns(metric=pl.lit("signed_error"))
-    assert best_estimators(replace(shown, metrics=renamed), "signed_error") == ["a"]
+    by_size = differences_of({"a": 0.05, "b": 0.2, "c": 0.3}, "signed_error")
+    shown = replace(shown, metrics=renamed, differences=by_size)
+    assert best_estimators(shown, "signed_error") == ["a"]
     renamed = shown.metrics.with_columns(metric=pl.lit("tokens"))
     assert best_estimators(replace(shown, metrics=renamed), "tokens") == []
 

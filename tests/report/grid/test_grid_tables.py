@@ -76,7 +76,10 @@ def test_the_transfer_table_holds_the_probes_and_ranks_them_alone(tables, cell):
     pairs = [("probe_own", "probe_math", 0.01), ("probe_own", "p_true", 0.01)]
     pairs += [("probe_math", "p_true", 0.01)]
     differences = pl.DataFrame(
-        [{"metric": "brier", "estimator": a, "other": b, "p_holm": p} for a, b, p in pairs],
+        [
+            {"metric": "brier", "estimator": a, "other": b, "difference": -0.1, "p_holm": p}
+            for a, b, p in pairs
+        ],
         schema=DIFFERENCE,
     )
     shown = replace(only(cell, "probe_own", "probe_math", "p_true"), differences=differences)
