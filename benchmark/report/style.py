@@ -151,6 +151,7 @@ DATASETS = {
 
 MODELS = {
     "smollm2_135m": "SmolLM2-135M-Instruct",
+    "gemma3_270m": "Gemma-3-270M",
     "olmo3_7b": "Olmo-3-7B-Instruct",
     "qwen3_8b": "Qwen3-8B",
     "gpt_oss_20b": "gpt-oss-20b",

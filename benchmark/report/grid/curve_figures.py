@@ -21,6 +21,7 @@ from benchmark.report.grid.panels import (
     line_style,
     main_estimators,
 )
+from benchmark.report.ranking import BEST_COVERAGE
 
 _CHOSEN: dict[str, Any] = {
     "ls": "none", "marker": "o", "ms": 6, "mfc": "none", "mec": style.BLACK, "mew": 0.8,
@@ -72,7 +73,12 @@ def draw_pass_at_k(grid: Grid) -> Drawing | None:
 
 def draw_budget(grid: Grid) -> Drawing | None:
     """Draw the share of solved questions against the sampling budget."""
-    rows = {place: curves.budget_rows(cell) for place, cell in grid.cells.items()}
+    rows = {
+        place: curves.budget_rows(cell).filter(
+            pl.col("answered") >= BEST_COVERAGE * len(cell.questions)
+        )
+        for place, cell in grid.cells.items()
+    }
     budgets = sorted({budget for table in rows.values() for budget in table["budget"]})
     methods = {method for table in rows.values() for method in table["method"]}
     names = [name for name in grid.estimators if name in methods]
@@ -103,8 +109,9 @@ def draw_budget(grid: Grid) -> Drawing | None:
         "Questions solved with a sampling budget",
         "Expected share of the questions that get at least one correct sample. Black: the same "
         "number of samples for each question. Coloured: allocated greedily by the confidences of "
-        "an estimator. Both exact in expectation over which responses are drawn."
-        + left_out(shown, names),
+        "an estimator. Both exact in expectation over which responses are drawn. A cell's panel "
+        f"leaves out estimators that answered fewer than {100 * BEST_COVERAGE:.0f} % of its "
+        "questions." + left_out(shown, names),
         figure,
     )
 
