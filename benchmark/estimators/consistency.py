@@ -16,8 +16,9 @@ class Consistency:
     """The share of the most frequent answer among the first m responses, or of a response's own.
 
     Responses without an answer agree with nothing. Where several answers are the most frequent, the
-    share is the same for each, so a tie needs no breaking. The m responses are left out of the
-    target that the confidence is evaluated against.
+    share is the same for each, so a tie needs no breaking. Of the m responses those that the
+    configuration leaves out are not counted; where fewer than two are, there is no confidence. The
+    m responses are left out of the target that the confidence is evaluated against.
 
     Attributes:
         m: number of responses, at least 2.
@@ -59,10 +60,16 @@ class Consistency:
             .group_by("question_id")
             .agg(pl.col("prompt_tokens").first(), pl.col("completion_tokens").sum())
         )
+        counted = split.grades.filter(used).group_by("question_id").agg(counted=pl.len())
+        costs = costs.join(counted, on="question_id", how="left")
         key = ["question_id", "sample_index"]
         table = rows.select(key).join(costs, on="question_id").join(agreeing, on=key, how="left")
-        share = pl.col("len").fill_null(0) / self.m
+        n, enough = pl.col("counted"), pl.col("counted") >= 2
+        share = pl.col("len").fill_null(0) / n
         if self.chance_corrected:
-            share = ((share * self.m - 1) / (self.m - 1)).clip(0, 1)
-        table = table.with_columns(confidence=share, status=pl.lit("ok"))
+            share = ((share * n - 1) / (n - 1)).clip(0, 1)
+        table = table.with_columns(
+            confidence=pl.when(enough).then(share),
+            status=pl.when(enough).then(pl.lit("ok")).otherwise(pl.lit("unparsed")),
+        )
         return Estimate(table.select(list(CONFIDENCE)), samples_used=self.m)

@@ -12,10 +12,10 @@ from benchmark.cell import Cell
 from benchmark.config import Role
 from benchmark.errors import ConfigError
 from benchmark.estimators.asking import by_question, check_prompt, fill_prompts, filled
+from benchmark.grading.extract import last_box
 from benchmark.questions import order_key
 from benchmark.records import Estimate
 
-_BOX = re.compile(r"\\boxed\s*\{([^{}]{0,40})\}")
 _NUMBER = re.compile(
     r"(?:[pP]\w{0,12}\s*[=:]\s*)?(?P<value>\d{1,6}(?:\.\d{0,12})?|\.\d{1,12})\s*(?P<percent>\\?%)?\.?"
 )
@@ -150,8 +150,8 @@ def parse_confidence(text: str) -> float | None:
         >>> parse_confidence(r"\boxed{7}") is None
         True
     """
-    boxes = _BOX.findall(text[-20_000:])
-    content = boxes[-1] if boxes else text if len(text) < 40 else ""
+    _, boxed, last = text.rpartition(r"\boxed")
+    content = (last_box(boxed + last) or "") if boxed else text if len(text) < 40 else ""
     match = _NUMBER.fullmatch(content.strip().strip("$").strip())
     if match is None:
         return None

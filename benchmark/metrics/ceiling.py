@@ -90,7 +90,8 @@ def spearman_ceiling(n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = Non
         weights: how often each question counts, [..., N]; one fit for each of the leading axes.
 
     Returns:
-        [...], in [-1, 1]; NaN where every response has the same correctness.
+        [...], in [-1, 1]; NaN where every response has the same correctness, no question has two
+        responses, which alone tell p from its noise, or there is one question.
 
     Raises:
         DataError: where an argument breaks its range or the lengths differ.
@@ -101,6 +102,8 @@ def spearman_ceiling(n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = Non
     """
     x = check_inputs(np.zeros(np.shape(n)), n, c, weights)
     leading = x.weights.shape[:-1]
+    if len(x.n) < 2 or x.n.max() < 2:
+        return np.full(leading, np.nan)
     rows = x.weights.reshape(int(np.prod(leading)), len(x.n))
     counted = [_count_pairs(x.n, x.c, row) for row in rows]
     found = [_ceiling(_fit(counts), counts) for counts in counted]

@@ -63,6 +63,17 @@ def test_the_correction_for_chance_takes_off_a_responses_agreement_with_itself()
     )
 
 
+def test_responses_that_were_left_out_neither_agree_nor_disagree():
+    known = split()
+    kept = pl.col("question_id").is_in(["a", "b"]) & (pl.col("sample_index") >= 1)
+    last = (pl.col("question_id") == "d") & (pl.col("sample_index") == 4)
+    left = SimpleNamespace(grades=known.grades.filter(kept | last), responses=known.responses)
+    cell = SimpleNamespace(split={"evaluation": left}.get)
+    table = Consistency(m=5).estimate(cell).confidences.sort("question_id")
+    assert table["confidence"].to_list() == [2 / 4, 3 / 4, None, None]
+    assert table["status"].to_list() == ["ok", "ok", "unparsed", "unparsed"]
+
+
 @pytest.mark.parametrize(
     "settings", [{"m": 1}, {"m": 4, "responses": 5}, {"m": 4, "responses": -1}]
 )

@@ -108,3 +108,8 @@ def test_ceilings_check_their_inputs():
     for ceiling in (r2_ceiling, spearman_ceiling, fit_accuracy_distribution):
         with pytest.raises(DataError, match=r"c\[0\] is 3"):
             ceiling([2, 2], [3, 0])
+
+
+@pytest.mark.parametrize(("n", "c"), [([1] * 10, [0, 1] * 5), ([100], [50]), ([], [])])
+def test_what_tells_no_p_from_its_noise_has_no_ceiling_of_ranks(n, c):
+    assert np.isnan(spearman_ceiling(n, c))
