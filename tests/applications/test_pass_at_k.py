@@ -129,14 +129,14 @@ def test_bias_is_that_of_single_questions_with_an_interval_of_its_own():
     assert row["mse"] > row["bias"] ** 2
 
 
-def test_table_averages_the_draws_each_on_its_own_questions():
+def test_table_averages_the_draws_of_each_question_first():
     correct = np.array([[1, 0], [1, 1]])
     estimate = estimate_of(["a", "b"], [[0.0, 1.0], [0.5, np.nan]])
     row = pass_at_k_table(
         {"drawn": estimate}, grades_of(["a", "b"], correct), [1], np.random.default_rng(0)
     ).row(0, named=True)
-    assert row["predicted"] == pytest.approx((0.5 + 0.5) / 2)
-    assert row["observed"] == pytest.approx((0.75 + 0.5) / 2)
+    assert row["predicted"] == pytest.approx((0.25 + 1) / 2)
+    assert row["observed"] == pytest.approx((0.5 + 1) / 2)
     assert row["mse"] == pytest.approx((0.125 + 0) / 2)
 
 
