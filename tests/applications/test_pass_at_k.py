@@ -129,7 +129,7 @@ def test_bias_is_that_of_single_questions_with_an_interval_of_its_own():
     assert row["mse"] > row["bias"] ** 2
 
 
-def test_table_averages_the_draws_of_each_question_first():
+def test_table_averages_a_question_s_draws_before_the_questions():
     correct = np.array([[1, 0], [1, 1]])
     estimate = estimate_of(["a", "b"], [[0.0, 1.0], [0.5, np.nan]])
     row = pass_at_k_table(

@@ -59,14 +59,11 @@ def test_the_reliability_diagram_is_the_metric_s_curve_with_intervals_around_it(
     np.testing.assert_allclose(diagram.accuracy, curve.expected_accuracy)
     np.testing.assert_allclose(diagram.confidence, curve.mean_confidence)
     np.testing.assert_allclose(diagram.share, curve.counts / len(paired.n))
-    bins = np.minimum(
-        (paired.confidences[0] * len(curve.counts)).astype(int), len(curve.counts) - 1
-    )
-    rates = [set((paired.c / paired.n)[bins == each]) for each in range(len(curve.counts))]
-    differ = np.array([len(each) > 1 for each in rates])  # else nothing tells the spread
-    np.testing.assert_array_equal(np.isnan(diagram.low), ~differ)
-    assert (diagram.low < diagram.accuracy)[differ].all()
-    assert (diagram.accuracy < diagram.high)[differ].all()
+    known = ~np.isnan(diagram.low)  # not at a bound, and not of one question
+    assert known.sum() > 5
+    assert not known[curve.counts == 1].any()
+    assert (diagram.low < diagram.accuracy)[known].all()
+    assert (diagram.accuracy < diagram.high)[known].all()
 
 
 def test_a_bin_of_one_question_has_no_interval(cell):
