@@ -54,8 +54,12 @@ class PairedEstimate:
         )
 
     def imputed(self) -> "PairedEstimate":
-        """Return the same with ``IMPUTED`` wherever a confidence is missing."""
-        return replace(self, confidences=np.where(self.missing, IMPUTED, self.confidences))
+        """Return the same with ``IMPUTED`` wherever a confidence is missing, and even draws.
+
+        So all D draws of all N questions have a confidence: see `evened`.
+        """
+        filled = np.where(self.missing, IMPUTED, self.confidences)
+        return replace(self, confidences=filled, asked=None).evened()
 
     def evened(self) -> "PairedEstimate":
         """Return the same with D draws of each question that was answered.

@@ -122,6 +122,16 @@ def test_draws_are_repeated_only_where_a_question_has_fewer():
     assert even.evened() is even
 
 
+def test_imputed_draws_are_of_every_question_however_many_rows_each_has():
+    table = estimate_of([[0.1, 0.4], [np.nan, 0.5], [0.3, 0.6]]).confidences
+    last = (pl.col("question_id") == ids(2)[1]) & (pl.col("sample_index") == 2)
+    ragged = Estimate(table.filter(~last))
+    grades = grades_of(np.eye(2) > 0)
+    pairs = dict(pair_estimates({"e": ragged}, grades, np.random.default_rng(0), 0))
+    expected = [[0.1, 0.4], [0.5, 0.5], [0.3, 0.4]]
+    np.testing.assert_array_equal(pairs["e"].imputed().confidences, expected)
+
+
 def test_the_response_oracle_is_right_where_questions_have_different_numbers_of_responses():
     counts = {"q1": (2, 2), "q2": (10, 5), "q3": (2, 2), "q4": (2, 0), "q5": (3, 1)}
     rows = [
