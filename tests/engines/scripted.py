@@ -88,10 +88,10 @@ class Handler(BaseHTTPRequestHandler):
         data = json.dumps(reply).encode()
         if fault == "truncated json":
             data = data[: len(data) // 2]
-        self._send_bytes(200, data)
         if not check:
             with server.lock:
                 server.asked[prompt] += n
+        self._send_bytes(200, data)
 
     def _misbehave(self, fault):
         """Play a fault; tell whether that was all of the answer."""
