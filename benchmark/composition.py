@@ -52,10 +52,18 @@ def compose_jobs(overrides: Sequence[str]) -> list[DictConfig]:
 
 
 def misread(error: Exception, arguments: Sequence[str]) -> str | None:
-    """Return what is wrong with a command line that Hydra ends with a plain ValueError about.
+    """Return what is wrong with a command line that Hydra ends with a plain Python error about.
 
-    These are groups that are set to null or to a number, and numbers of thousands of digits.
+    These are groups that are set to null or to a number, numbers of thousands of digits, and parts
+    of a setting that is null.
     """
+    if isinstance(error, AttributeError | AssertionError) and "NoneType" in str(error):
+        parts = [text for text in arguments if re.match(r"[^=]*\.[^=]*(\.[^=]*=|=\{)", text)]
+        if parts:
+            return (
+                f"{' '.join(parts)}: what is null has no parts that a command line could set; write "
+                f"the whole setting into a file in conf/ and choose that."
+            )
     if not isinstance(error, ValueError):
         return None
     if "Config group override" in str(error):

@@ -126,6 +126,9 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         ),
         (["grading.basics=5"], ["grading.basics=5"]),
         (["application.budget=5"], ["application.budget=5"]),
+        (["model.gguf={package: x}"], ["model.gguf={package: x}: what is null", "conf/"]),
+        (["model.gguf.package=x"], ["model.gguf.package=x: what is null"]),
+        (["+model.gguf.package=x"], ["+model.gguf.package=x: what is null"]),
     ],
 )
 def test_bad_configuration_is_one_message(
