@@ -61,8 +61,8 @@ def misread(error: Exception, arguments: Sequence[str]) -> str | None:
         parts = [text for text in arguments if re.match(r"[^=]*\.[^=]*(\.[^=]*=|=\{)", text)]
         if parts:
             return (
-                f"{' '.join(parts)}: what is null has no parts that a command line could set; write "
-                f"the whole setting into a file in conf/ and choose that."
+                f"{' '.join(parts)}: what is null has no parts that a command line could set; "
+                f"write the whole setting into a file in conf/ and choose that."
             )
     if not isinstance(error, ValueError):
         return None
