@@ -52,19 +52,19 @@ def assert_each_sample_once(table: pl.DataFrame, questions: int, k: int) -> None
 def test_a_killed_run_goes_on_where_it_was(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path
 ) -> None:
-    process = start(tmp_path, tiny_model, "sampling.k=150")
+    process = start(tmp_path, tiny_model, "sampling.k=400")
     deadline = time.monotonic() + 100
     while not parts(tmp_path) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     saved = responses(tmp_path).height
-    assert 0 < saved < 12 * 150
-    output = finish(start(tmp_path, tiny_model, "sampling.k=150"))
-    assert f"of {12 * 150 - saved:,}" in output
+    assert 0 < saved < 12 * 400
+    output = finish(start(tmp_path, tiny_model, "sampling.k=400"))
+    assert f"of {12 * 400 - saved:,}" in output
     table = responses(tmp_path).sort("question_id", "sample_index")
-    assert_each_sample_once(table, 12, 150)
-    settings = tiny(tiny_model, "estimator=[random]", "sampling.k=150")
+    assert_each_sample_once(table, 12, 400)
+    settings = tiny(tiny_model, "estimator=[random]", "sampling.k=400")
     assert run(monkeypatch, tmp_path / "undisturbed", *settings) == 0
     undisturbed = responses(tmp_path / "undisturbed").sort("question_id", "sample_index")
     keys = ["question_id", "sample_index", "seed"]
