@@ -248,16 +248,9 @@ def _number(text: str) -> float | None:
 
 
 def _questions(ids: list[str], texts: list[str]) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "question_id": ids,
-            "prompt": texts,
-            "question": texts,
-            "references": [[] for _ in ids],
-            "metadata": [[] for _ in ids],
-        },
-        schema=QUESTION,
-    )
+    none = [pl.lit([], QUESTION[name]).alias(name) for name in ("references", "metadata")]
+    table = pl.DataFrame({"question_id": ids, "prompt": texts, "question": texts})
+    return table.with_columns(none).select(list(QUESTION))
 
 
 def _grades(ids: list[str], n: np.ndarray, c: np.ndarray) -> pl.DataFrame:
