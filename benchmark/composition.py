@@ -20,6 +20,10 @@ CONF = next(
     if folder.is_dir()
 )
 
+_PART_OF_NULL = re.compile(  # as OmegaConf says it, and no other fault of a program
+    r"'NoneType' object has no attribute '\w+'\n +full_key: |Unexpected type for root: NoneType"
+)
+
 
 def job_overrides(swept: Mapping[str, str] | None, overrides: Sequence[str]) -> list[list[str]]:
     """Return the overrides of each job that Hydra makes of a sweep, in their order.
@@ -57,8 +61,8 @@ def misread(error: Exception, arguments: Sequence[str]) -> str | None:
     These are groups that are set to null or to a number, numbers of thousands of digits, and parts
     of a setting that is null.
     """
-    if isinstance(error, AttributeError | AssertionError) and "NoneType" in str(error):
-        parts = [text for text in arguments if re.match(r"[^=]*\.[^=]*(\.[^=]*=|=\{)", text)]
+    if isinstance(error, AttributeError | AssertionError) and _PART_OF_NULL.match(str(error)):
+        parts = [text for text in arguments if re.match(r"[^=]*\.[^=]*(\.[^=]*=|=\s*\{)", text)]
         if parts:
             return (
                 f"{' '.join(parts)}: what is null has no parts that a command line could set; "
