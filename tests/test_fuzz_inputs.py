@@ -29,7 +29,7 @@ from benchmark.score import read_rows
 from tests.fuzz import FEW, LONG, pieces, texts, within
 from tests.test_main import tiny
 
-SECONDS = 10.0
+SECONDS = 2.0
 QUIET = Console(quiet=True)
 SHARED = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -41,8 +41,8 @@ def expect_message(error: Exception, most: int = 50_000, named: str = "") -> Non
     assert named in message
 
 
-def expect_misread(error: ValueError, overrides: list[str]) -> None:
-    """Expect that Hydra's plain ValueError is explained."""
+def expect_misread(error: Exception, overrides: list[str]) -> None:
+    """Expect that Hydra's plain Python error is explained."""
     assert misread(error, overrides)
 
 
@@ -57,7 +57,7 @@ rows = st.lists(st.lists(cells, max_size=5).map(",".join), max_size=8).map("\n".
 @given(rows | texts, st.booleans())
 @example("," * LONG + "\n", False)
 @example('"' + "\n" * LONG, True)
-@example("\n".join(f"{'x' * 60_000 * (i == 7)}{i},1,1,0.5" for i in range(5_000)), True)
+@example("\n".join(f"{'x' * 60_000 * (i == 7)}{i},1,1,0.5" for i in range(20_000)), True)
 @example("\n".join(f"q{i},1,1" + ",0.5" * 1000 for i in range(3)), False)
 def test_a_file_of_counts_is_read_or_refused(tmp_path, text, headed):
     path = tmp_path / "counts.csv"
@@ -277,14 +277,16 @@ def test_any_value_of_any_setting_is_taken_or_refused(everything, data):
         except (HydraException, OmegaConfBaseException) as error:
             expect_message(error)
             return
-        except ValueError as error:
+        except (ValueError, AttributeError, AssertionError) as error:
             expect_misread(error, [f"{key}={value}"])
             return
     try:
         with within(3 * SECONDS):
-            build(composed)
+            config = build(composed)
     except (BenchmarkError, OmegaConfBaseException, OSError) as error:
         expect_message(error)
+    else:
+        assert not OmegaConf.missing_keys(config)
 
 
 names = st.sampled_from(
@@ -305,8 +307,10 @@ def test_any_command_line_composes_or_is_refused(overrides):
     try:
         with within(3 * SECONDS), initialize_config_dir(str(CONF), version_base="1.3"):
             composed = compose("config", overrides=overrides)
-        checked(composed)
+        config = checked(composed)
     except (BenchmarkError, HydraException, OmegaConfBaseException) as error:
         expect_message(error)
-    except ValueError as error:
+    except (ValueError, AttributeError, AssertionError) as error:
         expect_misread(error, overrides)
+    else:
+        assert not OmegaConf.missing_keys(config)

@@ -99,7 +99,7 @@ def test_more_samples_more_estimators_and_another_grader_draw_only_what_is_missi
 
 
 def test_two_runs_of_one_cell_at_once_share_the_work(tmp_path: Path, tiny_model: Path) -> None:
-    both = [start(tmp_path, tiny_model, "sampling.k=30") for _ in range(2)]
+    both = [start(tmp_path, tiny_model, "sampling.k=100") for _ in range(2)]
     outputs = [finish(process) for process in both]
-    assert_each_sample_once(responses(tmp_path), 12, 30)
+    assert_each_sample_once(responses(tmp_path), 12, 100)
     assert sum("Responses (test)" in output for output in outputs) == 1
