@@ -19,6 +19,7 @@ from benchmark.report.canvas import (
     small_multiples,
 )
 from benchmark.report.style import estimator_look
+from benchmark.report.tables import number
 
 MOST_FAMILIES = 20  # more rows aren't legible
 POOLED = {"mean over layers": "M", "maximum over layers": "X"}
@@ -98,7 +99,8 @@ def draw_pass_at_k(result: CellResult) -> Drawing:
             k, rows["predicted_low"], rows["predicted_high"], color=look.colour, alpha=0.3, lw=0
         )
         axes.plot(k, rows["predicted"], color=look.colour, marker="o", ms=2.5)
-        axes.set_title(f"{style.clipped(look.name)}\nMSE {rows['mse'][-1]:.3f} at k = {k[-1]}")
+        error = number(rows["mse"][-1], 3)
+        axes.set_title(f"{style.clipped(look.name)}\nMSE {error} at k = {k[-1]}")
     _scale_k(panels[0], table["k"].unique().sort().to_list())
     return Drawing(
         "pass_at_k",

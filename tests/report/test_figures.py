@@ -103,3 +103,13 @@ def test_names_with_signs_of_formulas_are_drawn_as_they_are(cell, tmp_path):
     shown = with_estimates(cell, {"probe_$a^$": cell.estimates["probe"]})
     shown = replace(shown, questions=cell.questions.with_columns(metadata=odd))
     assert "expected_accuracy" in drawn(shown, tmp_path)
+
+
+def test_what_no_question_answers_has_no_number_in_any_figure(cell):
+    ids = cell.capability["question_id"].to_list()
+    silent = Estimate(confidence_table(ids, [np.nan] * len(ids)))
+    with mpl.rc_context(style.RC):
+        drawings = list(figures._draw(with_estimates(cell, {"silent": silent, **cell.estimates})))
+    texts = [t.get_text() for drawing in drawings for t in drawing.figure.findobj(Text)]
+    assert any("MSE –" in text for text in texts)
+    assert not [text for text in texts if "nan" in text]
