@@ -68,11 +68,17 @@ def _mean(tables: list[pl.DataFrame]) -> pl.DataFrame:
         confidence=pl.when(ok.all()).then(pl.col("confidence").mean()),
         status=pl.when(ok.all()).then(pl.lit("ok")).when(error.any()).then(pl.lit("error"))
         .otherwise(pl.lit("unparsed")),
-        prompt_tokens=pl.col("prompt_tokens").sum(),
-        completion_tokens=pl.col("completion_tokens").sum(),
+        prompt_tokens=_sum("prompt_tokens"),
+        completion_tokens=_sum("completion_tokens"),
         parts=pl.len(),
     ).filter(parts=len(tables))  # fmt: skip
     return means.sort("question_id", "sample_index").select(list(CONFIDENCE))
+
+
+def _sum(tokens: str) -> pl.Expr:
+    """Return the sum of a column, null where one part of it is unknown."""
+    column = pl.col(tokens)
+    return pl.when(column.null_count() == 0).then(column.sum())
 
 
 def _drawn(table: pl.DataFrame, draws: int) -> pl.DataFrame:

@@ -14,7 +14,7 @@ from benchmark.estimators.curves import fit_logistic
 from benchmark.metrics.inputs import FloatArray
 from benchmark.records import CONFIDENCE, Estimate
 
-_MEAN = pl.col("c").sum() / pl.col("n").sum()
+_MEAN = (pl.col("c") / pl.col("n")).mean()  # each question counts once, as in evaluation
 _WORD = r"\w+|[^\w\s]"  # words and numbers of any length, and single signs: in 3 + 4 all count
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from benchmark.metrics.inputs import FloatArray
 
 Curve = Callable[[FloatArray], FloatArray]
-_RIDGE = 1e-6  # of a mean log-likelihood; decides only where x never varies, and there for slope 0
+_RIDGE = 1e-6  # of a mean log-likelihood, x standardised; decides only where x never varies
 
 
 def fit_isotonic(x: FloatArray, n: FloatArray, c: FloatArray) -> Curve:
@@ -35,7 +35,8 @@ def fit_logistic(x: FloatArray, n: FloatArray, c: FloatArray) -> Curve:
 
     The labels are Platt's (1999): of C correct among N responses in all, a correct one counts as
     (C + 1) / (C + 2) and another as 1 / (N - C + 2), so that the optimum stays finite where all are
-    correct, or x separates them.
+    correct, or x separates them. Those two bound the curve, too: so far from the fitted x that the
+    logistic goes beyond them, it is constant.
 
     Args:
         x: [N], finite.
@@ -43,13 +44,21 @@ def fit_logistic(x: FloatArray, n: FloatArray, c: FloatArray) -> Curve:
         c: [N], correct ones, in [0, n].
 
     Returns:
-        Maps [M] numbers to [M] expected accuracies in (0, 1).
+        Maps [M] numbers to [M] expected accuracies in [1 / (N - C + 2), (C + 1) / (C + 2)].
     """
     from sklearn.linear_model import LogisticRegression
+    from sklearn.preprocessing import StandardScaler
 
     total, correct = n.sum(), c.sum()
-    positive = c * (correct + 1) / (correct + 2) + (n - c) / (total - correct + 2)
+    least, most = 1 / (total - correct + 2), (correct + 1) / (correct + 2)
+    positive = c * most + (n - c) * least
+    scaler = StandardScaler().fit(x[:, None])
     model = LogisticRegression(C=1 / (_RIDGE * total), solver="newton-cholesky", tol=1e-8)
-    design, labels = np.tile(x, 2)[:, None], np.repeat([1, 0], len(x))
+    design, labels = np.tile(scaler.transform(x[:, None]), (2, 1)), np.repeat([1, 0], len(x))
     model.fit(design, labels, sample_weight=np.concatenate([positive, n - positive]))
-    return lambda values: np.asarray(model.predict_proba(values[:, None])[:, 1], dtype=np.float64)
+
+    def curve(values: FloatArray) -> FloatArray:
+        probabilities = model.predict_proba(scaler.transform(values[:, None]))[:, 1]
+        return np.asarray(probabilities.clip(least, most), dtype=np.float64)
+
+    return curve

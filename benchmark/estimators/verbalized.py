@@ -74,6 +74,11 @@ class Verbalized:
         """The train split, where examples are shown."""
         return ("train",) if self.examples else ()
 
+    def prepare(self, cell: Cell) -> None:
+        """Refuse a train split with fewer questions than examples, before anything is sampled."""
+        if self.examples:
+            _check_pool(cell.questions["train"].height, self.examples)
+
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the stated probability of each question, or null with the status that says why."""
         examples = self._examples(cell, role) if self.examples else lambda _: ""
@@ -120,11 +125,7 @@ def choose_examples(pool: Sequence[Example], count: int) -> list[Example]:
     Raises:
         ConfigError: the pool is too small.
     """
-    if len(pool) < count:
-        raise ConfigError(
-            f"verbalized: {count} examples are to be shown, but there are only {len(pool)} other "
-            f"training questions; raise dataset.train_limit, or show fewer."
-        )
+    _check_pool(len(pool), count)
     chosen: list[Example] = []
     for part in range(count):
 
@@ -134,6 +135,14 @@ def choose_examples(pool: Sequence[Example], count: int) -> list[Example]:
 
         chosen.append(min((e for e in pool if e not in chosen), key=distance))
     return sorted(chosen, key=lambda e: e.c / e.n)
+
+
+def _check_pool(questions: int, count: int) -> None:
+    if questions < count:
+        raise ConfigError(
+            f"verbalized: {count} examples are to be shown, but there are only {questions} other "
+            f"training questions; raise dataset.train_limit, or show fewer."
+        )
 
 
 def parse_confidence(text: str) -> float | None:

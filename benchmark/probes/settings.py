@@ -100,8 +100,8 @@ class ProbeSettings:
         return [Setting(float(s), rate) for s in self.strengths for rate in rates]
 
 
-def _check_grid(name: str, values: list[float], least: float, rule: str) -> None:
-    wrong = [value for value in values if not (math.isfinite(value) and value >= least)]
+def _check_grid(name: str, values: list[float] | None, least: float, rule: str) -> None:
+    wrong = [value for value in values or [] if not (math.isfinite(value) and value >= least)]
     if wrong or not values or len(set(values)) < len(values):
         raise ConfigError(
             f"probe: {name}={values}; expected at least one, all different, {rule} {least:g}."

@@ -60,6 +60,15 @@ def test_a_question_that_one_left_unanswered_has_no_mean_but_its_cost():
     assert rows["prompt_tokens"].to_list() == [15, 15, 15]
 
 
+def test_a_cost_that_one_does_not_know_is_unknown():
+    unknown = stated([0.1, 0.2, 0.3], 5, 1)
+    tokens = pl.when(pl.col("question_id") != "b").then("prompt_tokens")
+    unknown.made = Estimate(unknown.made.confidences.with_columns(prompt_tokens=tokens))
+    rows = mean(stated([0.3, 0.2, 0.1], 10, 1), unknown).confidences
+    assert rows["prompt_tokens"].to_list() == [15, None, 15]
+    assert rows["completion_tokens"].to_list() == [2, 2, 2]
+
+
 def test_a_question_that_one_has_no_row_for_has_none():
     rows = mean(stated([0.1, 0.2, 0.3]), stated([0.5, 0.5], ids=["a", "c"])).confidences
     assert rows["question_id"].to_list() == ["a", "c"]

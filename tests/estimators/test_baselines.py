@@ -1,6 +1,7 @@
 """Baselines against hand-computed means, scipy and scikit-learn, on a planted cell."""
 
-from collections import Counter
+from collections import defaultdict
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -12,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from benchmark.errors import ConfigError
 from benchmark.estimators.baselines import TFIDF, FamilyMean, QuestionLength, Random, TrainMean
-from benchmark.records import CONFIDENCE
+from benchmark.records import CONFIDENCE, QUESTION
 
 
 @pytest.fixture(scope="module")
@@ -54,22 +55,39 @@ def test_random_draws_are_uniform_and_differ_between_splits(cell):
     assert np.array_equal(draws, confidences(cell, Random(draws=200)))
 
 
-def test_the_train_mean_is_the_share_of_correct_training_responses(cell):
-    grades = cell.split("train").grades
-    share = (grades["outcome"] == "correct").mean()
-    assert 0.2 < share < 0.8
-    assert confidences(cell, TrainMean()) == pytest.approx(np.full(60, share))
+def test_the_train_mean_counts_each_training_question_once(cell):
+    train = counted(cell, "train")
+    mean = np.mean([row["c"] / row["n"] for row in train.iter_rows(named=True)])
+    assert abs(mean - train["c"].sum() / train["n"].sum()) > 0.01  # the share of responses
+    assert confidences(cell, TrainMean()) == pytest.approx(np.full(60, mean))
 
 
-def test_the_family_mean_is_the_share_within_the_family(cell):
-    correct, responses = Counter(), Counter()
+def test_the_family_mean_counts_each_training_question_of_the_family_once(cell):
+    accuracies = defaultdict(list)
     for row in counted(cell, "train").iter_rows(named=True):
-        family = row["metadata"][0]["value"]
-        correct[family] += row["c"]
-        responses[family] += row["n"]
+        accuracies[row["metadata"][0]["value"]].append(row["c"] / row["n"])
     asked = [m[0]["value"] for m in cell.questions["evaluation"]["metadata"].to_list()]
-    expected = [correct[family] / responses[family] for family in asked]
+    expected = [np.mean(accuracies[family]) for family in asked]
     assert confidences(cell, FamilyMean()) == pytest.approx(expected)
+
+
+def test_a_family_without_training_questions_gets_the_mean_over_all():
+    def questions(**families):
+        named = [[{"key": "family", "value": f}] if f else [] for f in families.values()]
+        return pl.DataFrame(
+            {"question_id": [*families], "metadata": named}, schema_overrides=QUESTION
+        )
+
+    train = SimpleNamespace(
+        questions=questions(a="sums", b="sums", c="roots", d=None),
+        capability=pl.DataFrame({"question_id": [*"abcd"], "n": [4, 2, 4, 8], "c": [4, 1, 1, 0]}),
+    )
+    cell = SimpleNamespace(
+        questions={"evaluation": questions(e="sums", f="roots", g="primes", h=None)},
+        split=lambda _: train,
+    )
+    means = FamilyMean().estimate(cell).confidences["confidence"].to_list()
+    assert means == pytest.approx([(1 + 0.5) / 2, 0.25, (1 + 0.5 + 0.25 + 0) / 4, 0])
 
 
 def test_question_length_is_a_logistic_regression_of_responses_on_the_log_length(cell):

@@ -52,7 +52,8 @@ def test_logistic_counts_shares_of_a_response() -> None:
 def test_logistic_stays_finite_where_all_responses_are_alike(right: int) -> None:
     x, n = np.array([0.0, 1.0, 2.0]), np.array([4.0, 4.0, 4.0])
     expected = (12 * right + 1) / (12 + 2)
-    assert fit_logistic(x, n, n * right)(x) == pytest.approx([expected] * 3, abs=1e-4)
+    fitted = fit_logistic(x, n, n * right)(np.array([*x, -1e9, 1e9]))
+    assert fitted == pytest.approx([expected] * 5, abs=1e-4)
 
 
 def test_logistic_stays_finite_where_x_separates() -> None:
@@ -63,6 +64,22 @@ def test_logistic_stays_finite_where_x_separates() -> None:
     assert 0.9 < fitted[-1] < 1
 
 
+def test_logistic_says_no_more_than_its_labels_however_steep_and_far_away_it_is() -> None:
+    x, n, c = np.array([2.197, 2.197, 2.197, 2.198]), np.full(4, 4.0), np.array([1, 2, 3, 4.0])
+    curve = fit_logistic(x, n, c)
+    assert curve(np.array([-1e9, 0.0, 9.0, 1e9])) == pytest.approx([1 / 8, 1 / 8, 11 / 12, 11 / 12])
+    assert curve(x) == pytest.approx([0.5, 0.5, 0.5, 11 / 12], abs=0.05)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("unit", [1e-9, 1.0, 1e9])
+def test_logistic_knows_no_unit_of_x(unit: float) -> None:
+    x, n, c = counts()
+    rescaled = fit_logistic(5 * unit + unit * x, n, c)(5 * unit + unit * x)
+    assert rescaled == pytest.approx(fit_logistic(x, n, c)(x), abs=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
 def test_logistic_of_a_single_x_is_the_base_rate_everywhere() -> None:
     curve = fit_logistic(np.full(3, 2.2), np.full(3, 1000.0), np.array([100.0, 200.0, 300.0]))
     assert curve(np.array([-5.0, 2.2, 9.0])) == pytest.approx([0.2] * 3, abs=1e-3)

@@ -3,12 +3,13 @@
 from dataclasses import asdict
 
 import pytest
-from planted_cell import planted_cell
+from planted_cell import PlantedEngine, planted_cell
 
 from benchmark.config import SamplingConfig
 from benchmark.errors import ConfigError
 from benchmark.estimators import build_estimators, needed_roles, reads_hidden_states
 from benchmark.estimators.consistency import Consistency
+from benchmark.estimators.p_true import PTrue
 from benchmark.store import fingerprint
 from tests.test_conf import CHOICES, composed
 
@@ -118,6 +119,30 @@ def test_every_estimator_answers_every_question_of_any_split(cell, name, role):
     assert set(table["status"]) == {"ok"}
     assert table["confidence"].is_between(0, 1).all()
     assert not table.select("question_id", "sample_index").is_duplicated().any()
+
+
+@pytest.mark.parametrize("name", ["verbalized", "p_true"])
+def test_responses_that_are_shown_are_said_to_be_used(cell, name):
+    config = composed(f"estimator=[{name},{name}_response]", *SAMPLES)
+    alone, shown = build_estimators(config.estimator, config.sampling).values()
+    assert alone.estimate(cell).samples_used == 0
+    assert shown.estimate(cell).samples_used == shown.responses == 1
+
+
+def test_p_true_is_the_share_of_yes_in_what_yes_and_no_have_together(tmp_path):
+    cell = planted_cell(tmp_path)
+    whole = PTrue(prompt="{question} ?").estimate(cell).confidences["confidence"]
+
+    def with_other_words(requests, choices, decoding):
+        for key, answer in PlantedEngine.choice_probabilities(
+            cell.engine, requests, choices, decoding
+        ):
+            scaled = {word: 0.3 * p for word, p in answer.probabilities.items()}
+            yield key, answer._replace(probabilities=scaled)
+
+    cell.engine.choice_probabilities = with_other_words
+    diluted = PTrue(prompt="{question} !").estimate(cell).confidences["confidence"]
+    assert diluted.to_list() == pytest.approx(whole.to_list())
 
 
 def test_what_is_asked_about_a_split_is_kept_with_it(tmp_path):

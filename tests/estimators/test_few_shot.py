@@ -6,7 +6,7 @@ import pytest
 from planted_cell import planted_cell
 
 from benchmark.errors import ConfigError
-from benchmark.estimators import build_estimators
+from benchmark.estimators import build_estimators, prepare
 from benchmark.estimators.verbalized import Example, Verbalized, choose_examples
 from benchmark.questions import order_key
 from tests.test_conf import composed
@@ -34,9 +34,28 @@ def test_an_empty_third_takes_what_is_nearest_to_its_middle_and_nothing_twice():
     assert chosen(12, 12, 12) == ["q0", "q1", "q2"]
 
 
+def test_parts_are_of_expected_accuracy_however_many_responses_there_are():
+    mixed = [Example(*row) for row in (("a", "", 100, 30), ("b", "", 2, 1), ("c", "", 4, 4))]
+    assert [example.question_id for example in choose_examples(mixed, 3)] == ["a", "b", "c"]
+    assert [e.question_id for e in choose_examples(mixed[::-1], 2)] == ["a", "c"]
+
+
+def test_of_equals_in_a_part_the_first_of_the_pool_is_taken():
+    assert chosen(5, 6, 0, 1, 11, 10) == ["q2", "q0", "q4"]
+    assert chosen(6, 5, 1, 0, 10, 11) == ["q2", "q0", "q4"]
+
+
 def test_too_few_training_questions_are_refused():
     with pytest.raises(ConfigError, match="only 2 other training questions"):
         chosen(1, 2)
+
+
+def test_too_few_training_questions_are_refused_before_anything_is_asked(tmp_path):
+    cell = planted_cell(tmp_path, lambda p: p, "dataset.train_limit=2")
+    entries = composed("estimator=[verbalized_few_shot]").estimator
+    with pytest.raises(ConfigError, match="only 2 other training questions"):
+        prepare(build_estimators(entries, cell.config.sampling).values(), cell)
+    assert not cell.engine.asked
 
 
 @pytest.fixture(scope="module")

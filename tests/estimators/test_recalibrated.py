@@ -14,6 +14,7 @@ from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
+from benchmark.config import SamplingConfig
 from benchmark.errors import ConfigError
 from benchmark.estimators import build_estimators
 from benchmark.estimators.baselines import TrainMean
@@ -169,6 +170,14 @@ def test_a_base_that_uses_the_training_split_is_recalibrated_on_the_validation_s
     assert set(trained.roles) == {"train", "validation"}
     again = Recalibrated(method="isotonic", base=Recalibrated(method="platt", base=Stated({})))
     assert again.fitted_on == "validation"
+
+
+def test_a_probe_is_recalibrated_on_the_validation_split_wherever_it_was_trained() -> None:
+    entries = composed("estimator=[probe_math,probe_isotonic]").estimator
+    elsewhere = {**entries["probe_isotonic"], "base": entries["probe_math"]}
+    (estimator,) = build_estimators({"x": elsewhere}, SamplingConfig(12, 8)).values()
+    assert estimator.base.roles == ()
+    assert estimator.roles == ("validation",)
 
 
 def test_an_unknown_method_is_refused() -> None:

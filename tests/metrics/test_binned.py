@@ -92,6 +92,11 @@ def test_equal_mass_ece_keeps_equal_confidences_together():
     # 0.9 stands for ranks 2 to 4, whose middle is in the second half: bins [0.1], [0.9, 0.9, 0.9]
     ours = equal_mass_calibration_error([0.9, 0.1, 0.9, 0.9], n=[1] * 4, c=[1, 0, 1, 0], bins=2)
     assert ours == pytest.approx((abs(0.1 - 0) + abs(2.7 - 2)) / 4)
+    # gaps of both signs, which would cancel in one bin: the tie's middle decides, not an end of it
+    apart = equal_mass_calibration_error([0.9, 0.1, 0.9, 0.9], n=[1] * 4, c=[1, 1, 1, 0], bins=2)
+    assert apart == pytest.approx((0.9 + 0.7) / 4)
+    low = equal_mass_calibration_error([0.1, 0.1, 0.1, 0.9], n=[1] * 4, c=[1, 1, 1, 0], bins=2)
+    assert low == pytest.approx((2.7 + 0.9) / 4)
     constant = equal_mass_calibration_error([0.4] * 6, n=[2] * 6, c=[0, 1, 1, 2, 2, 2])
     assert constant == pytest.approx(8 / 12 - 0.4)
 

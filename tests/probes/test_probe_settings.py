@@ -28,6 +28,7 @@ def test_every_strength_is_tried_with_every_rate() -> None:
     ("changes", "message"),
     [
         ({"strengths": []}, "strengths="),
+        ({"strengths": None}, "strengths=None"),
         ({"strengths": [0.0]}, "strengths="),
         ({"strengths": [-1.0]}, "strengths="),
         ({"strengths": [float("nan")]}, "strengths="),
