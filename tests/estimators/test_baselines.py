@@ -138,6 +138,29 @@ def test_tfidf_knows_more_than_the_mean(cell):
     assert losses[0] < 0.9 * losses[1]
 
 
+def test_tfidf_compares_strengths_by_what_they_say_in_the_end():
+    # weak goes beyond 1 where 1 is right and is clipped to it; strong stays short of 1 by less
+    def split(**accuracies):
+        ids = [*accuracies]
+        return SimpleNamespace(
+            questions=pl.DataFrame(
+                {"question_id": ids, "question": [i.replace("_", " ") for i in ids]}
+            ),
+            capability=pl.DataFrame(
+                {"question_id": ids, "n": 2, "c": [int(2 * a) for a in accuracies.values()]}
+            ),
+        )
+
+    splits = {"train": split(sum_sum_even=1, sum_sum_odd=0.5), "validation": split(even=1)}
+    cell = SimpleNamespace(split=splits.get, questions={"evaluation": split(odd=0.5).questions})
+    weak, strong = (
+        TFIDF(strengths=[s]).estimate(cell).confidences["confidence"][0] for s in (0.01, 0.3)
+    )
+    chosen = TFIDF(strengths=[0.3, 0.01]).estimate(cell).confidences["confidence"][0]
+    assert weak < strong - 0.05
+    assert chosen == weak
+
+
 @pytest.mark.parametrize("strengths", [[], [0.0], [float("inf")], [float("nan")]])
 def test_strengths_that_no_ridge_has_are_refused(strengths):
     with pytest.raises(ConfigError, match="strengths"):
