@@ -63,6 +63,7 @@ class Tally:
 
     fault: str
     tried: int = 0
+    kills: int = 0
     completed: int = 0
     identical: int = 0
 
@@ -170,6 +171,7 @@ def kills(campaign: Campaign, count: int, progress: Meter) -> None:
             if run.wait() == 0:
                 break  # it had done all before, or was faster than the hand
             killed += 1
+            tally.kills += 1
             progress.advance()
             if campaign.rng.random() > 1 / 3 or killed >= count:
                 break
@@ -188,6 +190,7 @@ def processes(campaign: Campaign, progress: Meter) -> None:
             runs[0].until("sampling", campaign.rng.randrange(3))
             time.sleep(campaign.rng.uniform(0, 0.5))
             runs[0].kill()
+            tally.kills += 1
         for run in runs:
             if run.wait() and not (dies and run is runs[0]):
                 campaign.fail(tally, f"one ended with {run.status}", run)
@@ -398,13 +401,12 @@ def _save_model(folder: Path) -> Path:
 
 def print_table(campaign: Campaign, seconds: float) -> None:
     """Print what was tried and how it ended."""
-    table = Table("fault", "tried", "reruns completed", "identical")
-    for tally in campaign.tallies.values():
-        table.add_row(tally.fault, *map(str, (tally.tried, tally.completed, tally.identical)))
-    sums = [sum(getattr(t, n) for t in campaign.tallies.values())
-            for n in ("tried", "completed", "identical")]  # fmt: skip
+    table = Table("fault", "tried", "kills", "reruns completed", "identical")
+    rows = [(t.tried, t.kills, t.completed, t.identical) for t in campaign.tallies.values()]
+    for fault, row in zip(campaign.tallies, rows, strict=True):
+        table.add_row(fault, *map(str, row))
     table.add_section()
-    table.add_row("all", *map(str, sums))
+    table.add_row("all", *(str(sum(column)) for column in zip(*rows, strict=True)))
     campaign.console.print(table)
     campaign.console.print(f"{campaign.failures} failures, {seconds / 60:.0f} minutes")
 

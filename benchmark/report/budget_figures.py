@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from benchmark.records import CellResult
 from benchmark.report import style
-from benchmark.report.canvas import Drawing, legend_under, small_multiples
+from benchmark.report.canvas import Drawing, legend_under, log_axis, small_multiples
 from benchmark.report.reported import reported_by_k
 from benchmark.report.style import POLICIES, clipped, estimator_look
 from benchmark.report.tables import number
@@ -139,7 +139,8 @@ def _zoom(axes: Axes, table: pl.DataFrame, theirs: list[float]) -> None:
     every = np.concatenate([ours["success"], theirs])
     if len(uniform):
         room = max(every.max() - uniform.min(), 0.02)
-        axes.set_ylim(uniform.min() - 0.4 * room, every.max() + 0.08 * room)
+        bottom = max(uniform.min() - 0.4 * room, -0.04 * room)  # no share is below 0
+        axes.set_ylim(bottom, every.max() + 0.08 * room)
 
 
 def _middle(table: pl.DataFrame) -> int:
@@ -161,11 +162,9 @@ def _gain(rows: pl.DataFrame, budget: int) -> str:
 
 def _scale(axes: Axes, budgets: list[int]) -> None:
     """Scale the panels, which share their axes, to what is drawn in them."""
-    axes.set_xscale("log", base=2)
-    axes.set_xlim(min(budgets) * 0.8, max(2, max(budgets)) * 1.25)
-    axes.xaxis.set_major_locator(FixedLocator(budgets[:: -(-len(budgets) // 4)]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    log_axis(axes, budgets)
     axes.autoscale(axis="y")
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{share:.3g}".removeprefix("0")))
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda share, _: f"{share:.3g}".removeprefix("0") or "0")
+    )

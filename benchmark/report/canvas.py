@@ -1,5 +1,6 @@
 """Stage 8: what all figures share."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -7,6 +8,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from benchmark.metrics.inputs import FloatArray
 from benchmark.report.style import GREY, TEXT_WIDTH, estimator_look
@@ -17,6 +19,8 @@ REFERENCE: dict[str, Any] = {"color": GREY, "lw": 0.8, "ls": (0, (4, 3)), "zorde
 MOST_COLUMNS = 5
 _LEFT, _BOTTOM, _TITLE, _BETWEEN = 0.42, 0.42, 0.32, 0.13  # inches, of small multiples
 _LEGEND = (1.45, 0.14)  # inches, of an entry
+_ROOM = 1.2  # beside the first and last value of a logarithmic axis, as a factor
+_MIDDLE = 0.2  # of a logarithmic axis, from its middle
 _PANEL = (TEXT_WIDTH - _LEFT) / MOST_COLUMNS - _BETWEEN
 
 
@@ -57,6 +61,26 @@ def small_multiples(count: int, x_label: str, y_label: str) -> tuple[Figure, lis
     middle = (_BOTTOM + height - _TITLE) / 2 / height
     figure.text(0.02 / width, middle, y_label, ha="left", va="center", rotation=90)
     return figure, panels[:count]
+
+
+def log_axis(axes: Axes, values: Iterable[int]) -> None:
+    """Make the horizontal axis logarithmic, marked at the first, a middle and the last value.
+
+    The middle one is what is nearest to the middle between the two others, on the axis; there is
+    none where that lies so near to one of them that the labels could touch.
+    """
+    every = np.unique(list(values))
+    ends = np.log(every[[0, -1]]) if len(every) else UNIT
+    share = (np.log(every) - ends[0]) / (ends[1] - ends[0] or 1)
+    off = np.abs(share - 0.5).round(9)  # so that of two as near the larger one is taken
+    nearest = every[(off <= _MIDDLE) & (off == off.min(initial=1))]
+    shown = np.unique([*every[:1], *nearest[-1:], *every[-1:]]).astype(int).tolist()
+    axes.set_xscale("log")
+    if len(every):
+        axes.set_xlim(every[0] / _ROOM, every[-1] * _ROOM)
+    axes.xaxis.set_major_locator(FixedLocator(shown))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([str(t) if t < 1000 else f"{t / 1000:.3g}k" for t in shown])
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int) -> None:

@@ -14,6 +14,7 @@ from benchmark.report.canvas import (
     Drawing,
     errors,
     legend_below,
+    log_axis,
     marker,
     opacity,
     small_multiples,
@@ -101,7 +102,7 @@ def draw_pass_at_k(result: CellResult) -> Drawing:
         axes.plot(k, rows["predicted"], color=look.colour, marker="o", ms=2.5)
         error = number(rows["mse"][-1], 3)
         axes.set_title(f"{style.clipped(look.name)}\nMSE {error} at k = {k[-1]}")
-    _scale_k(panels[0], table["k"].unique().sort().to_list())
+    log_axis(panels[0], table["k"])
     return Drawing(
         "pass_at_k",
         "pass@k, predicted and observed",
@@ -112,15 +113,6 @@ def draw_pass_at_k(result: CellResult) -> Drawing:
         "one for estimators that read responses, since those are no part of the target.",
         figure,
     )
-
-
-def _scale_k(axes: Axes, k_values: list[int]) -> None:
-    shown = k_values[:: -(-len(k_values) // 4)]
-    axes.set_xscale("log", base=2)
-    axes.set_xlim(min(k_values) * 0.85, max(2, max(k_values)) * 1.18)
-    axes.xaxis.set_major_locator(FixedLocator(shown))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([str(k) for k in shown])
 
 
 def draw_histogram(result: CellResult) -> Drawing:

@@ -65,6 +65,19 @@ def test_both_are_written_with_the_other_figures(applied, tmp_path):
     assert {"budget", "pass_at_k", "pass_at_k_extrapolation"} <= set(names)
 
 
+def test_the_last_budget_and_share_0_are_marked(applied):
+    last = drawn(draw_budget, applied).figure.axes[0]
+    assert [label.get_text() for label in last.get_xticklabels()] == ["1", "4", "16"]
+    wide = applied.applications["budget"].with_columns(pl.col("success") * (pl.col("budget") > 1))
+    tables = applied.applications | {"budget": wide}
+    axes = drawn(draw_budget, replace(applied, applications=tables)).figure.axes[0]
+    low = axes.get_ylim()[0]
+    texts = [label.get_text() for label in axes.get_yticklabels()]
+    marks = dict(zip(axes.get_yticks(), texts, strict=True))
+    assert marks[0.0] == "0"
+    assert not [tick for tick in marks if low <= tick < 0]
+
+
 @pytest.mark.parametrize("draw", [draw_budget, draw_pass_at_k_extrapolation])
 def test_text_is_legible_in_its_figure_and_fits_into_it(applied, draw):
     drawing = drawn(draw, applied)

@@ -1,17 +1,14 @@
 """Stage 8: figures of a grid's curves: over k, layers, samples and training questions."""
 
-from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator
 
 from benchmark.records import PASS_AT_K, CellResult
 from benchmark.report import style
-from benchmark.report.canvas import TICKS, UNIT, Drawing
+from benchmark.report.canvas import TICKS, UNIT, Drawing, log_axis
 from benchmark.report.grid import curves
 from benchmark.report.grid.grid import Grid
 from benchmark.report.grid.panels import (
@@ -201,7 +198,7 @@ def draw_convergence(grid: Grid) -> Drawing | None:
             mark, line = line_style(name), own[name]
             axes.plot(line.samples, line.brier, **mark | {"ms": 2.2})
             axes.axhline(line.limit, xmin=0.9, color=mark["color"], lw=1.2)
-        log_axis(axes, _decades(most))
+        log_axis(axes, range(1, most + 1))
         axes.set(xlim=(0.85, 1.5 * most))
         return None if own else "one response\nper question"
 
@@ -227,18 +224,3 @@ def _convergence_lines(cell: CellResult) -> dict[str, curves.Convergence]:
         for name, estimate in curves.paired(cell).items()
         if not cell.estimates[name].oracle and estimate.answered and estimate.n.min() >= 2
     }
-
-
-def _decades(most: int) -> list[int]:
-    """Return 1, 10, 100 .. up to ``most``."""
-    return [int(v) for v in 10 ** np.arange(np.floor(np.log10(max(1, most))) + 1)]
-
-
-def log_axis(axes: Axes, ticks: Iterable[int]) -> None:
-    """Make the horizontal axis logarithmic, marked at the first, a middle and the last tick."""
-    every = list(ticks)
-    shown = sorted({every[0], every[len(every) // 2], every[-1]}) if every else []
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(FixedLocator(shown))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([str(t) if t < 1000 else f"{t / 1000:.3g}k" for t in shown])

@@ -14,6 +14,7 @@ from PIL import Image
 
 from benchmark.applications import Budget, Study
 from benchmark.report import style
+from benchmark.report.canvas import log_axis
 from benchmark.report.grid import figures
 from benchmark.report.grid.calibration_figures import draw_cost, draw_reliability
 from benchmark.report.grid.curve_figures import (
@@ -22,7 +23,6 @@ from benchmark.report.grid.curve_figures import (
     draw_layers,
     draw_pass_at_k,
     draw_scaling,
-    log_axis,
 )
 from benchmark.report.grid.figures import FIGURES, estimator_pages, write_figures
 from benchmark.report.grid.grid import make_grid
@@ -155,6 +155,9 @@ def test_the_circle_of_the_chosen_layer_is_whole(grid):
     [
         ([1, 2, 4, 8, 16, 32, 64], ["1", "8", "64"]),
         ([1, 4, 16, 64], ["1", "16", "64"]),
+        (range(1, 25), ["1", "5", "24"]),
+        ([1, 2, 100, 101], ["1", "101"]),
+        ([64, 1, 1, 8], ["1", "8", "64"]),
         ([100, 5000], ["100", "5k"]),
         ([3], ["3"]),
         ([], []),
