@@ -210,10 +210,10 @@ def _single_confidences(result: CellResult, ids: pl.Series) -> dict[str, list[tu
     return shown
 
 
-def clip(text: str) -> str:
-    """Return the text, cut after ``MOST_CHARACTERS`` with a note of what is missing."""
-    cut = len(text) - MOST_CHARACTERS
-    return text if cut <= 0 else f"{text[:MOST_CHARACTERS]} … [{cut:,} more characters]"
+def clip(text: str, most: int = MOST_CHARACTERS) -> str:
+    """Return the text, cut after ``most`` characters with a note of what is missing."""
+    cut = len(text) - most
+    return text if cut <= 0 else f"{text[:most]} … [{cut:,} more characters]"
 
 
 def _facts(result: CellResult) -> dict[str, str]:

@@ -50,6 +50,7 @@ def write_page(
     """
     shown = _shown_cells(grid)
     payloads = pack_cells(shown, MOST_CHARACTERS)
+    held = {p.shown for p, cell in zip(payloads, shown, strict=True) if not cell.counted}
     blocks: dict[str, str] = {}
     cells = [_cell(*both, blocks) for both in zip(shown, payloads, strict=True)]
     scripts = [_asset(names) for names in _SCRIPTS]
@@ -62,7 +63,7 @@ def write_page(
         policy=_policy(scripts),
         styles=_asset(_STYLES),
         scripts=scripts,
-        notes=_notes(grid, {payload.shown for payload in payloads}),
+        notes=_notes(grid, held),
         tables=[_shown(table) for table in tables],
         plates=plates,
         lacking=lacking,
@@ -128,6 +129,7 @@ def _cell(cell: CellResult, payload: Payload, blocks: dict[str, str]) -> dict[st
         "model": cell.model,
         "dataset": cell.dataset,
         "name": f"{model_name(cell.model)} on {dataset_name(cell.dataset)}, {cell.split}",
+        "counted": cell.counted,
         "estimators": estimators,
         "points": block(payload.points),
         "texts": block(payload.texts),
@@ -148,10 +150,8 @@ def _index(grid: Grid, cells: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "models": [{"key": name, "name": model_name(name)} for name in grid.models],
         "datasets": [{"key": name, "name": dataset_name(name)} for name in grid.datasets],
-        "outcomes": [
-            {"key": o, "name": style.OUTCOMES[o].name, "colour": style.OUTCOMES[o].colour}
-            for o in OUTCOMES
-        ],
+        "outcomes": _outcomes(style.OUTCOMES),
+        "counted_outcomes": _outcomes(style.COUNTED_OUTCOMES),
         "estimators": [
             {"key": name, "name": estimator_look(name).name, "oracle": grid.oracle(name)}
             for name in grid.estimators
@@ -167,6 +167,12 @@ def _index(grid: Grid, cells: list[dict[str, Any]]) -> dict[str, Any]:
         ],
         "cells": cells,
     }
+
+
+def _outcomes(looks: Mapping[str, style.Look]) -> list[dict[str, str]]:
+    """Return how outcomes are shown, in their order in the packed data."""
+    order = sorted(looks, key=OUTCOMES.index)
+    return [{"key": o, "name": looks[o].name, "colour": looks[o].colour} for o in order]
 
 
 def _shown(table: GridTable) -> dict[str, Any]:
@@ -194,14 +200,19 @@ def _notes(grid: Grid, most: set[int]) -> list[str]:
 
     Args:
         grid: its cells.
-        most: responses per question that the page holds, in any cell.
+        most: responses per question that the page holds, in any cell that isn't counted elsewhere.
     """
     cells = grid.cells.values()
     questions = sum(len(cell.questions) for cell in cells)
     graded = sum(len(cell.grades) + len(cell.left_out) for cell in cells)
-    span = f"{min(most)}" if len(most) == 1 else f"{min(most)} to {max(most)}, by cell,"
+    held = "none"
+    if most:
+        span = f"{min(most)}" if len(most) == 1 else f"{min(most)} to {max(most)}, by cell,"
+        held = f"at most {span} per question"
+    if any(cell.counted for cell in cells):
+        held += ": only counts were given" if not most else "; of some cells only counts were given"
     places = len(grid.models) * len(grid.datasets)
     return [
-        f"{len(grid.cells)} of {places} cells, {questions:,} questions and {graded:,} graded "
-        f"responses, of which the page holds at most {span} per question.",
+        f"{len(grid.cells)} of {places} cells, {questions:,} questions and {graded:,} judged "
+        f"responses, of which the page holds {held}.",
     ]

@@ -15,11 +15,12 @@ import polars as pl
 
 from benchmark.capability import count_outcomes
 from benchmark.records import OUTCOMES, CellResult
-from benchmark.report.html import clip
+from benchmark.report.html import MOST_CHARACTERS, clip
 from benchmark.report.points import ID, family_of
 
 BLOCK = 100  # questions whose responses are unpacked together
 SHOWN_RESPONSES = (16, 8, 4, 2, 1, 0)  # per question: as many as there is room for
+TEXT_LENGTHS = (MOST_CHARACTERS, 500, 120, 30)  # of a question's texts: in half of the room
 DECIMALS = 4  # of a confidence
 
 
@@ -49,7 +50,7 @@ def pack_cells(cells: Sequence[CellResult], most: int) -> list[Payload]:
     """Return the blocks of each cell, with as many responses per question as there is room for.
 
     What small cells leave of their share goes to the larger ones. Questions and confidences are
-    always there.
+    always there, the texts of very long questions cut to what half of the room holds.
 
     Args:
         cells: in any order.
@@ -57,8 +58,9 @@ def pack_cells(cells: Sequence[CellResult], most: int) -> list[Payload]:
     """
     questions = [cell.questions.sort(ID) for cell in cells]
     points = [pack(_points(*both)) for both in zip(cells, questions, strict=True)]
-    texts = [pack(_texts(table)) for table in questions]
-    room = most - sum(map(len, points)) - sum(map(len, set(texts)))
+    room = most - sum(map(len, points))
+    texts = _packed_texts(questions, room // 2)
+    room -= sum(map(len, set(texts)))
     payloads = {}
     smallest_first = sorted(range(len(cells)), key=lambda i: len(questions[i]))
     for done, i in enumerate(smallest_first):
@@ -67,6 +69,19 @@ def pack_cells(cells: Sequence[CellResult], most: int) -> list[Payload]:
         room -= sum(map(len, responses))
         payloads[i] = Payload(points[i], texts[i], responses, shown)
     return [payloads[i] for i in range(len(cells))]
+
+
+def _packed_texts(questions: Sequence[pl.DataFrame], room: int) -> list[str]:
+    """Return each cell's questions packed, cut to the greatest length at which all have room."""
+    for length in TEXT_LENGTHS[:-1]:
+        packed: list[str] = []
+        for table in questions:
+            packed.append(pack(_texts(table, length)))
+            if sum(map(len, set(packed))) > room:
+                break
+        else:
+            return packed
+    return [pack(_texts(table, TEXT_LENGTHS[-1])) for table in questions]
 
 
 def _packed_responses(
@@ -129,14 +144,14 @@ def _points(cell: CellResult, questions: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def _texts(questions: pl.DataFrame) -> dict[str, Any]:
+def _texts(questions: pl.DataFrame, most: int) -> dict[str, Any]:
     family = questions.select(ID).join(
         family_of(questions), on=ID, how="left", maintain_order="left"
     )
     return {
-        "question": [clip(text) for text in questions["question"]],
-        "prompt": [clip(text) for text in questions["prompt"]],
-        "references": [clip("; ".join(accepted)) for accepted in questions["references"]],
+        "question": [clip(text, most) for text in questions["question"]],
+        "prompt": [clip(text, most) for text in questions["prompt"]],
+        "references": [clip("; ".join(accepted), most) for accepted in questions["references"]],
         "group": family["family"].to_list(),
     }
 

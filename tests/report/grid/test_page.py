@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 from cells import only, simulate_cell, with_texts
 
-from benchmark.records import OUTCOMES
+from benchmark.records import COUNTED, OUTCOMES
 from benchmark.report.grid.figures import write_figures
 from benchmark.report.grid.grid import make_grid
 from benchmark.report.grid.page import embedded, write_page
@@ -221,14 +221,82 @@ def test_json_in_the_page_can_t_end_its_script():
     assert not set("<>&\u2028") & set(text)
 
 
+def as_counts(cell):
+    """Return the cell as if its responses had been judged elsewhere."""
+    two = pl.when(outcome="correct").then("outcome").otherwise(pl.lit("incorrect"))
+    grades = cell.grades.with_columns(grader=pl.lit(COUNTED), outcome=two)
+    return replace(cell, responses=cell.responses.head(0), grades=grades)
+
+
 def test_a_cell_with_no_responses_says_so(chromium, tmp_path):
     cell = simulate_cell(n_questions=6, k=24)
-    counted = replace(cell, responses=cell.responses.head(0))
+    counted = as_counts(cell)
     page = opened(chromium, write(make_grid([counted]), tmp_path / "report.html"))
     page.locator("#list tbody button").first.click()
     page.wait_for_selector("dialog[open]")
-    assert "Responses, 0 of 24" in page.locator("dialog").inner_text()
+    text = page.locator("dialog").inner_text()
+    assert "Only the counts were given, no responses." in text
+    assert "Responses, " not in text
+    assert "which the page holds none: only counts were given." in page.content()
+    assert texts(page, "#browser-controls .boxes label") == ["correct", "not correct"]
     assert page.heard[1:] == []
+    page.close()
+
+
+def test_a_cell_of_counts_beside_others_has_its_own_outcomes(chromium, tmp_path):
+    cell = simulate_cell(n_questions=6, k=24)
+    counted = replace(as_counts(cell), model="qwen3_8b")
+    page = opened(chromium, write(make_grid([cell, counted]), tmp_path / "report.html"))
+    outcomes = {}
+    for at in range(2):
+        page.get_by_label("Cell").select_option(str(at))
+        page.wait_for_selector("#browser:not([aria-busy])")
+        name = page.locator("#browser-controls option").nth(at).inner_text()
+        outcomes[name.split(" on ")[0]] = texts(page, "#browser-controls .boxes label")
+    assert outcomes["Qwen3-8B"] == ["correct", "not correct"]
+    assert len(outcomes.pop("Qwen3-8B")) + len(*outcomes.values()) == 2 + len(OUTCOMES)
+    assert "of some cells only counts were given" in page.content()
+    assert page.heard[1:] == []
+    page.close()
+
+
+NAMES = ["constructor", "__proto__", "toString", "question", "accuracy"]
+
+
+def test_names_that_javascript_knows_are_names_like_any_other(chromium, tmp_path):
+    cell = only(simulate_cell(n_questions=6, k=24), "probe")
+    odd = [cell.estimates["probe"]] * len(NAMES)
+    metrics = [cell.metrics.with_columns(estimator=pl.lit(name)) for name in NAMES]
+    named = replace(
+        cell, model="constructor", estimates=dict(zip(NAMES, odd, strict=True)),
+        metrics=pl.concat(metrics), differences=cell.differences.head(0), applications={},
+    )  # fmt: skip
+    page = opened(chromium, write(make_grid([cell, named]), tmp_path / "report.html"))
+    brier = cell.metrics.filter(metric="brier")["value"].item()
+    for name in NAMES:
+        page.get_by_label("Estimator").first.select_option(name)
+        assert sorted(texts(page, "#heat tbody td")) == sorted(["–", f"{brier:.3f}"])
+    page.locator("#heat tbody tr", has_text="constructor").locator("button").click()
+    page.wait_for_selector("#browser:not([aria-busy]) >> text=constructor")
+    page.locator("#list tbody button").first.click()
+    page.wait_for_selector("dialog[open] .response")
+    row = texts(page, "dialog table tbody tr")
+    assert len({line.split("\t", 1)[1] for line in row}) == 1
+    page.keyboard.press("Escape")
+    for at in range(2, 2 + len(NAMES)):
+        page.locator("#list thead button").nth(at).click()
+        shown = [float(line.split("\t")[at]) for line in texts(page, "#list tbody tr")]
+        assert shown == sorted(shown)
+    assert page.heard[1:] == []
+    page.close()
+
+
+def test_nothing_but_tables_scrolls_sideways_on_a_telephone(chromium, path):
+    page = opened(chromium, path, viewport={"width": 390, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.locator("#list tbody button").first.click()
+    page.wait_for_selector("dialog[open] .response")
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
     page.close()
 
 

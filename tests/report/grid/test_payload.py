@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pytest
 from cells import with_texts
@@ -95,14 +96,16 @@ def test_with_room_enough_responses_show_each_outcome_that_occurs(cell):
 def test_with_little_room_fewer_responses_are_shown_and_never_too_many(cell):
     full = cell_payload(cell, ROOM)
     fixed = len(full.points) + len(full.texts)
-    most = fixed + sum(map(len, full.responses)) // 3
+    most = 2 * fixed + sum(map(len, full.responses)) // 3
     less = cell_payload(cell, most)
     assert 0 < less.shown < full.shown
     assert fixed + sum(map(len, less.responses)) <= most
+    none = cell_payload(cell, 2 * fixed)
+    assert (none.points, none.texts) == (full.points, full.texts)
     none = cell_payload(cell, 0)
     assert none.shown == 0
     assert responses_of(none) == [[]] * 60
-    assert (none.points, none.texts) == (full.points, full.texts)
+    assert none.points == full.points
 
 
 def test_responses_come_in_blocks_of_questions(cell):
@@ -119,6 +122,21 @@ def test_long_texts_are_cut(cell):
     texts = [responses_of(payload)[0][0][5], unpack(payload.texts)["prompt"][0]]
     for text in texts:
         assert text.endswith("[3,000 more characters]")
+
+
+def test_very_long_questions_are_cut_to_what_there_is_room_for(cell):
+    draw = np.random.default_rng(0)
+    words = ["".join(map(chr, draw.integers(0x4E00, 0x9F00, 3000))) for _ in range(60)]
+    long = replace(cell, questions=cell.questions.with_columns(question=pl.Series(words)))
+    lengths = {}
+    for room in (10**6, 400_000, 100_000, 0):
+        payload = cell_payload(long, room)
+        texts = unpack(payload.texts)["question"]
+        kept = [text.split(" … [")[0] for text in texts]
+        assert all(map(str.startswith, words, kept))
+        lengths[room] = set(map(len, kept))
+        assert not room or len(payload.texts) <= room / 2
+    assert lengths == {10**6: {2000}, 400_000: {500}, 100_000: {120}, 0: {30}}
 
 
 def test_cells_share_the_room_and_small_ones_leave_theirs_to_the_larger(cell):

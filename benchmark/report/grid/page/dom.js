@@ -46,9 +46,14 @@ function chooser(label, choices, chosen, onchange) {
   return element("label", {}, `${label} `, list);
 }
 
+/** Returns the outcomes that a cell's responses can have: of counts from elsewhere two. */
+function outcomesOf(cell) {
+  return cell.counted ? grid.counted_outcomes : grid.outcomes;
+}
+
 /** Returns a check box for each outcome, with its colour; `onchange` gets the set of those checked. */
-function outcomeBoxes(checked, onchange) {
-  return grid.outcomes.map((outcome, index) => {
+function outcomeBoxes(outcomes, checked, onchange) {
+  return outcomes.map((outcome, index) => {
     const box = element("input", {
       type: "checkbox", checked: checked.has(index), "data-outcome": outcome.key,
       onchange: () => {

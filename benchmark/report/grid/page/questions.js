@@ -8,14 +8,14 @@ async function readCell(cell) {
   const [data, texts] = await Promise.all([unpack(cell.points), unpack(cell.texts)]);
   const share = (n, c) => n.map((count, i) => (count ? c[i] / count : null));
   const accuracy = share(data.n, data.c);
-  const targets = Object.fromEntries(
+  const targets = new Map(
     Object.entries(data.targets).map(([name, { n, c }]) => [name, share(n, c)]),
   );
   const colour = data.outcomes.map((counts) => {
     const most = counts.indexOf(Math.max(...counts));
-    return grid.outcomes[most].colour;
+    return outcomesOf(cell)[most].colour;
   });
-  return { cell, ...data, ...texts, accuracy, colour, target: (name) => targets[name] ?? accuracy };
+  return { cell, ...data, ...texts, accuracy, colour, target: (name) => targets.get(name) ?? accuracy };
 }
 
 const looks = new Map(grid.estimators.map((estimator) => [estimator.key, estimator]));
@@ -32,10 +32,10 @@ function questionBrowser(host, controls) {
   const find = element("input", {
     type: "search", placeholder: "words of the question", oninput: () => { words = find.value; filter(); },
   });
-  const boxes = outcomeBoxes(checked, filter);
+  const boxes = element("span", { class: "boxes" });
   controls.append(
     picker, element("label", {}, "Search ", find),
-    element("span", { class: "boxes" }, "With a response that is: ", ...boxes),
+    boxes,
   );
   const count = element("p", { class: "soft", id: "count" });
   const panels = element("div", { class: "panels" });
@@ -46,11 +46,13 @@ function questionBrowser(host, controls) {
 
   async function choose(index) {
     at = index;
+    const outcomes = outcomesOf(grid.cells[index]);
+    boxes.replaceChildren("With a response that is: ", ...outcomeBoxes(outcomes, checked, filter));
     picker.querySelector("select").value = String(index);
     host.setAttribute("aria-busy", "true");
     const read = await readCell(grid.cells[index]);
     if (at !== index) return; // another was chosen meanwhile
-    state = { ...read, visible: [], sorted: { by: "", rising: true }, rows: ROWS };
+    state = { ...read, visible: [], sorted: { by: null, rising: true }, rows: ROWS };
     filter();
     drawPlots();
     host.removeAttribute("aria-busy");
@@ -102,17 +104,16 @@ function questionBrowser(host, controls) {
 
   function drawList() {
     const names = Object.keys(state.confidences);
-    const column = { question: state.question, accuracy: state.accuracy, ...state.confidences };
+    const columns = [["Question", state.question], ["c/n", state.accuracy]];
+    columns.push(...names.map((name) => [looks.get(name).name, state.confidences[name]]));
     const { by, rising } = state.sorted;
     const order = [...state.ids.keys()].filter((i) => state.visible[i]);
-    if (by) order.sort((a, b) => compare(column[by][a], column[by][b], rising));
-    const head = (key, label) => {
-      const button = element("button", { type: "button", onclick: () => sortBy(key) }, label);
-      const sort = by === key && (rising ? "ascending" : "descending");
+    if (by !== null) order.sort((a, b) => compare(columns[by][1][a], columns[by][1][b], rising));
+    const heads = columns.map(([label], at) => {
+      const button = element("button", { type: "button", onclick: () => sortBy(at) }, label);
+      const sort = by === at && (rising ? "ascending" : "descending");
       return element("th", { scope: "col", "aria-sort": sort }, button);
-    };
-    const heads = [head("question", "Question"), head("accuracy", "c/n")];
-    heads.push(...names.map((name) => head(name, looks.get(name).name)));
+    });
     const body = element("tbody");
     for (const i of order.slice(0, state.rows)) {
       const open = () => showQuestion(state, i, checked);
@@ -130,9 +131,9 @@ function questionBrowser(host, controls) {
     list.replaceChildren(table, ...(left > 0 ? [button] : []));
   }
 
-  function sortBy(key) {
-    const rising = state.sorted.by !== key || !state.sorted.rising;
-    state.sorted = { by: key, rising };
+  function sortBy(column) {
+    const rising = state.sorted.by !== column || !state.sorted.rising;
+    state.sorted = { by: column, rising };
     drawList();
   }
 
@@ -157,7 +158,7 @@ async function showQuestion(state, i, checked) {
   const responses = block[i % cell.block];
   const shown = new Set(checked);
   const list = element("div");
-  const boxes = outcomeBoxes(shown, drawResponses);
+  const boxes = outcomeBoxes(outcomesOf(cell), shown, drawResponses);
   const close = element("button", { type: "button", class: "close", onclick: () => dialog.close() }, "Close");
   const total = state.outcomes[i].reduce((sum, count) => sum + count, 0);
   dialog.replaceChildren(
@@ -165,12 +166,17 @@ async function showQuestion(state, i, checked) {
     element("h2", {}, `${state.c[i]} of ${state.n[i]} correct`),
     element("p", { class: "soft" }, [cell.name, state.ids[i], state.group[i]].filter(Boolean).join(" · ")),
     pre(state.prompt[i]),
-    element("p", {}, "Accepted: ", element("bdi", {}, state.references[i])),
-    confidenceTable(state, i),
-    element("h3", {}, `Responses, ${responses.length} of ${total}`),
-    element("p", { class: "soft" }, "Taken in turn from the outcomes that occur. ", ...boxes),
-    list,
   );
+  if (state.references[i]) dialog.append(element("p", {}, "Accepted: ", element("bdi", {}, state.references[i])));
+  dialog.append(confidenceTable(state, i));
+  if (cell.counted) dialog.append(element("p", { class: "soft" }, "Only the counts were given, no responses."));
+  else {
+    dialog.append(
+      element("h3", {}, `Responses, ${responses.length} of ${total}`),
+      element("p", { class: "soft" }, "Taken in turn from the outcomes that occur. ", ...boxes),
+      list,
+    );
+  }
   drawResponses();
   if (!dialog.open) dialog.showModal();
   dialog.scrollTop = 0;

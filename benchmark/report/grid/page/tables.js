@@ -47,7 +47,8 @@ function heatMap(host, controls, open) {
 
   function draw() {
     const look = grid.metrics.find(({ key }) => key === metric);
-    const values = grid.cells.map((cell) => cell.estimators[estimator]?.metrics[metric]);
+    const own = (holder, key) => (Object.hasOwn(holder, key) ? holder[key] : undefined);
+    const values = grid.cells.map((cell) => own(own(cell.estimators, estimator)?.metrics ?? {}, metric));
     const marks = values.map((value) => goodness(value?.[0], look.best));
     const known = marks.filter((mark) => mark != null);
     const [least, most] = [Math.min(...known), Math.max(...known)];
