@@ -260,16 +260,19 @@ def newest_cell(artifact: Artifact, model: str) -> Path:
 def point_to_cell(artifact: Artifact, report: Path, folder: Path, config: Config) -> None:
     """Let the run's folder point to the cell, and the cell to its report.
 
-    ``cell.json`` in the run's folder says where both are, relative to ``paths.outputs``.
+    ``cell.json`` in the run's folder says where both are, relative to ``paths.outputs``. The cell
+    also keeps where it was logged, so that each grid of the tracker gets it once.
     """
     outputs = outputs_of(config)
     places = {"cell": artifact.folder, "report": report}
     relative = {name: os.path.relpath(path, outputs) for name, path in places.items()}
+    logged = _logged(artifact) | _asked(config)
     partial = folder / ".partial-cell.json"
     partial.write_text(json.dumps(relative, indent=2))
     partial.rename(folder / "cell.json")
     with artifact.lock():  # which removes what others have half written
-        artifact.write("report.json", json.dumps({"report": relative["report"]}).encode())
+        known = {"report": relative["report"], "logged": sorted(logged)}
+        artifact.write("report.json", json.dumps(known).encode())
 
 
 def cell_of(run: Path) -> Path:
@@ -292,11 +295,24 @@ def _report_of(artifact: Artifact, config: Config) -> Path | None:
     """Return the cell's report where there is one, logged as the tracker's settings ask."""
     try:
         place = json.loads((artifact.folder / "report.json").read_text())["report"]
+        report = outputs_of(config) / place
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    report = outputs_of(config) / place
-    tracked = config.tracker.kind == "none" or (report.parent / config.tracker.kind).is_dir()
-    return report if report.is_file() and tracked else None
+    return report if report.is_file() and _asked(config) <= _logged(artifact) else None
+
+
+def _asked(config: Config) -> set[str]:
+    """Return where the configuration wants the cell logged: the tracker's kind and the grid."""
+    kind = config.tracker.kind
+    return set() if kind == "none" else {f"{kind}/{config.grid}"}
+
+
+def _logged(artifact: Artifact) -> set[str]:
+    """Return where the cell was logged; nowhere, where that can't be read."""
+    try:
+        return set(map(str, json.loads((artifact.folder / "report.json").read_text())["logged"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def _content(artifact: Artifact) -> dict[str, Any]:

@@ -191,7 +191,7 @@ class Artifact:
         made_by = {
             "versions": {name: version(name) for name in ("capcal", "torch", "transformers")},
             "git_commit": git_commit(),
-            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "written": datetime.now(UTC).isoformat(timespec="microseconds"),
         }
         self.write(_MANIFEST, sealed(content | made_by))
 

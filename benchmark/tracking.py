@@ -58,7 +58,8 @@ STEP = "responses_per_question"  # W&B's own step begins at 0 whenever a run is 
 def track(result: CellResult, config: Config, folder: Path) -> None:
     """Log a cell as the configuration's tracker says; ``none`` does nothing.
 
-    Runs of one grid form a group, and the same cell is the same run, however often it is logged.
+    Runs of one grid form a group, in which the same cell is the same run, however often it is
+    logged.
 
     Args:
         result: the cell.
@@ -74,6 +75,7 @@ def track(result: CellResult, config: Config, folder: Path) -> None:
     logged = logged_config(config)
     name = f"{result.model}/{result.dataset}/{result.split}"
     decisive = {group: value for group, value in logged.items() if group != "engine"}
+    decisive["grid"] = config.grid
     about = {"name": name, "id": run_id(name, decisive), "config": logged}
     with _run(config.tracker, folder, group=config.grid, job_type="cell", **about) as run:
         run.define_metric("*", step_metric=STEP)

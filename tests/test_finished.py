@@ -198,6 +198,13 @@ def written(artifact: Artifact, when: str) -> None:
     artifact.write("manifest.json", sealed(manifest))
 
 
+def test_of_cells_within_a_second_the_last_is_the_newest(cell, tmp_path):
+    mine = artifact_in(tmp_path)
+    for k in range(1, 7):
+        last = stored(cell, tmp_path, model="gemma", k=k)
+        assert newest_cell(mine, "gemma") == last.folder
+
+
 def test_the_newest_cell_of_another_model_is_found(cell, tmp_path):
     mine = artifact_in(tmp_path)
     with pytest.raises(

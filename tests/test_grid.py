@@ -84,8 +84,22 @@ def test_a_grid_is_one_group_in_wandb_with_its_report_as_the_summary(
     assert sorted(record.job_type for record in records) == ["cell", "cell", "summary"]
     assert len({record.run_id for record in records}) == 3
     assert list(report.parent.glob("wandb/offline-run-*/files/media/table/tables/brier_*"))
+
+    def cells(group: str) -> list[str]:
+        """The ids of a group's cells, as often as they were logged."""
+        runs = [
+            record.run
+            for path in sorted(tmp_path.glob("out/20*/**/wandb/offline-run-*/*.wandb"))
+            for record in logged(path)
+            if record.WhichOneof("record_type") == "run"
+        ]
+        return [run.run_id for run in runs if run.run_group == group]
+
     assert run(monkeypatch, tmp_path, *settings, "tracker=wandb", "grid=other") == 0
-    assert len(list(tmp_path.glob("out/20*/**/wandb/offline-run-*"))) == 2  # none is logged again
+    assert len({*cells("some_grid"), *cells("other")}) == 4  # finished cells join another grid, too
+    for group in ("some_grid", "other"):
+        assert run(monkeypatch, tmp_path, *settings, "tracker=wandb", f"grid={group}") == 0
+        assert len(cells(group)) == 2  # none is logged again
 
 
 def test_a_fault_of_the_program_is_told_and_stops_no_other(
