@@ -23,7 +23,7 @@ from benchmark.report.tables import number
 FEW = "†"  # marks a value over too few of the questions
 RANKED = (
     "Bold: the best, with all that the paired difference doesn't tell from it (Holm-adjusted "
-    "p ≥ 0.05); italics: the next best, likewise."
+    "p ≥ 0.05), where it tells any; italics: the next best, likewise."
 )
 COMPARED = "In brackets: the paper's number, and by how much this one is above it."
 FEW_ANSWERED = f"{FEW}: fewer than {100 * BEST_COVERAGE:.0f} % of the questions answered, unranked."

@@ -1,6 +1,6 @@
 """Stage 8: the tables of a grid: every number beside the paper's, and which of them stand out."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,7 +91,7 @@ def metric_table(grid: Grid, metric: str, title: str, note: str) -> GridTable:
     """Return one metric of all estimators but the oracles, by model, estimator and dataset."""
 
     def of_cell(cell: CellResult) -> Iterator[dict[str, Any]]:
-        ranked = ranks(cell, metric)
+        ranked = _supported_ranks(cell, metric)
         for row in _metric_rows(cell, metric):
             if not cell.estimates[row["estimator"]].oracle:
                 yield {**row, "rank": ranked.get(row["estimator"])}
@@ -99,12 +99,20 @@ def metric_table(grid: Grid, metric: str, title: str, note: str) -> GridTable:
     return GridTable(metric, title, note, _table(grid, of_cell), ("model",), "estimator", "dataset")
 
 
+def _supported_ranks(
+    cell: CellResult, metric: str, among: Collection[str] | None = None
+) -> dict[str, str]:
+    """Return who stands out, as in `ranks`; nobody where nobody is told apart from the first."""
+    found = ranks(cell, metric, among)
+    return found if "runner-up" in found.values() else {}
+
+
 def transfer_table(grid: Grid) -> GridTable:
     """Return the Brier scores of the probes, by the data that they were trained on."""
 
     def of_cell(cell: CellResult) -> Iterator[dict[str, Any]]:
         probes = [name for name, made in cell.estimates.items() if made.selection is not None]
-        ranked = ranks(cell, "brier", among=probes)
+        ranked = _supported_ranks(cell, "brier", probes)
         for row in _metric_rows(cell, "brier"):
             if row["estimator"] in probes:
                 yield {**row, "rank": ranked.get(row["estimator"])}

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -87,6 +88,19 @@ def test_the_transfer_table_holds_the_probes_and_ranks_them_alone(tables, cell):
     ranks = dict(found["transfer"].rows.select("estimator", "rank").rows())
     assert ranks == {"probe_own": "best", "probe_math": "runner-up"}
     assert set(found["brier"].rows["rank"]) == {"best", "runner-up", None}
+
+
+def test_nobody_stands_out_where_no_difference_tells_anybody_apart(cell):
+    pairs = [*combinations(("probe_own", "probe_math", "p_true"), 2)]
+    for p, marks in ((0.06, {None}), (0.04, {"best", "runner-up", None})):
+        rows = [
+            {"metric": "brier", "estimator": a, "other": b, "difference": -0.1, "p_holm": p}
+            for a, b in pairs
+        ]
+        differences = pl.DataFrame(rows, schema=DIFFERENCE)
+        shown = replace(only(cell, "probe_own", "probe_math", "p_true"), differences=differences)
+        (table,) = (t for t in grid_tables(make_grid([shown])) if t.name == "brier")
+        assert set(table.rows["rank"]) == marks
 
 
 def test_pass_at_k_is_compared_at_each_k_that_the_paper_has(tables):
