@@ -75,8 +75,9 @@ def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise DataError(f"Line {number} is not JSON ({error}): {line.strip()[:80]}") from error
-        given = [k for k in _TEXTS if isinstance(row, dict) and isinstance(row.get(k), str)]
-        if len(given) != 1 or not row[given[0]].strip():
+        given = [key for key in _TEXTS if isinstance(row, dict) and key in row]
+        text = row[given[0]] if len(given) == 1 else None
+        if not isinstance(text, str) or not text.strip():
             raise DataError(
                 f'Line {number} must be a JSON object with a text as either "question" or '
                 f'"prompt": {line.strip()[:80]}'

@@ -90,6 +90,7 @@ objects = st.dictionaries(
 @example(["[" * LONG])
 @example(['{"question": ' * LONG])
 @example(['{"question": "a", "n": ' + "9" * LONG + "}"])
+@example(['{"prompt": "a", "question": null}'])
 def test_questions_to_score_are_read_or_refused(lines):
     try:
         with within(SECONDS):
@@ -98,6 +99,7 @@ def test_questions_to_score_are_read_or_refused(lines):
         expect_message(error, 1000)
         return
     assert all(isinstance(row.get("question", row.get("prompt")), str) for row in found)
+    assert len({key for row in found for key in ("question", "prompt") if key in row}) == 1
     json.dumps(found, ensure_ascii=False).encode()
 
 
