@@ -189,7 +189,7 @@ ADAPTIVE = ["sampling=adaptive", "sampling.stopping.k_max=8", "sampling.stopping
 
 def test_a_cell_runs_adaptively_to_its_report(monkeypatch, tmp_path, capsys, tiny_model):
     settings = tiny(tiny_model, "estimator=[random,p_true,oracle_cc]", *ADAPTIVE)
-    assert run(monkeypatch, tmp_path, *settings) == 0
+    assert run(monkeypatch, tmp_path, *settings, every_figure=True) == 0
     assert "responses of at most 96" in capsys.readouterr().out
     (report,) = tmp_path.glob("out/*/*/report.html")
     table = pl.read_csv(report.parent / "adaptive.csv")

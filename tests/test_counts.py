@@ -167,7 +167,7 @@ def test_the_paper_s_counts_give_the_paper_s_numbers():
 def test_a_file_of_counts_runs_to_its_report_without_a_model(tmp_path, monkeypatch, capsys):
     (tmp_path / "my.csv").write_text(EXAMPLE.replace("topic", "topic [/a]"))
     settings = ["dataset=counts", f"dataset.path={tmp_path}/my.csv", "model.name=mine"]
-    assert run(monkeypatch, tmp_path, *settings) == 0
+    assert run(monkeypatch, tmp_path, *settings, every_figure=True) == 0
     printed = capsys.readouterr().out
     assert "9 responses that were judged elsewhere: correct 44.4 %" in printed
     assert "not read: topic [/a]." in printed  # as it is, though brackets are markup elsewhere

@@ -72,7 +72,8 @@ def test_a_grid_is_one_group_in_wandb_with_its_report_as_the_summary(
     for name in ("CONFIG", "DATA", "CACHE"):
         monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / f".wandb-{name.lower()}"))
     settings = sweep(tiny_model, "dataset=words", "model=smollm2_135m,gemma3_270m")
-    assert run(monkeypatch, tmp_path, *settings, "tracker=wandb", "grid=some_grid") == 0
+    logging = [*settings, "tracker=wandb"]
+    assert run(monkeypatch, tmp_path, *logging, "grid=some_grid", every_figure=True) == 0
     (report,) = tmp_path.glob("out/reports/*-some_grid/report.html")
     records = [
         record.run
@@ -95,10 +96,10 @@ def test_a_grid_is_one_group_in_wandb_with_its_report_as_the_summary(
         ]
         return [run.run_id for run in runs if run.run_group == group]
 
-    assert run(monkeypatch, tmp_path, *settings, "tracker=wandb", "grid=other") == 0
+    assert run(monkeypatch, tmp_path, *logging, "grid=other") == 0
     assert len({*cells("some_grid"), *cells("other")}) == 4  # finished cells join another grid, too
     for group in ("some_grid", "other"):
-        assert run(monkeypatch, tmp_path, *settings, "tracker=wandb", f"grid={group}") == 0
+        assert run(monkeypatch, tmp_path, *logging, f"grid={group}") == 0
         assert len(cells(group)) == 2  # none is logged again
 
 

@@ -18,10 +18,18 @@ from benchmark.composition import explained
 from benchmark.config import GGUFConfig, ModelConfig
 from benchmark.engines.weights import find_weights
 from benchmark.errors import ModelError
+from benchmark.report import figures
+from benchmark.report.grid import figures as grid_figures
 from tests.conftest import save_tiny_model
 
 
-def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *overrides: str) -> int:
+def run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *overrides: str, every_figure: bool = False
+) -> int:
+    """Run the command in this process; reports get one figure, unless a test is about them."""
+    if not every_figure:
+        monkeypatch.setattr(figures, "_draw", lambda result: iter([figures.draw_histogram(result)]))
+        monkeypatch.setattr(grid_figures, "FIGURES", grid_figures.FIGURES[:1])
     arguments = ["capcal", f"paths.outputs={tmp_path}/out", f"paths.cache={tmp_path}/cache"]
     monkeypatch.setattr("sys.argv", [*arguments, *overrides])
     try:
@@ -171,7 +179,7 @@ def test_a_cell_runs_from_questions_to_report(
         tiny_model, "estimator=[random,oracle_cc,p_true,verbalized,family_mean,probe_own]",
         "application=[pass_at_k,budget,abstention]",
     )  # fmt: skip
-    assert run(monkeypatch, tmp_path, *settings) == 0
+    assert run(monkeypatch, tmp_path, *settings, every_figure=True) == 0
     printed = capsys.readouterr().out
     assert "Brier" in printed
     (report,) = tmp_path.glob("out/*/*/report.html")
