@@ -281,7 +281,7 @@ def test_the_cells_of_two_runs_are_routed_between(monkeypatch, tmp_path, capsys,
     settings = tiny(tiny_model, "estimator=[p_true]", "dataset.limit=16", "application=[routing]")
     assert run(monkeypatch, tmp_path, *settings, "model.name=smollm2_135m") == 1
     assert "no finished cell of model gemma3_270m" in capsys.readouterr().err
-    assert run(monkeypatch, tmp_path, *settings, "model.name=gemma3_270m") == 0
+    assert run(monkeypatch, tmp_path, *settings, "model.name=gemma3_270m", every_figure=True) == 0
     found = tmp_path.glob("out/*/*gemma3_270m*/routing*.csv")
     tables = {path.stem: pl.read_csv(path) for path in found}
     assert set(tables) == {"routing", "routing_areas", "routing_models", "routing_thresholds"}
