@@ -200,7 +200,7 @@ function confidenceTable(state, i) {
   return element("table", {}, element("thead", {}, head), body);
 }
 
-function response([sample, outcome, answer, reason, tokens, text, reasoning]) {
+function response([sample, outcome, tokens, answer, reason, text, reasoning]) {
   const look = grid.outcomes[outcome];
   const key = element("span", { class: "key", style: { background: look.colour } });
   const line = element("span", { class: "soft" }, key, `${look.name} · sample ${sample} · ${tokens} tokens`);
