@@ -19,7 +19,7 @@ from benchmark.report.style import (
     model_name,
 )
 
-_LEFT, _BOTTOM, _TOP, _GAP = 0.80, 0.42, 0.30, 0.10  # inches
+_LEFT, _BOTTOM, _TOP, _GAP = 0.88, 0.42, 0.30, 0.10  # inches
 _NAME = 0.52  # from a row's first panel to the middle of its name, beyond the ticks' labels
 _LARGEST, _SMALLEST = 1.7, 0.72  # width of a panel
 HIGHEST = 8.4  # of a figure, for a page of a paper

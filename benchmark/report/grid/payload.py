@@ -19,8 +19,11 @@ from benchmark.report.html import MOST_CHARACTERS, clip
 from benchmark.report.points import ID, family_of
 
 BLOCK = 100  # questions whose responses are unpacked together
-SHOWN_RESPONSES = (16, 8, 4, 2, 1, 0)  # per question: as many as there is room for
 TEXT_LENGTHS = (MOST_CHARACTERS, 500, 120, 30)  # of a question's texts: in half of the room
+SHOWN_RESPONSES = (  # per question, and the length of their texts: the first that there is room for
+    *((shown, MOST_CHARACTERS) for shown in (16, 8, 4, 2)),
+    *((2, 500), (1, 500), (1, 120), (1, 30), (0, 0)),
+)
 DECIMALS = 4  # of a confidence
 
 
@@ -50,7 +53,8 @@ def pack_cells(cells: Sequence[CellResult], most: int) -> list[Payload]:
     """Return the blocks of each cell, with as many responses per question as there is room for.
 
     What small cells leave of their share goes to the larger ones. Questions and confidences are
-    always there, the texts of very long questions cut to what half of the room holds.
+    always there. Texts are cut: those of very many or very long questions to what half of the room
+    holds, and those of responses rather than that none is shown.
 
     Args:
         cells: in any order.
@@ -88,11 +92,12 @@ def _packed_responses(
     cell: CellResult, questions: pl.DataFrame, room: int
 ) -> tuple[list[str], int]:
     """Return the packed blocks of responses, and how many of each question are in them."""
-    for shown in SHOWN_RESPONSES[:-1]:
-        packed = _packed_within(_responses(cell, questions, shown), room)
+    rows, ids = _responses(cell, SHOWN_RESPONSES[0][0]), questions[ID].to_list()
+    for shown, length in SHOWN_RESPONSES[:-1]:
+        packed = _packed_within(_blocks(rows, ids, shown, length), room)
         if packed is not None:
             return packed, shown
-    return [pack(block) for block in _responses(cell, questions, 0)], 0
+    return [pack(block) for block in _blocks(rows, ids, *SHOWN_RESPONSES[-1])], 0
 
 
 def _packed_within(blocks: Iterator[Any], room: int) -> list[str] | None:
@@ -156,34 +161,45 @@ def _texts(questions: pl.DataFrame, most: int) -> dict[str, Any]:
     }
 
 
-def _responses(cell: CellResult, questions: pl.DataFrame, shown: int) -> Iterator[list[Any]]:
-    """Yield blocks of the questions' responses, each question's a list of rows.
+def _responses(cell: CellResult, most: int) -> pl.DataFrame:
+    """Return up to ``most`` responses of each question with their grades, and their ``turn``.
 
     Of a question's responses the first of each outcome is taken, then the second of each, and so
-    on up to ``shown``: so what happens rarely is among them.
+    on: so what happens rarely is among the first.
     """
-    rows = (
+    return (
         pl.concat([cell.grades, cell.left_out])
         .sort("sample_index")
         .with_columns(nth=pl.int_range(pl.len()).over(ID, "outcome"))
         .sort("nth", "sample_index")
-        .group_by(ID, maintain_order=True)
-        .head(shown)
+        .with_columns(turn=pl.int_range(pl.len()).over(ID))
+        .filter(pl.col("turn") < most)
         .lazy()
         .join(cell.responses, on=[ID, "sample_index"])
         .sort(ID, "sample_index")
         .select(
-            ID, "sample_index", pl.col("outcome").replace_strict(_OUTCOME_NUMBER), "answer",
-            "reason", "completion_tokens", "text", "reasoning",
+            ID, "turn", "sample_index", pl.col("outcome").replace_strict(_OUTCOME_NUMBER),
+            "completion_tokens", "answer", "reason", "text", "reasoning",
         )
         .collect()
     )  # fmt: skip
+
+
+def _blocks(rows: pl.DataFrame, ids: Sequence[str], shown: int, length: int) -> Iterator[list[Any]]:
+    """Yield blocks of the questions' responses, each question's a list of rows.
+
+    Args:
+        rows: of ``_responses``.
+        ids: of the questions, in their order.
+        shown: responses per question at most.
+        length: of their texts.
+    """
     by_question: dict[str, list[Any]] = {}
-    for key, sample, outcome, answer, reason, tokens, text, reasoning in rows.iter_rows():
-        texts = [part and clip(part) for part in (text, reasoning)]
-        row = [sample, outcome, answer and clip(answer), reason and clip(reason), tokens, *texts]
-        by_question.setdefault(key, []).append(row)
-    ids = questions[ID].to_list()
+    for key, _, *known, answer, reason, text, reasoning in rows.filter(
+        pl.col("turn") < shown
+    ).iter_rows():
+        texts = [part and clip(part, length) for part in (answer, reason, text, reasoning)]
+        by_question.setdefault(key, []).append([*known, *texts])
     for start in range(0, len(ids), BLOCK):
         yield [by_question.get(key, []) for key in ids[start : start + BLOCK]]
 

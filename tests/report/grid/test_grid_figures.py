@@ -252,3 +252,21 @@ def test_a_grid_of_many_models_and_datasets_stays_legible(cell):
         assert panel.width / figure.dpi > 0.7
         names = [axes.title.get_window_extent() for axes in figure.axes[:8]]
     assert all(a.x1 < b.x0 for a, b in pairwise(names))
+
+
+def test_names_of_rows_keep_clear_of_the_axis_s_label_and_of_its_numbers(full):
+    with mpl.rc_context(style.RC):
+        for draw in (draw_reliability, draw_layers, draw_budget):
+            figure = draw(full).figure
+            figure.canvas.draw()
+            (label,) = (text for text in figure.texts if text.get_rotation() == 90)
+            first = [axes for axes in figure.axes if axes.get_subplotspec().is_first_col()]
+            names = [text for axes in first for text in axes.texts if text.get_rotation() == 90]
+            assert len(names) == len(first)
+            numbers = [text for axes in first for text in axes.get_yticklabels()]
+            boxes = [name.get_window_extent() for name in names]
+            gap = 0.04 * figure.dpi
+            assert label.get_window_extent().x1 + gap < min(box.x0 for box in boxes)
+            assert max(box.x1 for box in boxes) + gap < min(
+                text.get_window_extent().x0 for text in numbers
+            )

@@ -297,6 +297,10 @@ def test_nothing_but_tables_scrolls_sideways_on_a_telephone(chromium, path):
     page.locator("#list tbody button").first.click()
     page.wait_for_selector("dialog[open] .response")
     assert page.evaluate("document.documentElement.scrollWidth") == 390
+    dialog = page.locator("dialog")
+    assert dialog.evaluate("d => d.scrollWidth") <= dialog.evaluate("d => d.clientWidth")
+    for label in page.locator("label", has=page.locator(".key")).all():
+        assert label.bounding_box()["height"] < 30  # one line
     page.close()
 
 

@@ -86,7 +86,7 @@ def test_with_room_enough_responses_show_each_outcome_that_occurs(cell):
         assert {OUTCOMES[row[1]] for row in shown} == outcomes
         assert [row[0] for row in shown] == sorted(row[0] for row in shown)
         assert len(shown) == 16
-    sample, outcome, answer, reason, tokens, text, reasoning = responses_of(payload)[0][0]
+    sample, outcome, tokens, answer, reason, text, reasoning = responses_of(payload)[0][0]
     assert text.startswith("Adding them I find")
     assert (OUTCOMES[outcome] in OUTCOMES, sample, reason, reasoning) == (True, 0, None, None)
     assert tokens >= 5
@@ -124,10 +124,38 @@ def test_long_texts_are_cut(cell):
         assert text.endswith("[3,000 more characters]")
 
 
-def test_very_long_questions_are_cut_to_what_there_is_room_for(cell):
+def random_texts(count, length):
+    """Texts that hardly compress."""
     draw = np.random.default_rng(0)
-    words = ["".join(map(chr, draw.integers(0x4E00, 0x9F00, 3000))) for _ in range(60)]
-    long = replace(cell, questions=cell.questions.with_columns(question=pl.Series(words)))
+    return pl.Series(
+        ["".join(map(chr, draw.integers(0x4E00, 0x9F00, length))) for _ in range(count)]
+    )
+
+
+def test_very_long_responses_are_cut_rather_than_left_out(cell):
+    rows = cell.responses.collect()
+    texts = random_texts(500, 3000)[np.arange(len(rows)) % 500]
+    long = replace(cell, responses=rows.with_columns(text=texts, reasoning=texts).lazy())
+    bare = cell_payload(long, 0)
+    fixed = len(bare.points) + len(bare.texts)
+    kept = {}
+    for room in (10**7, 1_200_000, 600_000, 40_000, 0):
+        payload = cell_payload(long, 2 * fixed + room)
+        responses = responses_of(payload)
+        assert {len(question) for question in responses} == {payload.shown}
+        assert not room or fixed + sum(map(len, payload.responses)) <= 2 * fixed + room
+        texts = [text for question in responses for row in question for text in row[-2:]]
+        lengths = {len(text.split(" … [")[0]) for text in texts}
+        kept[room] = payload.shown, lengths
+    assert kept == {
+        10**7: (16, {2000}), 1_200_000: (2, {2000}), 600_000: (2, {500}), 40_000: (1, {120}),
+        0: (0, set()),
+    }  # fmt: skip
+
+
+def test_very_long_questions_are_cut_to_what_there_is_room_for(cell):
+    words = random_texts(60, 3000)
+    long = replace(cell, questions=cell.questions.with_columns(question=words))
     lengths = {}
     for room in (10**6, 400_000, 100_000, 0):
         payload = cell_payload(long, room)

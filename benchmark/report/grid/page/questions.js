@@ -173,7 +173,7 @@ async function showQuestion(state, i, checked) {
   else {
     dialog.append(
       element("h3", {}, `Responses, ${responses.length} of ${total}`),
-      element("p", { class: "soft" }, "Taken in turn from the outcomes that occur. ", ...boxes),
+      element("p", { class: "soft boxes" }, "Taken in turn from the outcomes that occur. ", ...boxes),
       list,
     );
   }
@@ -197,10 +197,10 @@ function confidenceTable(state, i) {
   }
   const heads = ["Estimator", "Confidence", "Target c/n", "Squared error"];
   const head = element("tr", {}, ...heads.map((name) => element("th", {}, name)));
-  return element("table", {}, element("thead", {}, head), body);
+  return element("div", { class: "scroll" }, element("table", {}, element("thead", {}, head), body));
 }
 
-function response([sample, outcome, answer, reason, tokens, text, reasoning]) {
+function response([sample, outcome, tokens, answer, reason, text, reasoning]) {
   const look = grid.outcomes[outcome];
   const key = element("span", { class: "key", style: { background: look.colour } });
   const line = element("span", { class: "soft" }, key, `${look.name} · sample ${sample} · ${tokens} tokens`);
