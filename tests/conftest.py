@@ -27,7 +27,7 @@ def pytest_collection_finish() -> None:
     """Leave what was imported out of every garbage collection: millions of objects that stay."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 100)
+    gc.set_threshold(20_000)
 
 
 def pytest_configure() -> None:  # before the option's profile; this file is imported twice
