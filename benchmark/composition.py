@@ -95,11 +95,12 @@ def system_fault(error: OSError, folder: Path | None = None) -> str:
 
 def explained(error: Exception) -> str:
     """Return the fault with its cause, and the names near to a mistyped one."""
-    texts = [str(error)]
-    cause = error.__cause__
-    while cause is not None:
-        texts.append(str(cause))
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:  # OmegaConf's, traced, can be their own causes
+        chain.append(cause)
         cause = cause.__cause__
+    texts = map(str, chain)
     lines = list(dict.fromkeys(line for text in texts for line in text.splitlines() if line))
     noise = ("object_type", "Config search path", "provider=")
     message = "\n".join(line for line in lines if not line.lstrip().startswith(noise))

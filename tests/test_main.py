@@ -170,6 +170,12 @@ def test_a_launcher_that_is_not_installed_is_named_with_its_extra(message: str, 
     assert f"pip install -c constraints.txt -e '.[{extra}]'" in explained(HydraException(message))
 
 
+def test_a_fault_that_is_its_own_cause_is_explained_once() -> None:
+    outer, inner = HydraException("outer"), ValueError("inner")
+    outer.__cause__, inner.__cause__ = inner, outer
+    assert explained(outer).splitlines() == ["outer", "inner"]
+
+
 def test_a_cell_runs_from_questions_to_report(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
