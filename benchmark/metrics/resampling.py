@@ -99,7 +99,7 @@ def resample_questions(paired: PairedEstimate) -> dict[str, FloatArray]:
     return resampled
 
 
-def redraw_responses(paired: PairedEstimate, redrawn: NDArray[np.uint16]) -> dict[str, FloatArray]:
+def redraw_responses(paired: PairedEstimate, redrawn: NDArray[np.uint32]) -> dict[str, FloatArray]:
     """Return every metric, then its value with other responses to the questions: [1 + B].
 
     The confidences stay as they are, and so does every question. Draws are evened out and averaged

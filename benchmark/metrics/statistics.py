@@ -50,7 +50,7 @@ def bootstrap_weights(
 
 def redrawn_counts(
     n: FloatArray, c: FloatArray, redraws: int, rng: np.random.Generator
-) -> NDArray[np.uint16]:
+) -> NDArray[np.uint32]:
     """Return how many of n other responses might be correct, on average c.
 
     This is the noise that the responses of these very questions put into their counts. It says
@@ -76,7 +76,7 @@ def redrawn_counts(
         >>> redrawn_counts(n, c, 2, np.random.default_rng(0)).tolist()
         [[0, 2, 4], [0, 1, 4]]
     """
-    drawn = np.empty((len(n), redraws), dtype=np.uint16)
+    drawn = np.empty((len(n), redraws), dtype=np.uint32)
     pairs, index = np.unique(np.stack([n, c]), axis=1, return_inverse=True)
     for number, (of, correct) in enumerate(pairs.T):  # few pairs, each with one table to draw from
         alike = np.flatnonzero(index == number)

@@ -103,3 +103,9 @@ def test_mean_over_draws_is_the_weighted_mean_of_the_questions_means(missing):
 
 def test_blocks_cover_all_rows_once():
     assert [(block.start, block.stop) for block in row_blocks(5, 2)] == [(0, 2), (2, 4), (4, 5)]
+
+
+def test_counts_of_a_hundred_thousand_responses_are_redrawn_around_theirs():
+    n, c = np.array([100_000.0, 70_000.0]), np.array([99_000.0, 69_000.0])
+    redrawn = redrawn_counts(n, c, 200, np.random.default_rng(0))
+    assert redrawn.mean(axis=0) == pytest.approx(c, rel=1e-3)
