@@ -8,8 +8,9 @@ that a model or a dataset wrote stands in the page as such. Responses come in bl
 import base64
 import gzip
 import json
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
 
 import polars as pl
 
@@ -25,6 +26,7 @@ SHOWN_RESPONSES = (  # per question, and the length of their texts: the first th
     *((2, 500), (1, 500), (1, 120), (1, 30), (0, 0)),
 )
 DECIMALS = 4  # of a confidence
+Step = TypeVar("Step")
 
 
 class Payload(NamedTuple):
@@ -63,52 +65,40 @@ def pack_cells(cells: Sequence[CellResult], most: int) -> list[Payload]:
     questions = [cell.questions.sort(ID) for cell in cells]
     points = [pack(_points(*both)) for both in zip(cells, questions, strict=True)]
     room = most - sum(map(len, points))
-    texts = _packed_texts(questions, room // 2)
+    texts, _ = _packed(TEXT_LENGTHS, lambda most: (_texts(q, most) for q in questions), room // 2)
     room -= sum(map(len, set(texts)))
     payloads = {}
     smallest_first = sorted(range(len(cells)), key=lambda i: len(questions[i]))
     for done, i in enumerate(smallest_first):
         share = room // (len(cells) - done)
-        responses, shown = _packed_responses(cells[i], questions[i], share)
+        rows, ids = _responses(cells[i], SHOWN_RESPONSES[0][0]), questions[i][ID].to_list()
+        responses, (shown, _) = _packed(SHOWN_RESPONSES, partial(_blocks, rows, ids), share)
         room -= sum(map(len, responses))
         payloads[i] = Payload(points[i], texts[i], responses, shown)
     return [payloads[i] for i in range(len(cells))]
 
 
-def _packed_texts(questions: Sequence[pl.DataFrame], room: int) -> list[str]:
-    """Return each cell's questions packed, cut to the greatest length at which all have room."""
-    for length in TEXT_LENGTHS[:-1]:
+def _packed(
+    ladder: Sequence[Step], blocks: Callable[[Step], Iterable[Any]], room: int
+) -> tuple[list[str], Step]:
+    """Return the blocks packed at the first step that has room for them, else at the last.
+
+    Args:
+        ladder: what the blocks are made with, from the largest to the smallest.
+        blocks: makes them.
+        room: characters of all of them; equal ones count once.
+    """
+    for step in ladder[:-1]:
         packed: list[str] = []
-        for table in questions:
-            packed.append(pack(_texts(table, length)))
-            if sum(map(len, set(packed))) > room:
+        left = room
+        for text in map(pack, blocks(step)):
+            left -= 0 if text in packed else len(text)
+            if left < 0:
                 break
+            packed.append(text)
         else:
-            return packed
-    return [pack(_texts(table, TEXT_LENGTHS[-1])) for table in questions]
-
-
-def _packed_responses(
-    cell: CellResult, questions: pl.DataFrame, room: int
-) -> tuple[list[str], int]:
-    """Return the packed blocks of responses, and how many of each question are in them."""
-    rows, ids = _responses(cell, SHOWN_RESPONSES[0][0]), questions[ID].to_list()
-    for shown, length in SHOWN_RESPONSES[:-1]:
-        packed = _packed_within(_blocks(rows, ids, shown, length), room)
-        if packed is not None:
-            return packed, shown
-    return [pack(block) for block in _blocks(rows, ids, *SHOWN_RESPONSES[-1])], 0
-
-
-def _packed_within(blocks: Iterator[Any], room: int) -> list[str] | None:
-    """Return the blocks packed, or None once they take more than ``room`` characters."""
-    packed = []
-    for block in blocks:
-        packed.append(pack(block))
-        room -= len(packed[-1])
-        if room < 0:
-            return None
-    return packed
+            return packed, step
+    return [*map(pack, blocks(ladder[-1]))], ladder[-1]
 
 
 def _points(cell: CellResult, questions: pl.DataFrame) -> dict[str, Any]:
@@ -185,15 +175,15 @@ def _responses(cell: CellResult, most: int) -> pl.DataFrame:
     )  # fmt: skip
 
 
-def _blocks(rows: pl.DataFrame, ids: Sequence[str], shown: int, length: int) -> Iterator[list[Any]]:
+def _blocks(rows: pl.DataFrame, ids: Sequence[str], step: tuple[int, int]) -> Iterator[list[Any]]:
     """Yield blocks of the questions' responses, each question's a list of rows.
 
     Args:
         rows: of ``_responses``.
         ids: of the questions, in their order.
-        shown: responses per question at most.
-        length: of their texts.
+        step: of ``SHOWN_RESPONSES``.
     """
+    shown, length = step
     by_question: dict[str, list[Any]] = {}
     for key, _, *known, answer, reason, text, reasoning in rows.filter(
         pl.col("turn") < shown
