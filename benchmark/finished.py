@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 from rich.console import Console
@@ -26,6 +26,13 @@ from benchmark.store import Artifact, prompt_hash, read_manifest
 _PROBE = ".probe"  # suffix of the parts that are files of an exported probe
 CELL = "cell/"  # before the model's name, among the parents
 _TABLES = [field.name for field in fields(CellResult) if field.type is pl.DataFrame]
+
+
+class _Pointer(NamedTuple):
+    """Where a cell's report is, and where the cell was logged, as of `_asked`."""
+
+    report: str | None
+    logged: set[str]
 
 
 def skip_finished(config: Config, folder: Path, console: Console) -> bool:
@@ -266,12 +273,12 @@ def point_to_cell(artifact: Artifact, report: Path, folder: Path, config: Config
     outputs = outputs_of(config)
     places = {"cell": artifact.folder, "report": report}
     relative = {name: os.path.relpath(path, outputs) for name, path in places.items()}
-    logged = _logged(artifact) | _asked(config)
     partial = folder / ".partial-cell.json"
     partial.write_text(json.dumps(relative, indent=2))
     partial.rename(folder / "cell.json")
     with artifact.lock():  # which removes what others have half written
-        known = {"report": relative["report"], "logged": sorted(logged)}
+        logged = sorted(_pointer(artifact).logged | _asked(config))
+        known = {"report": relative["report"], "logged": logged}
         artifact.write("report.json", json.dumps(known).encode())
 
 
@@ -293,12 +300,11 @@ def cell_of(run: Path) -> Path:
 
 def _report_of(artifact: Artifact, config: Config) -> Path | None:
     """Return the cell's report where there is one, logged as the tracker's settings ask."""
-    try:
-        place = json.loads((artifact.folder / "report.json").read_text())["report"]
-        report = outputs_of(config) / place
-    except (OSError, ValueError, KeyError, TypeError):
+    pointer = _pointer(artifact)
+    if pointer.report is None or not _asked(config) <= pointer.logged:
         return None
-    return report if report.is_file() and _asked(config) <= _logged(artifact) else None
+    report = outputs_of(config) / pointer.report
+    return report if report.is_file() else None
 
 
 def _asked(config: Config) -> set[str]:
@@ -307,12 +313,13 @@ def _asked(config: Config) -> set[str]:
     return set() if kind == "none" else {f"{kind}/{config.grid}"}
 
 
-def _logged(artifact: Artifact) -> set[str]:
-    """Return where the cell was logged; nowhere, where that can't be read."""
+def _pointer(artifact: Artifact) -> _Pointer:
+    """Return what the cell's report.json says: nothing, where it can't be read."""
     try:
-        return set(map(str, json.loads((artifact.folder / "report.json").read_text())["logged"]))
+        said = json.loads((artifact.folder / "report.json").read_text())
+        return _Pointer(str(said["report"]), {*map(str, said.get("logged", []))})
     except (OSError, ValueError, KeyError, TypeError):
-        return set()
+        return _Pointer(None, set())
 
 
 def _content(artifact: Artifact) -> dict[str, Any]:
