@@ -47,18 +47,20 @@ def fit_logistic(x: FloatArray, n: FloatArray, c: FloatArray) -> Curve:
         Maps [M] numbers to [M] expected accuracies in [1 / (N - C + 2), (C + 1) / (C + 2)].
     """
     from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
     total, correct = n.sum(), c.sum()
     least, most = 1 / (total - correct + 2), (correct + 1) / (correct + 2)
     positive = c * most + (n - c) * least
-    scaler = StandardScaler().fit(x[:, None])
-    model = LogisticRegression(C=1 / (_RIDGE * total), solver="newton-cholesky", tol=1e-8)
-    design, labels = np.tile(scaler.transform(x[:, None]), (2, 1)), np.repeat([1, 0], len(x))
-    model.fit(design, labels, sample_weight=np.concatenate([positive, n - positive]))
+    logistic = LogisticRegression(C=1 / (_RIDGE * total), solver="newton-cholesky", tol=1e-8)
+    model = make_pipeline(StandardScaler(), logistic)
+    design, labels = np.tile(x, 2)[:, None], np.repeat([1, 0], len(x))
+    weights = np.concatenate([positive, n - positive])
+    model.fit(design, labels, logisticregression__sample_weight=weights)
 
     def curve(values: FloatArray) -> FloatArray:
-        probabilities = model.predict_proba(scaler.transform(values[:, None]))[:, 1]
+        probabilities = model.predict_proba(values[:, None])[:, 1]
         return np.asarray(probabilities.clip(least, most), dtype=np.float64)
 
     return curve

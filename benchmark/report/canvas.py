@@ -69,15 +69,15 @@ def log_axis(axes: Axes, values: Iterable[int]) -> None:
     The middle one is what is nearest to the middle between the two others, on the axis; there is
     none where that lies so near to one of them that the labels could touch.
     """
-    every = np.unique(list(values))
-    ends = np.log(every[[0, -1]]) if len(every) else UNIT
-    share = (np.log(every) - ends[0]) / (ends[1] - ends[0] or 1)
-    off = np.abs(share - 0.5).round(9)  # so that of two as near the larger one is taken
-    nearest = every[(off <= _MIDDLE) & (off == off.min(initial=1))]
-    shown = np.unique([*every[:1], *nearest[-1:], *every[-1:]]).astype(int).tolist()
+    every, shown = np.unique(list(values)), []
     axes.set_xscale("log")
     if len(every):
-        axes.set_xlim(every[0] / _ROOM, every[-1] * _ROOM)
+        first, last = every[[0, -1]]
+        share = np.log(every / first) / (np.log(last / first) or 1)
+        off = np.abs(share - 0.5).round(9)  # so that of two as near the larger one is taken
+        middle = every[(off <= _MIDDLE) & (off == off.min())]
+        shown = sorted({int(value) for value in (first, *middle[-1:], last)})
+        axes.set_xlim(first / _ROOM, last * _ROOM)
     axes.xaxis.set_major_locator(FixedLocator(shown))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([str(t) if t < 1000 else f"{t / 1000:.3g}k" for t in shown])

@@ -47,7 +47,7 @@ def draw_pass_at_k(grid: Grid) -> Drawing | None:
         drawn = table.filter(pl.col("estimator").is_in(shown)).sort("k")
         for (name,), rows in drawn.group_by("estimator", maintain_order=True):
             axes.plot(rows["k"], rows["predicted"], **line_style(str(name)))
-        log_axis(axes, every["k"].unique().sort())
+        log_axis(axes, every["k"].unique())
         axes.set(ylim=UNIT, yticks=TICKS, yticklabels=("0", ".5", "1"))
         return None
 
@@ -165,7 +165,7 @@ def draw_scaling(grid: Grid) -> Drawing | None:
             mark, x = line_style(str(name)), line["trained_on"]
             axes.vlines(x, line["low"], line["high"], color=mark["color"], lw=0.7)
             axes.plot(x, line["value"], **mark)
-        log_axis(axes, every["trained_on"].unique().sort())
+        log_axis(axes, every["trained_on"].unique())
         axes.margins(x=0.15)
         return "one training\nsize" if table.is_empty() else None
 
@@ -198,7 +198,7 @@ def draw_convergence(grid: Grid) -> Drawing | None:
             mark, line = line_style(name), own[name]
             axes.plot(line.samples, line.brier, **mark | {"ms": 2.2})
             axes.axhline(line.limit, xmin=0.9, color=mark["color"], lw=1.2)
-        log_axis(axes, range(1, most + 1))
+        log_axis(axes, (1, round(most**0.5), most))
         axes.set(xlim=(0.85, 1.5 * most))
         return None if own else "one response\nper question"
 
