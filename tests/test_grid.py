@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -75,26 +76,24 @@ def test_a_grid_is_one_group_in_wandb_with_its_report_as_the_summary(
     logging = [*settings, "tracker=wandb"]
     assert run(monkeypatch, tmp_path, *logging, "grid=some_grid", every_figure=True) == 0
     (report,) = tmp_path.glob("out/reports/*-some_grid/report.html")
-    records = [
-        record.run
-        for path in tmp_path.glob("out/*/**/wandb/offline-run-*/*.wandb")
-        for record in logged(path)
-        if record.WhichOneof("record_type") == "run"
-    ]
+
+    def runs() -> list[Any]:
+        """Every run that was logged, as often as it was."""
+        return [
+            record.run
+            for path in sorted(tmp_path.glob("out/*/**/wandb/offline-run-*/*.wandb"))
+            for record in logged(path)
+            if record.WhichOneof("record_type") == "run"
+        ]
+
+    def cells(group: str) -> list[str]:
+        return [r.run_id for r in runs() if (r.run_group, r.job_type) == (group, "cell")]
+
+    records = runs()
     assert {record.run_group for record in records} == {"some_grid"}
     assert sorted(record.job_type for record in records) == ["cell", "cell", "summary"]
     assert len({record.run_id for record in records}) == 3
     assert list(report.parent.glob("wandb/offline-run-*/files/media/table/tables/brier_*"))
-
-    def cells(group: str) -> list[str]:
-        """The ids of a group's cells, as often as they were logged."""
-        runs = [
-            record.run
-            for path in sorted(tmp_path.glob("out/20*/**/wandb/offline-run-*/*.wandb"))
-            for record in logged(path)
-            if record.WhichOneof("record_type") == "run"
-        ]
-        return [run.run_id for run in runs if run.run_group == group]
 
     assert run(monkeypatch, tmp_path, *logging, "grid=other") == 0
     assert len({*cells("some_grid"), *cells("other")}) == 4  # finished cells join another grid, too

@@ -21,6 +21,7 @@ from benchmark.errors import ModelError
 from benchmark.report import figures
 from benchmark.report.grid import figures as grid_figures
 from tests.conftest import save_tiny_model
+from tests.forked import one_figure
 
 
 def run(
@@ -30,7 +31,7 @@ def run(
     arguments = ["capcal", f"paths.outputs={tmp_path}/out", f"paths.cache={tmp_path}/cache"]
     with monkeypatch.context() as patch:
         if not every_figure:
-            patch.setattr(figures, "_draw", lambda result: iter([figures.draw_histogram(result)]))
+            patch.setattr(figures, "_draw", one_figure)
             patch.setattr(grid_figures, "FIGURES", grid_figures.FIGURES[:1])
         patch.setattr("sys.argv", [*arguments, *overrides])
         try:

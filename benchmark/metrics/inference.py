@@ -32,7 +32,9 @@ def t_interval(
     not what the metric would be with endless data: a binned calibration error is larger with fewer
     questions, on average, too. Of an estimator that is nearly perfect, calibration errors and
     Spearman's correlation spread more over resamples than over repetitions, in simulations by up to
-    a third, so that their intervals there are wider than they need be.
+    a third, so that their intervals there are wider than they need be. Where a value is far nearer
+    to a bound than its deviation, as the calibration error of a constant confidence can be, the
+    slope is so large that the interval may reach from bound to bound and tells nothing.
 
     Args:
         value: the metric.
