@@ -22,7 +22,7 @@ from tests.test_main import tiny
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = ROOT.parent / "shared" / "slurm"
-K, QUESTIONS = 1200, 12
+K, QUESTIONS = 3600, 12  # drawn in more than the seconds that SLURM leaves a job before it kills
 MODELS, DATASETS = ("smollm2_135m", "gemma3_270m"), ("numbers", "facts")
 
 
