@@ -8,6 +8,7 @@ from benchmark.metrics.inputs import FloatArray
 from benchmark.metrics.statistics import Interval
 
 UNBOUNDED = (-np.inf, np.inf)
+_FAR = 2.0  # deviations between a value and the bounds of its scale, at least
 _ROUNDING = 1e-12  # what it may leave between values that are the same
 
 
@@ -23,18 +24,18 @@ def t_interval(
 
     A metric with bounds is taken to the scale ``log((x - low) / (high - x))`` and back, which for a
     correlation is Fisher's z, and with an upper bound only to ``-log(high - x)``: there it is
-    closer to normal, and the interval keeps the bounds. The standard deviation is taken before, and
-    multiplied by the slope of the scale at the value (delta method): resamples near a bound, which
-    a few questions with large losses leave empty of them, would be outliers on the scale. As
-    resamples of m drawn questions spread ``(m - 1) / m`` as much as new draws would, that is made
-    up for (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 12 and 13). The
-    interval is centred on the value, so it covers the metric's mean over repetitions of the study,
-    not what the metric would be with endless data: a binned calibration error is larger with fewer
-    questions, on average, too. Of an estimator that is nearly perfect, calibration errors and
-    Spearman's correlation spread more over resamples than over repetitions, in simulations by up to
-    a third, so that their intervals there are wider than they need be. Where a value is far nearer
-    to a bound than its deviation, as the calibration error of a constant confidence can be, the
-    slope is so large that the interval may reach from bound to bound and tells nothing.
+    closer to normal, and the interval keeps the bounds. Where the value lies within two standard
+    deviations of a bound, that scale would take the interval to the other one, so its bound is
+    moved out to two deviations, and the interval is cut at the metric's own. The standard deviation
+    is taken before, and multiplied by the slope of the scale at the value (delta method): resamples
+    near a bound, which a few questions with large losses leave empty of them, would be outliers on
+    the scale. As resamples of m drawn questions spread ``(m - 1) / m`` as much as new draws would,
+    that is made up for (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 12
+    and 13). The interval is centred on the value, so it covers the metric's mean over repetitions
+    of the study, not what the metric would be with endless data: a binned calibration error is
+    larger with fewer questions, on average, too. Of an estimator that is nearly perfect,
+    calibration errors and Spearman's correlation spread more over resamples than over repetitions,
+    in simulations by up to a third, so that their intervals there are wider than they need be.
 
     Args:
         value: the metric.
@@ -46,9 +47,9 @@ def t_interval(
         level: coverage in (0, 1).
 
     Returns:
-        NaN where the value is undefined or at a bound, nothing can vary (one unit per group), fewer
-        than two resamples are defined, or they don't differ: this says that the resamples can't
-        tell the spread, not that there is none.
+        NaN where the value is undefined, nothing can vary (one unit per group), fewer than two
+        resamples are defined, or they don't differ: this says that the resamples can't tell the
+        spread, not that there is none.
 
     Examples:
         >>> resampled = np.random.default_rng(0).normal(0.5, 0.01, 10_000)
@@ -59,11 +60,12 @@ def t_interval(
     deviation = _deviation(resampled, drawn if groups is None else None)
     if np.isnan(value) or freedom < 1 or np.isnan(deviation):
         return Interval(np.nan, np.nan)
-    centre, slope = _scaled(value, bounds)
+    low, high = bounds
+    wider = min(low, value - _FAR * deviation), max(high, value + _FAR * deviation)
+    centre, slope = _scaled(value, wider)
     half = float(stdtrit(freedom, (1 + level) / 2)) * deviation * slope
-    if not np.isfinite(half):
-        return Interval(np.nan, np.nan)
-    return Interval(*(_unscaled(end, bounds) for end in (centre - half, centre + half)))
+    ends = _unscaled(centre - half, wider), _unscaled(centre + half, wider)
+    return Interval(max(low, ends[0]), min(high, ends[1]))
 
 
 def p_value(difference: float, resampled: FloatArray, drawn: int) -> float:
@@ -128,12 +130,10 @@ def _deviation(resampled: FloatArray, drawn: int | None) -> float:
 
 
 def _scaled(value: float, bounds: tuple[float, float]) -> tuple[float, float]:
-    """Return the value on a scale without bounds, and the scale's slope there; NaN at a bound."""
+    """Return the value on a scale without bounds, and the scale's slope there."""
     low, high = bounds
     if np.isinf(high):
         return value, 1.0
-    if min(value - low, high - value) <= _ROUNDING:
-        return np.nan, np.nan
     if np.isinf(low):
         return float(-np.log(high - value)), 1 / (high - value)
     centre = np.log(value - low) - np.log(high - value)

@@ -22,6 +22,8 @@ def population(kind, size, rng):
     p = rng.beta(3, 0.15, size) if kind == "easy" else rng.beta(0.6, 0.4, size)
     if kind == "good":
         return expit(0.8 * logit(np.clip(p, 0.01, 0.99)) + rng.normal(0, 0.6, size)), p
+    if kind.startswith("constant"):
+        return np.full(size, 0.6 + float(kind.removeprefix("constant"))), p  # 0.6 is the mean of p
     if kind == "verbalized":
         stated = rng.choice([0.5, 0.7, 0.8, 0.9, 1.0], size, p=[0.1, 0.1, 0.2, 0.4, 0.2])
         return np.where(rng.random(size) < p / 2, 1.0, stated), p
@@ -38,7 +40,7 @@ def coverage(values, intervals, truth):
 
 
 def of_questions_and_samples(kind, size, n, studies, resamples, names):
-    """Simulate studies with new questions and new responses; return the intervals' coverage."""
+    """Simulate studies with new questions and new responses: the intervals' coverage, and all."""
     values, intervals = [], []
     for seed in range(studies):
         rng = np.random.default_rng(seed)
@@ -56,21 +58,34 @@ def of_questions_and_samples(kind, size, n, studies, resamples, names):
         )
     confidences, p = population(kind, 1_000_000, np.random.default_rng(0))
     error, noise = np.mean((confidences - p) ** 2), np.mean(p * (1 - p)) / n
-    return coverage(values, intervals, {"brier": error + noise, "brier_unbiased": error})
+    truth = {"brier": error + noise, "brier_unbiased": error}
+    return coverage(
+        values, intervals, {key: truth[key] for key in truth if key in names}
+    ), intervals
 
 
 @pytest.mark.parametrize("n", [5, 100])
 def test_intervals_of_questions_and_samples_hold_what_they_are_about(n):
-    covered = of_questions_and_samples("good", 200, n, studies=300, resamples=200, names=SOME)
+    covered, _ = of_questions_and_samples("good", 200, n, studies=300, resamples=200, names=SOME)
     assert min(covered.values()) >= 0.9, covered
     assert max(covered.values()) <= 0.99, covered
+
+
+@pytest.mark.parametrize("kind", ["constant+0", "constant+0.03"])
+def test_intervals_of_a_constant_s_calibration_error_hold_it_and_tell_something(kind):
+    names = ("ece", "ece_equal_mass", "smooth_ece")
+    covered, intervals = of_questions_and_samples(kind, 120, 24, 200, 200, names)
+    assert min(covered.values()) >= 0.9, covered
+    assert max(covered.values()) <= 0.99, covered
+    assert max(each[name].high for each in intervals for name in names) < 0.25
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["good", "perfect", "easy", "verbalized"])
 @pytest.mark.parametrize("n", [5, 10, 100])
 def test_intervals_hold_what_they_are_about_in_every_setting(kind, n):
-    covered = of_questions_and_samples(kind, 200, n, 1000, 400, set(METRICS) - {"r2_ceiling"})
+    names = set(METRICS) - {"r2_ceiling"}
+    covered, _ = of_questions_and_samples(kind, 200, n, 1000, 400, names)
     assert covered.pop("reliability") >= 0.92  # near 0 its spread is taken for larger than it is
     assert covered.pop("resolution") >= (0.88 if kind == "easy" else 0.92)  # few hard questions
     assert min(covered.values()) >= 0.9, covered
