@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 from scipy.special import betaincinv, betaln, digamma, gammaln, xlog1py, xlogy
+from scipy.stats import spearmanr
 
 from benchmark.metrics.inputs import FloatArray, check_inputs
 from benchmark.metrics.statistics import divide, weighted_mean, weighted_variance
 from benchmark.metrics.ties import varies
 
 _LEVELS = 200  # quantiles of the Beta distribution
+_OUTCOMES = 3000  # of c, over all n: more are drawn, not listed
+_DRAWS = 200_000
 _BOUNDS = [(-6.0, 12.0)] * 2 + [(-15.0, 15.0)] * 2  # of the logarithms and of the shares' logits
 _STARTS = ([0.0, 0.0, -1.0, -1.0], [0.0, 0.0, -6.0, -6.0])  # with many extreme questions, and few
 
@@ -80,9 +83,10 @@ def spearman_ceiling(n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = Non
 
     The counts alone don't tell p apart from its noise (the correlation of ``c / n`` with counts
     redrawn from it is far too high), so a distribution of p is fitted to them by
-    `fit_accuracy_distribution`; the correlation of p with ``c / n ~ Binomial(n, p) / n`` under it
-    is exact, with mean ranks for ties. Questions that are never or always solved tie in p; how
-    many they are is known as well as the fit.
+    `fit_accuracy_distribution`; then p is correlated with ``c / n ~ Binomial(n, p) / n`` under it,
+    with mean ranks for ties. This is exact up to 3000 outcomes of c over all n, and of 200,000
+    draws where there are more: an error of about ``(1 - ceiling^2) / 450``. Questions that are
+    never or always solved tie in p; how many they are is known as well as the fit.
 
     Args:
         n: responses of each question, [N].
@@ -117,11 +121,14 @@ def _ceiling(fit: AccuracyDistribution, counts: _PairCounts) -> float:
     p = np.concatenate([[0.0], betaincinv(fit.alpha, fit.beta, levels), [1.0]])
     middle = np.full(_LEVELS, (1 - fit.never - fit.always) / _LEVELS)
     share = np.concatenate([[fit.never], middle, [fit.always]])
+    n, same = np.unique(counts.n[counts.share > 0], return_inverse=True)
+    share_of_n = np.bincount(same, counts.share[counts.share > 0]).astype(np.float64)
+    if (n + 1).sum() > _OUTCOMES:
+        return _drawn_correlation(p, share, n, share_of_n)
     values, joint = [], []
-    for responses in np.unique(counts.n[counts.share > 0]):
+    for responses, of_these in zip(n, share_of_n, strict=True):
         correct = np.arange(responses + 1)
         values.append(correct / responses)
-        of_these = counts.share[counts.n == responses].sum()
         joint.append(of_these * share[:, None] * _binomial(responses, correct, p[:, None]))
     accuracy, column = np.unique(np.concatenate(values), return_inverse=True)
     table = np.zeros((len(accuracy), len(p)))
@@ -207,6 +214,18 @@ def _binomial(n: float, c: FloatArray, p: FloatArray) -> FloatArray:
     """Return the probability of c correct responses of n."""
     n_each = np.full(c.shape, n)
     return np.asarray(np.exp(_log_choose(n_each, c) + xlogy(c, p) + xlog1py(n - c, -p)))
+
+
+def _drawn_correlation(
+    p: FloatArray, share: FloatArray, n: FloatArray, share_of_n: FloatArray
+) -> float:
+    """Return Spearman's correlation of p and c / n in draws that are the same every time."""
+    rng = np.random.default_rng(0)
+    levels = (np.arange(_DRAWS) + 0.5) / _DRAWS * share.sum()
+    drawn_p = p[np.searchsorted(np.cumsum(share)[:-1], levels)]
+    drawn_n = rng.choice(n, _DRAWS, p=share_of_n / share_of_n.sum())
+    c = rng.binomial(drawn_n.astype(np.int64), drawn_p)
+    return float(spearmanr(drawn_p, c / drawn_n).statistic)
 
 
 def _rank_correlation(table: FloatArray) -> float:

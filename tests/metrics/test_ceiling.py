@@ -3,6 +3,7 @@ import pytest
 from scipy.stats import betabinom, spearmanr
 
 from benchmark.errors import DataError
+from benchmark.metrics import ceiling
 from benchmark.metrics.calibration import r_squared
 from benchmark.metrics.ceiling import fit_accuracy_distribution, r2_ceiling, spearman_ceiling
 
@@ -56,6 +57,26 @@ def test_ceilings_of_questions_with_different_numbers_of_responses():
     assert r2_ceiling(n, counts[0]) == pytest.approx(np.mean(r_squared(p, n, counts)), abs=0.01)
 
 
+@populations
+@pytest.mark.parametrize("n", [[3], [20, 50], [100]])
+def test_drawn_outcomes_tell_the_same_ceiling_as_listed_ones(population, n, monkeypatch):
+    rng = np.random.default_rng(0)
+    n = rng.choice(n, 300)
+    c = rng.binomial(n, population(rng, 300))
+    listed = spearman_ceiling(n, c)
+    monkeypatch.setattr(ceiling, "_OUTCOMES", 0)
+    assert spearman_ceiling(n, c) == pytest.approx(listed, abs=5 * (1 - listed**2) / 450)
+
+
+def test_thousands_of_responses_leave_little_below_one():
+    rng = np.random.default_rng(0)
+    n = rng.integers(1_000, 100_000, 200)
+    n[0] = 10**8
+    c = rng.binomial(n, rng.random(200))
+    few = rng.binomial(100, c / n)
+    assert spearman_ceiling([100] * 200, few) < spearman_ceiling(n, c) - 0.001 < 0.9995
+
+
 def test_the_fit_finds_the_distribution_that_the_counts_come_from():
     rng = np.random.default_rng(0)
     p = np.select([(kind := rng.random(50_000)) < 0.2, kind < 0.3], [0, 1], rng.beta(2, 3, 50_000))
@@ -105,9 +126,9 @@ def test_a_single_response_tells_no_ceiling_of_r2():
 
 
 def test_ceilings_check_their_inputs():
-    for ceiling in (r2_ceiling, spearman_ceiling, fit_accuracy_distribution):
+    for function in (r2_ceiling, spearman_ceiling, fit_accuracy_distribution):
         with pytest.raises(DataError, match=r"c\[0\] is 3"):
-            ceiling([2, 2], [3, 0])
+            function([2, 2], [3, 0])
 
 
 @pytest.mark.parametrize(("n", "c"), [([1] * 10, [0, 1] * 5), ([100], [50]), ([], [])])
