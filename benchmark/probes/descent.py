@@ -90,7 +90,7 @@ def _start(
         return {"weight": features.new_zeros(sets, width), "bias": bias}
     hidden = features.new_zeros(sets, width, settings.hidden)
     for row, position in enumerate(positions.tolist()):
-        generator = torch.Generator().manual_seed(settings.seed * 1009 + position)
+        generator = torch.Generator().manual_seed((settings.seed * 1009 + position) % 2**63)
         drawn = torch.randn(width, settings.hidden, generator=generator)
         hidden[row] = (drawn * (2 / width) ** 0.5).to(hidden)  # He et al., arXiv 1502.01852
     spread = settings.hidden**-0.5

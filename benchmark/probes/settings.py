@@ -1,12 +1,12 @@
 """What a probe is and how it is trained: the schema of ``conf/probe``."""
 
-import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from benchmark.errors import ConfigError
 
 _WEAKEST = 1e-12  # below it float64 can't tell the ridge from rounding
+_STRONGEST = 1e12  # long before it all weights are 0
 OPTIMIZERS = {  # by architecture and objective, the default first
     ("linear", "binomial"): ("lbfgs", "adamw", "sgd"),
     ("linear", "ranking"): ("lbfgs", "adamw", "sgd"),
@@ -76,9 +76,9 @@ class ProbeSettings:
                 f"{list(OPTIMIZERS[kind])}."
             )
         least = 0.0 if self.by_steps else _WEAKEST
-        _check_grid("strengths", self.strengths, least, "finite and not below")
+        _check_grid("strengths", self.strengths, least)
         if self.by_steps:
-            _check_grid("learning_rates", self.learning_rates, _WEAKEST, "finite and not below")
+            _check_grid("learning_rates", self.learning_rates, _WEAKEST)
         counts = {"epochs": self.epochs, "batch_size": self.batch_size, "hidden": self.hidden}
         for name, value in counts.items():
             if value < 1:
@@ -100,9 +100,10 @@ class ProbeSettings:
         return [Setting(float(s), rate) for s in self.strengths for rate in rates]
 
 
-def _check_grid(name: str, values: list[float] | None, least: float, rule: str) -> None:
-    wrong = [value for value in values or [] if not (math.isfinite(value) and value >= least)]
+def _check_grid(name: str, values: list[float] | None, least: float) -> None:
+    wrong = [value for value in values or [] if not least <= value <= _STRONGEST]
     if wrong or not values or len(set(values)) < len(values):
         raise ConfigError(
-            f"probe: {name}={values}; expected at least one, all different, {rule} {least:g}."
+            f"probe: {name}={values}; expected at least one, all different, from {least:g} to "
+            f"{_STRONGEST:g}."
         )

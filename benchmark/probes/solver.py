@@ -185,20 +185,34 @@ def ridge(
     """Return the closed-form minimum of the squared error for every feature set and strength.
 
     ``sum_i s_i (x_i w + b - c_i / n_i)^2 / 2 + strength / 2 |w|^2`` with the share
-    s_i = n_i / sum(n); the arguments are those of ``minimise``.
+    s_i = n_i / sum(n); the arguments are those of ``minimise``. All is in float64, and a decrement
+    infinite where a strength is too weak for the moments to be factored even so.
     """
-    share, target = (n / n.sum()).to(features.dtype), (c / n).to(features.dtype)
-    mean, level = share @ features, share @ target
-    centred = (features - mean[:, None]) * share.sqrt()[:, None]
-    slope = (((target - level) * share.sqrt()) @ centred).double()
-    moments = (centred.mT @ centred).double()
-    weight = torch.empty(len(features), len(strengths), features.shape[-1]).to(features)
-    for column, strength in enumerate(strengths.double()):
-        shifted = moments.diagonal_scatter(moments.diagonal(dim1=1, dim2=2) + strength, 0, 1, 2)
-        factor = torch.linalg.cholesky(shifted)
-        weight[:, column] = torch.cholesky_solve(slope[..., None], factor).squeeze(-1)
+    rows, span = features.double(), None
+    if features.shape[1] < features.shape[2]:  # the weights lie in the span of the rows
+        span, triangle = torch.linalg.qr(rows.mT)
+        rows = triangle.mT
+    share, target = n.double() / n.sum(), c.double() / n
+    mean, level = share @ rows, share @ target
+    centred = (rows - mean[:, None]) * share.sqrt()[:, None]
+    slope = (((target - level) * share.sqrt()) @ centred)[..., None]
+    moments = centred.mT @ centred
+    weights, decrements = [], []
+    for strength in strengths.double():
+        hessian = moments.diagonal_scatter(moments.diagonal(dim1=1, dim2=2) + strength, 0, 1, 2)
+        factor, failed = torch.linalg.cholesky_ex(hessian)
+        weight = torch.cholesky_solve(slope, factor)
+        weight += torch.cholesky_solve(slope - hessian @ weight, factor)
+        gradient = slope - hessian @ weight
+        decrement = (gradient * torch.cholesky_solve(gradient, factor)).sum(dim=(1, 2))
+        weights.append(weight.squeeze(-1))
+        decrements.append(torch.where(failed == 0, decrement, math.inf))
+    weight = torch.stack(weights, dim=1)
     bias = level - (weight * mean[:, None]).sum(-1)
-    return Optimum(weight, bias, torch.zeros_like(bias))
+    if span is not None:
+        weight = weight @ span.mT
+    decrement = torch.stack(decrements, dim=1)
+    return Optimum(*(found.to(features.dtype) for found in (weight, bias, decrement)))
 
 
 def draw_pairs(n: torch.Tensor, c: torch.Tensor, seed: int) -> Pairs:

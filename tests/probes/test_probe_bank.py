@@ -2,6 +2,7 @@ import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -202,13 +203,13 @@ STEPS = {"learning_rates": [0.003, 0.03], "epochs": 20, "batch_size": 16}
         {"objective": "squared", "optimizer": "adamw"},
         {"objective": "ranking"},
         {"objective": "ranking", "optimizer": "adamw"},
-        {"architecture": "mlp"},
+        {"architecture": "mlp", "seed": 2**63 - 1},
         {"architecture": "mlp", "objective": "squared", "optimizer": "sgd"},
         {"architecture": "mlp", "objective": "ranking"},
     ],
-    ids=lambda kind: " ".join(kind.values()),
+    ids=lambda kind: " ".join(map(str, kind.values())),
 )
-def test_every_way_of_training_finds_the_planted_logit(kind: dict[str, str]) -> None:
+def test_every_way_of_training_finds_the_planted_logit(kind: dict[str, Any]) -> None:
     settings = ProbeSettings(strengths=[1e-4, 1e-2], **kind, **STEPS)
     probe = train_probe(TRAIN, VALIDATION, settings, TEST)
     assert probe.feature == "layer 1"

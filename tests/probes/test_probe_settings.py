@@ -32,6 +32,7 @@ def test_every_strength_is_tried_with_every_rate() -> None:
         ({"strengths": [0.0]}, "strengths="),
         ({"strengths": [-1.0]}, "strengths="),
         ({"strengths": [float("nan")]}, "strengths="),
+        ({"strengths": [1e39]}, "from 1e-12 to 1e\\+12"),
         ({"strengths": [0.1, 0.1]}, "all different"),
         ({"optimizer": "adamw"}, "learning_rates="),
         ({"optimizer": "sgd", "learning_rates": [0.0]}, "learning_rates="),

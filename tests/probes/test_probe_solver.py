@@ -158,7 +158,32 @@ def test_ridge_equals_that_of_another_library(kind: str) -> None:
             model = Ridge(alpha=strength, solver="cholesky")
             model.fit(columns, (c / n).numpy(), sample_weight=share)
             outputs = found.weight[f, s] @ features[f].T + found.bias[f, s]
-            np.testing.assert_allclose(outputs, model.predict(columns), atol=2e-3)
+            np.testing.assert_allclose(outputs, model.predict(columns), atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [60, 400])
+def test_ridge_of_strongly_correlated_features_holds_at_any_strength(size: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(size, 160, generator=generator) / torch.arange(1, 161) ** 2
+    features = drawn @ torch.linalg.qr(torch.randn(160, 160, generator=generator))[0]
+    features = (features - features.mean(0)) / features.std(0)
+    n = torch.full((size,), 20)
+    c = torch.binomial(n.float(), (2 * features[:, 0]).sigmoid(), generator=generator).long()
+    strengths = torch.tensor([1e-12, 1e-9, 1e-6, 1e-4])
+    found = ridge(features[None], n, c, strengths)
+    assert (found.decrement <= TOLERANCE).all()
+    columns, shares = features.double().numpy(), np.full(size, 1 / size)
+    for s, strength in enumerate(strengths.tolist()):
+        model = Ridge(alpha=strength, solver="svd").fit(columns, (c / n).numpy(), shares)
+        outputs = features @ found.weight[0, s] + found.bias[0, s]
+        np.testing.assert_allclose(outputs, model.predict(columns), atol=2e-4)
+
+
+def test_moments_that_cannot_be_factored_are_not_called_solved() -> None:
+    features, n, c = problem("constant and repeated columns")
+    found = ridge(features, n, c, torch.tensor([-1e-9, 0.1]))  # as rounding leaves them
+    assert found.decrement[:, 0].isinf().all()
+    assert (found.decrement[:, 1] <= TOLERANCE).all()
 
 
 @pytest.mark.parametrize("kind", ["counts", "more columns than questions", "one response each"])
