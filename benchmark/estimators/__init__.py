@@ -17,12 +17,13 @@ from benchmark.estimators.consistency import Consistency
 from benchmark.estimators.oracles import OracleCC, OracleRC
 from benchmark.estimators.p_true import PTrue
 from benchmark.estimators.probe import Probe
-from benchmark.estimators.protocol import Estimator, prepare, reads_hidden_states, roles_of
+from benchmark.estimators.protocol import Estimator, check, prepare, reads_hidden_states, roles_of
 from benchmark.estimators.recalibrated import Recalibrated
 from benchmark.estimators.verbalized import Verbalized
 
 __all__ = [
-    "KINDS", "Estimator", "build_estimators", "needed_roles", "prepare", "reads_hidden_states",
+    "KINDS", "Estimator", "build_estimators", "check", "needed_roles", "prepare",
+    "reads_hidden_states",
 ]  # fmt: skip
 
 KINDS: dict[str, type] = {

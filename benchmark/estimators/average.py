@@ -9,7 +9,7 @@ from omegaconf import MISSING
 from benchmark.cell import Cell
 from benchmark.config import Role
 from benchmark.errors import ConfigError
-from benchmark.estimators.protocol import prepare, reads_hidden_states, roles_of
+from benchmark.estimators.protocol import check, prepare, reads_hidden_states, roles_of
 from benchmark.records import CONFIDENCE, Estimate
 
 
@@ -41,6 +41,10 @@ class Average:
     def hidden_states(self) -> bool:
         """Whether any of them reads hidden states."""
         return any(map(reads_hidden_states, self.of.values()))
+
+    def check(self, cell: Cell, role: Role = "evaluation") -> None:
+        """Check all of them."""
+        check(self.of.values(), cell, role)
 
     def prepare(self, cell: Cell) -> None:
         """Prepare all of them."""

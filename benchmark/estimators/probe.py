@@ -1,6 +1,7 @@
 """A probe on the hidden states of the question's last prompt token."""
 
 from dataclasses import asdict, dataclass, field
+from itertools import permutations
 from typing import Any, ClassVar
 
 import polars as pl
@@ -12,6 +13,7 @@ from benchmark.config import Role, TrainingConfig
 from benchmark.probes import CapabilityProbe, ProbeSettings, TrainedProbe
 from benchmark.probes.capability_probe import common_template
 from benchmark.probes.features import join
+from benchmark.questions import refuse_overlap
 from benchmark.records import CONFIDENCE, Estimate
 from benchmark.rules import check_dataset
 from benchmark.store import fingerprint, prompt_hash
@@ -42,8 +44,25 @@ class Probe:
         """The splits of the evaluated dataset that are needed beside the evaluated one."""
         return () if self.train_on else TRAINING
 
+    def check(self, cell: Cell, role: Role = "evaluation") -> None:
+        """Refuse questions that are trained on and chosen on, or either and evaluated.
+
+        Where another split is estimated, to fit a curve, it must not be trained on; the probe may
+        be chosen on it.
+
+        Raises:
+            DataError: two splits share a question by content; it names them.
+        """
+        sources = self._sources(cell)
+        for source, other in permutations(sources, 2):
+            _refuse_overlap(source, "train", other, "validation")
+        for source in sources:
+            if source is not cell:  # whose own splits are disjoint
+                for part in TRAINING if role == "evaluation" else TRAINING[:1]:
+                    _refuse_overlap(source, part, cell, role)
+
     def prepare(self, cell: Cell) -> None:
-        """Refuse questions that are evaluated, too, and sample the responses that train."""
+        """Sample the responses that train."""
         for source in self._sources(cell):
             for role in TRAINING:
                 source.split(role)
@@ -83,6 +102,7 @@ class Probe:
         )
 
     def _train(self, cell: Cell) -> TrainedProbe:
+        self.check(cell)
         sources = self._sources(cell)
         train, validation = (join([s.features(part) for s in sources]) for part in TRAINING)
         test = cell.features("evaluation")
@@ -90,6 +110,17 @@ class Probe:
 
     def _sources(self, cell: Cell) -> list[Cell]:
         return [cell.other(training) for training in self.train_on.values()] or [cell]
+
+
+def _refuse_overlap(a: Cell, role_of_a: Role, b: Cell, role_of_b: Role) -> None:
+    refuse_overlap(
+        a.questions[role_of_a],
+        b.questions[role_of_b],
+        (
+            f"{role_of_a} of dataset={a.config.dataset.name}",
+            f"{role_of_b} of dataset={b.config.dataset.name}",
+        ),
+    )
 
 
 def _described(source: Cell, role: Role) -> dict[str, Any]:

@@ -13,8 +13,9 @@ class Estimator(Protocol):
 
     A class may say ``roles``, the splits it needs beside the one that it estimates (default none),
     ``hidden_states``, whether it reads them, ``counts_suffice``, whether it needs no more than the
-    questions and their grades (default False), and ``prepare(cell)``, which refuses what can't be
-    done and samples what is needed before the first hidden state.
+    questions and their grades (default False), ``check(cell, role)``, which refuses to estimate a
+    split where that can't be done, and ``prepare(cell)``, which samples what is needed before the
+    first hidden state.
     """
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
@@ -27,8 +28,15 @@ def roles_of(estimators: Iterable[Estimator]) -> tuple[Role, ...]:
     return tuple(role for role in ROLES if role in needed)
 
 
+def check(estimators: Iterable[Estimator], cell: Cell, role: Role = "evaluation") -> None:
+    """Let the estimators refuse a split, before the model is asked anything."""
+    for estimator in estimators:
+        if hasattr(estimator, "check"):
+            estimator.check(cell, role)
+
+
 def prepare(estimators: Iterable[Estimator], cell: Cell) -> None:
-    """Let the estimators refuse what can't be done and sample what they need first."""
+    """Let the estimators sample what they need first."""
     for estimator in estimators:
         if hasattr(estimator, "prepare"):
             estimator.prepare(cell)

@@ -13,7 +13,7 @@ from benchmark.cell import Cell
 from benchmark.config import Role
 from benchmark.errors import ConfigError
 from benchmark.estimators.curves import Curve, fit_isotonic, fit_logistic
-from benchmark.estimators.protocol import prepare, reads_hidden_states, roles_of
+from benchmark.estimators.protocol import check, prepare, reads_hidden_states, roles_of
 from benchmark.metrics.inputs import FloatArray
 from benchmark.records import Estimate
 
@@ -61,6 +61,11 @@ class Recalibrated:
     def hidden_states(self) -> bool:
         """Whether the base reads them."""
         return reads_hidden_states(self.base)
+
+    def check(self, cell: Cell, role: Role = "evaluation") -> None:
+        """Check the base, also for the questions that the curve is fitted on."""
+        for estimated in (role, self.fitted_on):
+            check([self.base], cell, estimated)
 
     def prepare(self, cell: Cell) -> None:
         """Prepare the base."""

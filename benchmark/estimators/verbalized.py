@@ -74,10 +74,11 @@ class Verbalized:
         """The train split, where examples are shown."""
         return ("train",) if self.examples else ()
 
-    def prepare(self, cell: Cell) -> None:
-        """Refuse a train split with fewer questions than examples, before anything is sampled."""
+    def check(self, cell: Cell, role: Role = "evaluation") -> None:
+        """Refuse a train split with fewer other questions than examples."""
         if self.examples:
-            _check_pool(cell.questions["train"].height, self.examples)
+            own = 1 if role == "train" else 0
+            _check_pool(cell.questions["train"].height - own, self.examples)
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the stated probability of each question, or null with the status that says why."""

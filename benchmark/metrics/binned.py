@@ -179,9 +179,9 @@ def murphy_decomposition(
     `reliability_curve`. Bins of few questions make the plain sums of squares too large, so each
     part is corrected as by Ferro and Fricker (Q. J. R. Meteorol. Soc. 138, 2012), with question
     weights as counts: from the squared gap and the squared deviation of a bin of m questions goes
-    1 / m of their variance within it; a bin of one question is left as it is. Over questions
-    drawn at random each part is then unbiased; reliability and resolution can be slightly
-    negative.
+    1 / m of their variance within it. A bin of one question, which tells no variance, is left as
+    it is, and makes reliability and resolution too large. Over questions drawn at random each part
+    is unbiased but for such bins; reliability and resolution can be slightly negative.
 
     Args:
         confidences: [N], in [0, 1].

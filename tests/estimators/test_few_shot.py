@@ -6,7 +6,7 @@ import pytest
 from planted_cell import planted_cell
 
 from benchmark.errors import ConfigError
-from benchmark.estimators import build_estimators, prepare
+from benchmark.estimators import build_estimators, check
 from benchmark.estimators.verbalized import Example, Verbalized, choose_examples
 from benchmark.questions import order_key
 from tests.test_conf import composed
@@ -54,7 +54,7 @@ def test_too_few_training_questions_are_refused_before_anything_is_asked(tmp_pat
     cell = planted_cell(tmp_path, lambda p: p, "dataset.train_limit=2")
     entries = composed("estimator=[verbalized_few_shot]").estimator
     with pytest.raises(ConfigError, match="only 2 other training questions"):
-        prepare(build_estimators(entries, cell.config.sampling).values(), cell)
+        check(build_estimators(entries, cell.config.sampling).values(), cell)
     assert not cell.engine.asked
 
 

@@ -55,7 +55,7 @@ def test_training_questions_that_are_evaluated_are_refused(
     chosen += ["estimator.probe_gsm8k.train_on.gsm8k.dataset.instruction=Worded otherwise."]
     assert run(monkeypatch, tmp_path, *tiny(tiny_model, *chosen)) == 1
     error = capsys.readouterr().err
-    assert "train of dataset=gsm8k and evaluation of gsm8k share" in error
+    assert "train of dataset=gsm8k and evaluation of dataset=gsm8k share" in error
     assert not list(tmp_path.glob("out/store/tiny/gsm8k/*/responses-*"))  # before it samples
 
 
