@@ -85,6 +85,8 @@ def system_fault(error: OSError, folder: Path | None = None) -> str:
         error: the system's; where a file that is open can't grow it names none.
         folder: where the run writes what isn't in the store, which then is the place.
     """
+    if isinstance(error, BrokenPipeError):
+        return "Nobody reads the output any more. Run again: what was finished is kept."
     place = error.filename or folder
     where = f"{place}: " if place else ""
     return (

@@ -47,7 +47,7 @@ def checked(composed: DictConfig) -> Config:
     _check_texts(asdict(config), "")
     _check_folders(config)
     check_dataset(config.dataset, "dataset")
-    _check_model(config.model)
+    check_model(config.model)
     engine_config(config.engine)
     _check_sampling(config.sampling)
     for name in ("unparsed", "truncated"):
@@ -88,17 +88,12 @@ def check_dataset(dataset: DatasetConfig, where: str) -> None:
         _at_least(0, source, f"{where}.sources.{name}", "held_out")
 
 
-def _check_sampling(sampling: SamplingConfig) -> None:
-    _at_least(1, sampling, "sampling", "k", "k_train")
-    stopping, where = sampling.stopping, "sampling.stopping"
-    if stopping is not None:
-        rule = f"at least sampling.k={sampling.k}, the responses that every question gets"
-        _require(stopping.k_max >= sampling.k, f"{where}.k_max", stopping.k_max, rule)
-        _require(0 < stopping.width < 1, f"{where}.width", stopping.width, "in (0, 1)")
-        _at_least(1, stopping, where, "round")
+def check_model(model: ModelConfig) -> None:
+    """Refuse a model's settings that break a rule.
 
-
-def _check_model(model: ModelConfig) -> None:
+    Raises:
+        ConfigError: naming the key.
+    """
     _check_name("model.name", model.name)
     _one_of(("none", "think", "harmony"), model, "model", "reasoning")
     decoding, where = model.decoding, "model.decoding"
@@ -112,6 +107,16 @@ def _check_model(model: ModelConfig) -> None:
         held = "{question}" in template
         _require(held, f"{where}.template", template[-80:], "with {question} in it")
         _require(len(stop) == 1, f"{where}.stop", repr(stop), "one character")
+
+
+def _check_sampling(sampling: SamplingConfig) -> None:
+    _at_least(1, sampling, "sampling", "k", "k_train")
+    stopping, where = sampling.stopping, "sampling.stopping"
+    if stopping is not None:
+        rule = f"at least sampling.k={sampling.k}, the responses that every question gets"
+        _require(stopping.k_max >= sampling.k, f"{where}.k_max", stopping.k_max, rule)
+        _require(0 < stopping.width < 1, f"{where}.width", stopping.width, "in (0, 1)")
+        _at_least(1, stopping, where, "round")
 
 
 def engine_config(entry: Mapping[str, Any]) -> EngineConfig:

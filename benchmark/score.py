@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from io import TextIOWrapper
 from typing import Any
 
 from omegaconf import MISSING, OmegaConf
@@ -18,7 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from benchmark.config import TransformersConfig, typed
-from benchmark.errors import BenchmarkError, ConfigError, DataError
+from benchmark.errors import BenchmarkError, ConfigError, DataError, StoreError
 from benchmark.records import storable
 
 _TEXTS = ("question", "prompt")
@@ -42,23 +43,39 @@ class ScoreConfig:
 def main() -> None:
     """Read questions from standard input and write their confidences to standard output."""
     try:
-        config = _config(sys.argv[1:])
-        try:
-            rows = read_rows(sys.stdin)
-        except UnicodeDecodeError as error:  # while a line is read
-            raise DataError(f"Standard input is not text in UTF-8: {error}.") from error
-        from benchmark.probes import CapabilityProbe  # after the input is known to be right
-
-        probe = CapabilityProbe.load(config.probe, config.engine, config.cache)
-        name = _TEXTS[0] if _TEXTS[0] in rows[0] else _TEXTS[1]
-        predict = probe.predict if name == "question" else probe.predict_prompts
-        for row, confidence in zip(rows, predict([r[name] for r in rows]), strict=True):
-            sys.stdout.write(json.dumps(row | {"confidence": confidence}, ensure_ascii=False))
-            sys.stdout.write("\n")
+        _write(_scored(sys.argv[1:]))
     except BenchmarkError as error:
         message = f"Error: {error}"
         Console(stderr=True, soft_wrap=True, highlight=False).print(message, markup=False)
         sys.exit(1)
+
+
+def _scored(arguments: list[str]) -> list[dict[str, Any]]:
+    """Return the rows of standard input with their confidences."""
+    config = _config(arguments)
+    try:
+        rows = read_rows(TextIOWrapper(sys.stdin.buffer, "utf-8-sig"))
+    except UnicodeDecodeError as error:  # while a line is read
+        raise DataError(f"Standard input is not text in UTF-8: {error}.") from error
+    from benchmark.probes import CapabilityProbe  # after the input is known to be right
+
+    probe = CapabilityProbe.load(config.probe, config.engine, config.cache)
+    name = _TEXTS[0] if _TEXTS[0] in rows[0] else _TEXTS[1]
+    predict = probe.predict if name == "question" else probe.predict_prompts
+    confidences = predict([row[name] for row in rows])
+    return [row | {"confidence": c} for row, c in zip(rows, confidences.tolist(), strict=True)]
+
+
+def _write(rows: list[dict[str, Any]]) -> None:
+    try:
+        for row in rows:
+            sys.stdout.buffer.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # else what is left fails again at exit
+        os.dup2(nowhere, sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # whoever reads has read enough
+            raise StoreError(f"The confidences can't be written: {error.strerror}.") from error
 
 
 def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
@@ -103,4 +120,9 @@ def _config(arguments: list[str]) -> ScoreConfig:
     except OmegaConfBaseException as error:
         raise ConfigError(str(error)) from error
     config: ScoreConfig = typed(given, ScoreConfig, "capcal-score")
+    if config.engine.kind != "transformers":
+        raise ConfigError(
+            f"engine.kind={config.engine.kind} is not allowed: a probe reads hidden states, which "
+            f"only engine.kind=transformers has."
+        )
     return config

@@ -1,5 +1,6 @@
 """Bad input ends in one message that names the thing, without a traceback, with exit status 1."""
 
+import errno
 import importlib.util
 import json
 import os
@@ -14,7 +15,7 @@ from rich.console import Console
 
 from benchmark.__main__ import main
 from benchmark.applications import PassAtK
-from benchmark.composition import explained
+from benchmark.composition import explained, system_fault
 from benchmark.config import GGUFConfig, ModelConfig
 from benchmark.engines.weights import find_weights
 from benchmark.errors import ModelError
@@ -356,6 +357,13 @@ def test_a_folder_that_is_a_file_is_named(
     error = capsys.readouterr().err
     assert f"{tmp_path}/file" in error
     assert f"paths.{setting}" in error
+
+
+def test_output_that_nobody_reads_is_no_full_disk() -> None:
+    told = system_fault(BrokenPipeError(errno.EPIPE, "Broken pipe"), Path("out"))
+    assert told.startswith("Nobody reads the output any more.")
+    full = system_fault(OSError(errno.ENOSPC, "No space left on device"), Path("out"))
+    assert full.startswith("out: No space left on device. Free space")
 
 
 def test_a_disk_that_fills_during_the_report_is_one_message(tmp_path: Path, tiny_model: Path):

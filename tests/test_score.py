@@ -2,14 +2,17 @@
 
 import io
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
 
-from benchmark.errors import ModelError, StoreError
+from benchmark.errors import DataError, ModelError, StoreError
 from benchmark.finished import cell_of, load_cell
 from benchmark.probes import CapabilityProbe
 from benchmark.probes.capability_probe import common_template
@@ -23,7 +26,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path
     """A run's folder with an exported probe; its questions and confidences lie in the store."""
     folder = tmp_path_factory.mktemp("exported")
     with pytest.MonkeyPatch.context() as patch:
-        assert run(patch, folder, *tiny(tiny_model, "estimator=[probe_own]")) == 0
+        patch.chdir(tiny_model.parent)
+        assert run(patch, folder, *tiny(Path(tiny_model.name), "estimator=[probe_own]")) == 0
     return folder
 
 
@@ -36,7 +40,8 @@ def score(
     monkeypatch: pytest.MonkeyPatch, text: str, *arguments: str, capsys: pytest.CaptureFixture[str]
 ) -> tuple[int, str, str]:
     monkeypatch.setattr("sys.argv", ["capcal-score", *arguments])
-    monkeypatch.setattr("sys.stdin", io.StringIO(text))
+    data = text.encode("utf-8", "surrogateescape")
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), "latin-1"))
     try:
         main()
         status = 0
@@ -91,7 +96,7 @@ def test_a_loaded_probe_predicts_in_python(exported: Path) -> None:
         ("[" * 100_000, "Line 1 is not JSON"),
         ('{"question": "a?"}\n{"prompt": "b"}', "Line 2"),
         ('{"question": "\\ud800?"}', "Line 1 is not text in UTF-8"),
-        ('{"question": "caf\udce9?"}', "Line 1 is not text in UTF-8"),  # as Latin-1 may be read
+        ('{"question": "caf\udce9?"}', "Standard input is not text in UTF-8"),
     ],
 )
 def test_bad_input_is_one_message(
@@ -116,6 +121,10 @@ def test_bad_input_is_one_message(
         (["prob=x"], "prob"),
         (["engine.device=cpu"], "probe"),
         (["probe=nowhere"], "holds no exported probe"),
+        (["probe=nowhere", "engine.dtype=int8"], "engine.dtype=int8"),
+        (["probe=nowhere", "engine.max_rows=0"], "engine.max_rows=0"),
+        (["probe=nowhere", "engine.token_budget=-5"], "engine.token_budget=-5"),
+        (["probe=nowhere", "engine.kind=server"], "engine.kind=server"),
     ],
 )
 def test_bad_arguments_are_one_message(
@@ -138,6 +147,105 @@ def test_other_weights_than_the_probe_knows_are_refused(exported: Path, tmp_path
     (folder / "card.json").write_text(json.dumps(card))
     with pytest.raises(ModelError, match=r"trained on folder-sha256:.* is now folder-sha256:"):
         CapabilityProbe.load(folder)
+
+
+@pytest.mark.parametrize("place", ["gone", "relative"])
+def test_a_model_folder_that_is_gone_is_named_with_the_card_that_names_it(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    folder = shutil.copytree(probe_folder(exported), tmp_path / "probe")
+    card = json.loads((folder / "card.json").read_text())
+    card["model"]["hub_id"] = str(tmp_path / "gone") if place == "gone" else "models/here/gone"
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(ModelError, match=r"gone can't be loaded .* that of .*card\.json"):
+        CapabilityProbe.load(folder)
+
+
+def test_a_local_model_s_folder_is_exported_whole(exported: Path, tiny_model: Path) -> None:
+    card = json.loads((probe_folder(exported) / "card.json").read_text())
+    assert card["model"]["hub_id"] == str(tiny_model)  # the run was given a relative path
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        ("What is 2 + 2?", "as a list"),
+        (["a?", None], "Question 1 must be a text"),
+        (["a?", 3], "Question 1 must be a text"),
+        (["half \ud800"], "Question 0 must be a text"),
+        (["a?", "b?", "  "], "Question 2 must be a text"),
+    ],
+)
+def test_what_is_no_list_of_texts_is_refused(exported: Path, given: object, named: str) -> None:
+    probe = CapabilityProbe.load(probe_folder(exported))
+    with pytest.raises(DataError, match=named):
+        probe.predict(given)
+    with pytest.raises(DataError, match=named.replace("Question", "Prompt")):
+        probe.predict_prompts(given)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("identity", None),
+        ("identity", {}),
+        ("model", None),
+        ("model", {"name": "m"}),
+        ("model", {"name": "m", "hub_id": "a/b", "reasoning": "much"}),
+        ("template", 5),
+        ("template", "no place"),
+        ("training", {}),
+        ("training", [None]),
+        ("probe", None),
+        ("probe.objective", "foo"),
+        ("probe.layers", "many"),
+        ("probe.layers", -1),
+        ("probe.feature", 5),
+        ("probe.setting", None),
+        ("probe.setting", {"strength": 1}),
+        ("probe.sha256", None),
+    ],
+)
+def test_a_card_that_is_not_as_it_was_written_is_refused(
+    exported: Path, tmp_path: Path, key: str, value: object
+) -> None:
+    folder = shutil.copytree(probe_folder(exported), tmp_path / "probe")
+    card = json.loads((folder / "card.json").read_text())
+    node, _, name = key.rpartition(".")
+    (card[node] if node else card)[name] = value
+    (folder / "card.json").write_text(json.dumps(card))
+    with pytest.raises(StoreError, match=r"export (it|the probe) again"):
+        CapabilityProbe.load(folder)
+
+
+def test_output_is_utf_8_whatever_the_locale_and_ends_quietly_when_nobody_reads(
+    exported: Path,
+) -> None:
+    command = [Path(sys.executable).parent / "capcal-score", f"probe={probe_folder(exported)}"]
+    lines = (
+        b'\xef\xbb\xbf{"question": "caf\xc3\xa9?"}\n'
+        + b'{"question": "2 + 2?", "note": "%s"}\n' % (b"x" * 2000) * 100
+    )
+    place = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    def scored(output: IO[bytes] | None) -> tuple[int, str]:
+        done = subprocess.run(
+            command, input=lines, stdout=output, stderr=subprocess.PIPE, env=place, check=False
+        )
+        assert b"Traceback" not in done.stderr
+        return done.returncode, done.stderr.decode()
+
+    reader = subprocess.Popen(["head", "-n", "1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    status, err = scored(reader.stdin)
+    out, _ = reader.communicate()
+    assert json.loads(out)["question"] == "caf\u00e9?"
+    assert status == 0
+    assert "Error" not in err
+    with Path("/dev/full").open("wb") as full:
+        status, err = scored(full)
+    assert status == 1
+    assert "Error: The confidences can't be written: No space left on device." in err
 
 
 @pytest.mark.parametrize("fault", ["no card", "cut card", "another format", "no numbers"])
@@ -165,7 +273,3 @@ def test_one_wording_is_a_template_and_several_are_none() -> None:
     assert common_template(table("q0?\nBe brief.", "q1?\nBe brief.")) == "{question}\nBe brief."
     assert common_template(table("q0?\nBe brief.", "q1?")) is None
     assert common_template(table("other", "other")) is None
-
-
-def test_the_command_is_installed() -> None:
-    assert (Path(sys.executable).parent / "capcal-score").exists()

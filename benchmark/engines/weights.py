@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.machinery import ModuleSpec
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from typing import Any
 import huggingface_hub
 import safetensors
 from filelock import FileLock
+from huggingface_hub.errors import HFValidationError
 from rich.console import Console
 
 from benchmark.config import ModelConfig
@@ -159,13 +161,12 @@ def _commit(config: ModelConfig) -> str:
         return hub_commit(config.hub_id, config.revision)
     except OSError as error:
         revision = config.revision or "main"
-        cached = (
-            huggingface_hub.try_to_load_from_cache(config.hub_id, "config.json", revision=revision)
-            if "/" in config.hub_id
-            else None
-        )
-        if isinstance(cached, str):
-            return Path(cached).parent.name
+        with suppress(HFValidationError):  # a folder that isn't there is no id of the Hub
+            cached = huggingface_hub.try_to_load_from_cache(
+                config.hub_id, "config.json", revision=revision
+            )
+            if isinstance(cached, str):
+                return Path(cached).parent.name
         raise unavailable(config.name, config.hub_id, error) from error
 
 

@@ -19,12 +19,14 @@ from rich.console import Console
 from benchmark.config import ModelConfig, TransformersConfig, typed
 from benchmark.engines import Engine
 from benchmark.engines.weights import find_weights
-from benchmark.errors import DataError, ModelError, StoreError
+from benchmark.errors import ConfigError, DataError, ModelError, StoreError
 from benchmark.probes.probe import TrainedProbe
 from benchmark.progress import meter
+from benchmark.records import storable
+from benchmark.rules import check_model, engine_config
 
 _CARD = "card.json"
-_FORMAT = 1
+_FORMAT = 2
 _QUESTION = "{question}"
 
 
@@ -51,12 +53,17 @@ class CapabilityProbe:
     engine: Engine | None = field(default=None, compare=False)
 
     def save(self, folder: Path) -> None:
-        """Write ``probe.safetensors`` and ``card.json`` into ``folder``."""
+        """Write ``probe.safetensors`` and ``card.json`` into ``folder``.
+
+        A local folder of the model's is written as an absolute path.
+        """
         self.probe.save(folder)
+        local = Path(self.model.hub_id).expanduser()
+        hub_id = str(local.resolve()) if local.is_dir() else self.model.hub_id
         card = {
             "format": _FORMAT,
             "capcal": version("capcal"),
-            "model": asdict(self.model),
+            "model": asdict(self.model) | {"hub_id": hub_id},
             "identity": self.identity,
             "position": "last prompt token",
             "probe": self.probe.card(),
@@ -82,24 +89,29 @@ class CapabilityProbe:
             cache: folder of converted models.
 
         Raises:
-            StoreError: the folder holds no probe.
+            ConfigError: a value of ``engine`` is out of range.
+            StoreError: the folder holds no probe, or a damaged one.
             ModelError: the weights can't be had, or are not those the probe was trained on.
         """
+        settings = engine_config(asdict(engine or TransformersConfig()))
+        assert isinstance(settings, TransformersConfig)
         folder = Path(folder).expanduser()
         card = _read_card(folder)
-        model = typed(card["model"], ModelConfig, f"{folder / _CARD}, model")
+        probe, model = TrainedProbe.load(folder, card["probe"]), card["model"]
         console = Console(stderr=True, soft_wrap=True, markup=False)
-        weights = find_weights(model, Path(cache).expanduser(), console)
+        try:
+            weights = find_weights(model, Path(cache).expanduser(), console)
+        except ModelError as error:
+            raise ModelError(f"{error} The model is that of {folder / _CARD}.") from error
         from benchmark.engines.transformers import TransformersEngine  # seconds to import
 
-        running = TransformersEngine(model, engine or TransformersConfig(), weights)
+        running = TransformersEngine(model, settings, weights)
         if running.identity != card["identity"]:
             raise ModelError(
                 f"The probe in '{folder}' was trained on {card['identity']['weights']}, but "
                 f"{model.name} is now {running.identity['weights']}: other weights, another chat "
                 "template or other settings. Train it again, or bring back the model it knows."
             )
-        probe = TrainedProbe.load(folder, card["probe"])
         return cls(probe, model, card["identity"], card["template"], card["training"], running)
 
     def predict(self, questions: Sequence[str]) -> NDArray[np.float64]:
@@ -108,8 +120,8 @@ class CapabilityProbe:
         Each is worded as the training questions were.
 
         Raises:
-            DataError: an empty question, or a probe whose training questions were worded in
-                several ways.
+            DataError: what is no text or empty, or a probe whose training questions were worded
+                in several ways.
         """
         if self.template is None:
             raise DataError(
@@ -117,13 +129,16 @@ class CapabilityProbe:
                 "prompts, as the model is asked them: predict_prompts([..]), or 'prompt' in place "
                 "of 'question'."
             )
-        for place, question in enumerate(questions):
-            if not question.strip():
-                raise DataError(f"Question {place} is empty.")
+        _check_texts("Question", questions)
         return self.predict_prompts([self.template.replace(_QUESTION, q) for q in questions])
 
     def predict_prompts(self, prompts: Sequence[str]) -> NDArray[np.float64]:
-        """Return the confidence in each prompt (the whole user turn), [N] in [0, 1]."""
+        """Return the confidence in each prompt (the whole user turn), [N] in [0, 1].
+
+        Raises:
+            DataError: what is no text or empty.
+        """
+        _check_texts("Prompt", prompts)
         assert self.engine is not None, "load the probe"
         states: dict[str, torch.Tensor] = {}
         keyed = {str(place): prompt for place, prompt in enumerate(prompts)}
@@ -148,7 +163,22 @@ def common_template(questions: pl.DataFrame) -> str | None:
     return template if _QUESTION in template else None
 
 
+def _check_texts(kind: str, texts: Sequence[str]) -> None:
+    if isinstance(texts, str):
+        raise DataError(f"{kind}s are given as a list, not as the single text {texts[:80]!a}.")
+    for place, text in enumerate(texts):
+        if not isinstance(text, str) or not text.strip() or storable(text) != text:
+            raise DataError(
+                f"{kind} {place} must be a text in UTF-8 that is not empty: {ascii(text)[:80]}"
+            )
+
+
 def _read_card(folder: Path) -> dict[str, Any]:
+    """Return the card, its model typed, the rest as ``save`` writes it.
+
+    Raises:
+        StoreError: naming the part that isn't.
+    """
     path = folder / _CARD
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
@@ -165,4 +195,21 @@ def _read_card(folder: Path) -> dict[str, Any]:
             + (f" (without {', '.join(missing)})" if missing else "")
             + "; export the probe again."
         )
-    return dict(card)
+    template, identity, training = card["template"], card["identity"], card["training"]
+    whole = {
+        "identity": isinstance(identity, dict) and isinstance(identity.get("weights"), str),
+        "template": template is None or (isinstance(template, str) and _QUESTION in template),
+        "training": isinstance(training, list) and all(isinstance(t, dict) for t in training),
+        "probe": isinstance(card["probe"], dict),
+        "model": isinstance(card["model"], dict),
+    }
+    for key, holds in whole.items():
+        if not holds:
+            raise StoreError(f"{path}: {key}={json.dumps(card[key])[:80]}; export the probe again.")
+    try:
+        model = typed(card["model"], ModelConfig, "model")
+        check_model(model)
+    except ConfigError as error:
+        fault = str(error).removesuffix(".")
+        raise StoreError(f"{path}: {fault}; export the probe again.") from error
+    return {**card, "model": model}

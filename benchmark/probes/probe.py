@@ -1,22 +1,26 @@
 """A trained probe: what the bank's choice leaves, small enough to be kept and used anywhere."""
 
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 
 from benchmark.errors import DataError, StoreError
 from benchmark.probes.descent import logits_of
 from benchmark.probes.features import feature_names, select_feature
-from benchmark.probes.settings import Setting
+from benchmark.probes.settings import OBJECTIVES, Setting
 from benchmark.probes.stored import StoredFeatures
 
 PARAMETERS = ("weight", "bias", "hidden_weight", "hidden_bias")
 _FILE = "probe.safetensors"
+_UNREADABLE = (
+    OSError, ValueError, LookupError, AttributeError, TypeError, RuntimeError, SafetensorError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,12 @@ class TrainedProbe:
     def save(self, folder: Path) -> None:
         """Write the numbers as ``probe.safetensors`` into ``folder``; ``card`` has the rest."""
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / _FILE).write_bytes(self._numbers())
+
+    def _numbers(self) -> bytes:
         tensors = {"mean": self.mean, "scale": self.scale, **self.parameters}
-        data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-        (folder / _FILE).write_bytes(data)
+        data: bytes = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        return data
 
     def card(self) -> dict[str, Any]:
         """Return what the numbers mean, as JSON: what ``load`` needs beside them."""
@@ -81,6 +88,7 @@ class TrainedProbe:
             "objective": self.objective,
             "setting": self.setting._asdict(),
             "layers": self.layers,
+            "sha256": sha256(self._numbers()).hexdigest(),
         }
 
     def validation(self) -> dict[str, float]:
@@ -94,10 +102,16 @@ class TrainedProbe:
         """Return the probe that ``save`` wrote into ``folder``.
 
         Raises:
-            StoreError: the file is missing or is not what ``save`` writes.
+            StoreError: the file is missing or is not what ``save`` wrote beside this card.
         """
         try:
-            tensors = load_file(folder / _FILE)
+            numbers = (folder / _FILE).read_bytes()
+            _require(sha256(numbers).hexdigest() == card["sha256"], f"{_FILE} was changed")
+            _require(card["objective"] in OBJECTIVES, f"objective={card['objective']!r}")
+            tensors = load(numbers)
+            for name, tensor in tensors.items():
+                _require(bool(tensor.isfinite().all()), f"{name} is not finite")
+            _require(bool((tensors["scale"] > 0).all()), "scale is not above 0")
             probe = cls(
                 feature=card["feature"],
                 objective=card["objective"],
@@ -108,11 +122,16 @@ class TrainedProbe:
                 parameters={name: tensors[name] for name in PARAMETERS if name in tensors},
             )
             probe.predict(torch.zeros(1, probe.layers, len(probe.mean)))  # the parts fit together
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        except _UNREADABLE as error:
             raise StoreError(
                 f"The probe in '{folder}' cannot be read ({error!r}); export it again."
             ) from error
         return probe
+
+
+def _require(holds: bool, fault: str) -> None:
+    if not holds:
+        raise ValueError(fault)
 
 
 def confidences_of(outputs: torch.Tensor, objective: str) -> torch.Tensor:

@@ -15,6 +15,7 @@ OPTIMIZERS = {  # by architecture and objective, the default first
     ("mlp", "ranking"): ("adamw", "sgd"),
     ("mlp", "squared"): ("adamw", "sgd"),
 }
+OBJECTIVES = frozenset(objective for _, objective in OPTIMIZERS)
 
 
 class Setting(NamedTuple):

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -32,6 +33,39 @@ def test_a_saved_probe_is_loaded_bit_by_bit(probe: TrainedProbe, tmp_path: Path)
         assert torch.equal(loaded.parameters[name], tensor)
     assert (loaded.feature, loaded.setting) == (probe.feature, probe.setting)
     assert torch.equal(loaded.predict(SPLIT.features), probe.predict(SPLIT.features))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "named"),
+    [
+        ("weight", float("nan"), "weight is not finite"),
+        ("mean", float("inf"), "mean is not finite"),
+        ("scale", 0.0, "scale is not above 0"),
+        ("scale", -1.0, "scale is not above 0"),
+    ],
+)
+def test_numbers_that_give_no_confidence_are_refused(
+    probe: TrainedProbe, tmp_path: Path, name: str, value: float, named: str
+) -> None:
+    tensors = {"mean": probe.mean.clone(), "scale": probe.scale.clone(), **probe.parameters}
+    tensors[name] = tensors[name].clone()
+    tensors[name].flatten()[0] = value
+    wrong = dataclasses.replace(
+        probe, mean=tensors.pop("mean"), scale=tensors.pop("scale"), parameters=tensors
+    )
+    wrong.save(tmp_path)
+    with pytest.raises(StoreError, match=named):
+        TrainedProbe.load(tmp_path, wrong.card())
+
+
+def test_a_flipped_bit_of_the_numbers_is_noticed(probe: TrainedProbe, tmp_path: Path) -> None:
+    probe.save(tmp_path)
+    path = tmp_path / "probe.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="was changed"):
+        TrainedProbe.load(tmp_path, probe.card())
 
 
 @pytest.mark.parametrize("fault", ["missing", "cut", "another"])
