@@ -20,7 +20,7 @@ from rich.console import Console
 from benchmark.config import Config
 from benchmark.errors import StoreError
 from benchmark.identity import cell_artifact, has_cells, outputs_of, rows_known
-from benchmark.records import RESPONSE, STORED_RESPONSE, CellResult, Estimate
+from benchmark.records import RESPONSE, STORED_RESPONSE, CellResult, ChosenProbe, Estimate
 from benchmark.store import Artifact, prompt_hash, read_manifest
 
 _PROBE = ".probe"  # suffix of the parts that are files of an exported probe
@@ -38,7 +38,7 @@ class _Pointer(NamedTuple):
 def skip_finished(config: Config, folder: Path, console: Console) -> bool:
     """Tell whether there is nothing to do: the cell is finished and its report is there.
 
-    It says where both are, and lets the run's folder point to them.
+    It says where both are, and lets the run's folder point to them; the cell's probes are there.
     """
     if not has_cells(config):  # the rest of the configuration is checked before weights are sought
         return False
@@ -46,6 +46,7 @@ def skip_finished(config: Config, folder: Path, console: Console) -> bool:
     report = _report_of(artifact, config)
     if report is None or not is_finished(artifact):
         return False
+    export_probes(artifact, folder / "probes")
     point_to_cell(artifact, report, folder, config)
     console.print(
         f"Cell: model {config.model.name}, dataset {config.dataset.name}: finished before.\n"
@@ -76,8 +77,11 @@ def save_cell(
             value = getattr(estimate, field.name)
             if isinstance(value, pl.DataFrame):
                 tables[f"{field.name}/{name}"] = value
-            elif field.name != "probe":
+            elif field.name != "probes":
                 estimates[name][field.name] = value
+        for place, probe in estimate.probes.items():
+            tables[f"selection/{name}{place}"] = probe.selection
+        estimates[name]["probes"] = list(estimate.probes)
     drawn = _responses_folder(artifact.folder, parents)
     with artifact.lock():
         parts = {name: artifact.append_table(table) for name, table in tables.items()}
@@ -101,19 +105,24 @@ def save_cell(
 
 
 def _append_probes(result: CellResult, artifact: Artifact) -> dict[str, Path]:
-    """Write the files of the exported probes as parts, by ``<estimator>/<file>``."""
+    """Write the files of the exported probes as parts, by ``<estimator><place>/<file>``."""
     parts = {}
     for name, estimate in result.estimates.items():
-        if estimate.probe is not None:
-            with TemporaryDirectory() as folder:
-                estimate.probe.save(Path(folder))
-                for file in Path(folder).iterdir():
-                    parts[f"{name}/{file.name}"] = artifact.append(file.read_bytes(), _PROBE)
+        for place, probe in estimate.probes.items():
+            if probe.exported is not None:
+                with TemporaryDirectory() as folder:
+                    probe.exported.save(Path(folder))
+                    for file in Path(folder).iterdir():
+                        part = artifact.append(file.read_bytes(), _PROBE)
+                        parts[f"{name}{place}/{file.name}"] = part
     return parts
 
 
 def export_probes(artifact: Artifact, folder: Path) -> None:
-    """Write the probes of a finished cell into ``folder/<estimator>``, each to be used alone.
+    """Write the probes of a finished cell into ``folder``, each to be used alone.
+
+    That of an estimator is in ``<estimator>``, one that an estimator is made of in
+    ``<estimator>.<its place in the settings>``, such as ``probe_isotonic.base``.
 
     Raises:
         StoreError: as ``load_cell``.
@@ -130,7 +139,7 @@ def export_probes(artifact: Artifact, folder: Path) -> None:
 def load_cell(folder: Path) -> CellResult:
     """Return a finished cell; its responses are read when they are collected.
 
-    Its probes are None; ``export_probes`` writes them where they can be used.
+    It has no probes to be used, only how they were chosen; ``export_probes`` writes them.
 
     Raises:
         StoreError: the folder holds no whole cell, or a part of it is damaged.
@@ -164,10 +173,8 @@ def load_cell(folder: Path) -> CellResult:
 def _estimate(tables: Mapping[str, pl.DataFrame], name: str, content: dict[str, Any]) -> Estimate:
     """Return an estimate from its own tables and the values of its other fields."""
     values: dict[str, Any] = dict(content["estimates"][name])
-    for field in fields(Estimate):
-        if f"{field.name}/{name}" in tables:
-            values[field.name] = tables[f"{field.name}/{name}"]
-    return Estimate(**values)
+    chosen = {place: ChosenProbe(tables[f"selection/{name}{place}"]) for place in values["probes"]}
+    return Estimate(**values | {"confidences": tables[f"confidences/{name}"], "probes": chosen})
 
 
 def _responses_folder(cell: Path, parents: Mapping[str, str]) -> Path | None:

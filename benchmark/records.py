@@ -6,7 +6,7 @@ that could not be read is null with its status. Tables are joined by ``question_
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import polars as pl
 
@@ -384,6 +384,19 @@ def question_table(questions: list[Question]) -> pl.DataFrame:
     )
 
 
+class ChosenProbe(NamedTuple):
+    """A probe that made an estimator's confidences.
+
+    Attributes:
+        selection: every probe that was tried, of schema ``PROBE_SELECTION``.
+        exported: what can be used elsewhere; None where it is read from the store, which exports
+            its files.
+    """
+
+    selection: pl.DataFrame
+    exported: "CapabilityProbe | None" = None
+
+
 @dataclass(frozen=True)
 class Estimate:
     """What an estimator returns for the questions of one cell.
@@ -393,17 +406,16 @@ class Estimate:
         samples_used: the responses with ``sample_index < samples_used`` made the confidence, so
             they are left out of the target that it is evaluated against.
         oracle: made from the target's own responses; the target's noise can't be told apart.
-        selection: of schema ``PROBE_SELECTION``, for estimators that chose on validation questions.
         trained_on: how many questions a probe was trained on; None for what isn't trained.
-        probe: what made the confidences, where it can be used elsewhere.
+        probes: the probes that it is made of, by their place in the estimator's settings: "" is
+            the estimator itself, ".base" what it recalibrates, ".of.<name>" a part of an average.
     """
 
     confidences: pl.DataFrame
     samples_used: int = 0
     oracle: bool = False
-    selection: pl.DataFrame | None = None
     trained_on: int | None = None
-    probe: "CapabilityProbe | None" = None
+    probes: dict[str, ChosenProbe] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

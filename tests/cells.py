@@ -17,6 +17,7 @@ from benchmark.records import (
     PROBE_SELECTION,
     RESPONSE,
     CellResult,
+    ChosenProbe,
     Estimate,
     Question,
     question_table,
@@ -157,7 +158,7 @@ def _estimates(ids, p, names, correct, rng) -> dict[str, Estimate]:
         ),
         "probe": Estimate(
             confidence_table(ids, expit(0.75 * signal + rng.normal(0, 0.6, n))),
-            selection=_selection(rng),
+            probes={"": ChosenProbe(_selection(rng))},
         ),
         "family_mean": Estimate(confidence_table(ids, [family[name] for name in names])),
         "train_mean": Estimate(confidence_table(ids, np.full(n, p.mean()))),

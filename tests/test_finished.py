@@ -55,7 +55,10 @@ def cell() -> CellResult:
     made = only(
         simulate_cell(n_questions=12, k=12), "random", "oracle_cc", "consistency_5", "probe"
     )
-    estimates = made.estimates | {"probe": replace(made.estimates["probe"], probe=FileProbe())}
+    own = made.estimates["probe"]
+    chosen = own.probes[""]._replace(exported=FileProbe())
+    inside = replace(own, probes={".base": chosen._replace(selection=chosen.selection.head(3))})
+    estimates = made.estimates | {"probe": replace(own, probes={"": chosen}), "inside": inside}
     return replace(made, estimates=estimates, failed={"routing": "no other cell"})
 
 
@@ -100,16 +103,20 @@ def test_a_cell_comes_back_with_every_table(cell, tmp_path):
             ours, theirs = getattr(estimate, field.name), getattr(found.estimates[name], field.name)
             if isinstance(ours, pl.DataFrame):
                 assert_frame_equal(ours, theirs)
-            elif field.name != "probe":
+            elif field.name != "probes":
                 assert ours == theirs
+        assert list(found.estimates[name].probes) == list(estimate.probes)
+        for place, probe in estimate.probes.items():
+            assert_frame_equal(found.estimates[name].probes[place].selection, probe.selection)
     assert_frame_equal(found.applications["pass_at_k"], cell.applications["pass_at_k"])
     assert found.responses.collect().is_empty()
 
 
 def test_its_probes_are_exported_as_they_were(cell, tmp_path):
     export_probes(stored(cell, tmp_path), tmp_path / "probes")
-    files = {str(p.relative_to(tmp_path)) for p in tmp_path.glob("probes/*/*")}
-    assert files == {"probes/probe/probe.safetensors", "probes/probe/card.json"}
+    files = {str(p.relative_to(tmp_path / "probes")) for p in tmp_path.glob("probes/*/*")}
+    written = {"probe.safetensors", "card.json"}
+    assert files == {f"{name}/{file}" for name in ("probe", "inside.base") for file in written}
     assert (tmp_path / "probes/probe/probe.safetensors").read_bytes() == b"weights"
 
 
@@ -363,6 +370,7 @@ def test_a_finished_cell_is_skipped_and_what_is_lost_of_it_is_made_again(
     )
     assert cell_of(skipped) == cell_of(report.parent)
     assert not (skipped / "report.html").exists()
+    assert list(skipped.glob("probes/probe_own/card.json"))
 
     report.unlink()
     assert run(monkeypatch, tmp_path, *tiny(tiny_model, *FEW)) == 0

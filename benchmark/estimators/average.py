@@ -52,14 +52,19 @@ class Average:
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the mean in each question, at the cost of all."""
-        parts: list[Estimate] = [
-            estimator.estimate(cell, role)
-            for estimator in sorted(self.of.values(), key=reads_hidden_states)
-        ]
+        parts: dict[str, Estimate] = {
+            name: self.of[name].estimate(cell, role)
+            for name in sorted(self.of, key=lambda name: reads_hidden_states(self.of[name]))
+        }
         return Estimate(
-            _mean([part.confidences for part in parts]),
-            samples_used=max(part.samples_used for part in parts),
-            oracle=any(part.oracle for part in parts),
+            _mean([part.confidences for part in parts.values()]),
+            samples_used=max(part.samples_used for part in parts.values()),
+            oracle=any(part.oracle for part in parts.values()),
+            probes={
+                f".of.{name}{place}": probe
+                for name, part in parts.items()
+                for place, probe in part.probes.items()
+            },
         )
 
 

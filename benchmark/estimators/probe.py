@@ -14,7 +14,7 @@ from benchmark.probes import CapabilityProbe, ProbeSettings, TrainedProbe
 from benchmark.probes.capability_probe import common_template
 from benchmark.probes.features import join
 from benchmark.questions import refuse_overlap
-from benchmark.records import CONFIDENCE, Estimate
+from benchmark.records import CONFIDENCE, ChosenProbe, Estimate
 from benchmark.rules import check_dataset
 from benchmark.store import fingerprint, prompt_hash
 
@@ -87,6 +87,8 @@ class Probe:
             sample_index=pl.lit(0, pl.Int64), status=pl.lit("ok"),
             completion_tokens=pl.lit(0, pl.Int64),
         )  # fmt: skip
+        selection = probe.selection
+        assert selection is not None  # it was just trained
         exported = CapabilityProbe(
             probe,
             cell.config.model,
@@ -96,9 +98,8 @@ class Probe:
         )
         return Estimate(
             table.select(list(CONFIDENCE)),
-            selection=probe.selection,
             trained_on=sum(len(source.split("train").capability) for source in sources),
-            probe=exported,
+            probes={"": ChosenProbe(selection, exported)},
         )
 
     def _train(self, cell: Cell) -> TrainedProbe:

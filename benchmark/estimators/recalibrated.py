@@ -89,7 +89,8 @@ class Recalibrated:
             mapped = curve(answered["confidence"].to_numpy())
             answered = answered.with_columns(confidence=pl.Series(mapped))
         confidences = pl.concat([answered, others]).sort("question_id", "sample_index")
-        return replace(estimate, confidences=confidences, selection=None, probe=None)
+        probes = {f".base{place}": probe for place, probe in estimate.probes.items()}
+        return replace(estimate, confidences=confidences, probes=probes)
 
     def _curve(self, cell: Cell) -> Curve | None:
         """Return the fitted curve, or None where there is no confidence to fit it on."""

@@ -61,6 +61,5 @@ def _draw(result: CellResult) -> Iterator[Drawing]:
         if name in DRAW and not table.is_empty():
             yield DRAW[name](result)
     yield draw_histogram(result)
-    for name, estimate in result.estimates.items():
-        if estimate.selection is not None:
-            yield draw_selection(name, estimate.selection)
+    for name, selection in points.probe_selections(result).items():
+        yield draw_selection(name, selection)

@@ -158,6 +158,24 @@ def accuracy_histogram(capability: pl.DataFrame) -> Histogram:
     return Histogram(left, width, np.bincount(index, minlength=bars))
 
 
+def probe_selections(result: CellResult) -> dict[str, pl.DataFrame]:
+    """Return how each different probe was chosen, of schema ``PROBE_SELECTION``.
+
+    Those that are estimators come first, then those that estimators are made of, by the estimator
+    and its place in the settings.
+    """
+    found: dict[str, pl.DataFrame] = {}
+    probes = [
+        (place, name, probe.selection)
+        for name, estimate in result.estimates.items()
+        for place, probe in estimate.probes.items()
+    ]
+    for place, name, selection in sorted(probes, key=lambda probe: bool(probe[0])):
+        if not any(selection.equals(other) for other in found.values()):
+            found[f"{name}{place}"] = selection
+    return found
+
+
 def best_strengths(selection: pl.DataFrame) -> pl.DataFrame:
     """Return the row with the lowest validation Brier score of each feature, in their order."""
     best = pl.col("validation_brier") == pl.col("validation_brier").min().over("feature")

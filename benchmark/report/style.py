@@ -191,9 +191,16 @@ RC = {
 
 
 def estimator_look(estimator: str) -> Look:
-    """Return how an estimator is shown; an unlisted one gets a colour and marker by its name."""
+    """Return how an estimator is shown; an unlisted one gets a colour and marker by its name.
+
+    One inside another, such as ``probe_isotonic.base``, looks as that does, with its place.
+    """
     if estimator in ESTIMATORS:
         return ESTIMATORS[estimator]
+    whole, _, place = estimator.partition(".")
+    if place:
+        look = estimator_look(whole)
+        return look._replace(name=f"{look.name} ({place})")
     digest = zlib.crc32(estimator.encode())
     return Look(
         _readable(estimator),

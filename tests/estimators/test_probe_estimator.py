@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from benchmark.finished import cell_of, load_cell
+from benchmark.report.points import probe_selections
 from tests.questions.mirror import invented_mirror
 from tests.test_main import run, tiny
 
@@ -40,6 +41,18 @@ def test_a_probe_trained_on_another_dataset_is_evaluated_here(
     assert set(metrics.filter(pl.col("metric") == "brier")["answered"]) == {12}
     assert list(tmp_path.glob("out/store/tiny/gsm8k/train/responses-*/part-*"))
     assert not list(tmp_path.glob("out/store/tiny/gsm8k/test"))
+
+
+def test_probes_inside_others_are_exported_and_drawn(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path
+) -> None:
+    chosen = ["estimator=[probe_isotonic,average_verbalized_probe]"]
+    assert run(monkeypatch, tmp_path, *tiny(tiny_model, *chosen)) == 0
+    (folder,) = tmp_path.glob("out/*/*/probes")
+    places = {path.parent.name for path in folder.glob("*/card.json")}
+    assert places == {"probe_isotonic.base", "average_verbalized_probe.of.probe"}
+    drawn = probe_selections(load_cell(cell_of(folder.parent)))
+    assert list(drawn) == ["probe_isotonic.base"]  # the same probe once
 
 
 def test_training_questions_that_are_evaluated_are_refused(

@@ -7,7 +7,7 @@ from cells import confidence_table
 
 from benchmark.capability import count_outcomes
 from benchmark.metrics.binned import reliability_curve
-from benchmark.records import GRADE, Estimate
+from benchmark.records import GRADE, ChosenProbe, Estimate
 from benchmark.report import points
 
 
@@ -108,11 +108,26 @@ def test_the_histogram_puts_values_on_an_edge_into_the_upper_bin_and_one_into_th
 
 
 def test_the_best_strength_of_each_feature_is_that_of_the_lowest_validation_score(cell):
-    selection = cell.estimates["probe"].selection
+    selection = cell.estimates["probe"].probes[""].selection
     best = points.best_strengths(selection)
     assert best["feature"].to_list() == selection["feature"].unique(maintain_order=True).to_list()
     lowest = selection.group_by("feature", maintain_order=True).agg(pl.min("validation_brier"))
     assert best["validation_brier"].to_list() == lowest["validation_brier"].to_list()
+
+
+def test_probes_inside_others_are_shown_once_each(cell):
+    own = cell.estimates["probe"]
+    chosen = own.probes[""]
+    worse = ChosenProbe(chosen.selection.with_columns(pl.col("validation_brier") + 0.1))
+    inside = {
+        "same": replace(own, probes={".base": chosen}),
+        "mean": replace(own, probes={".of.a": chosen, ".of.b": worse}),
+    }
+    shown = points.probe_selections(replace(cell, estimates=inside | cell.estimates))
+    assert list(shown) == ["probe", "mean.of.b"]
+    assert shown["mean.of.b"].equals(worse.selection)
+    alone = points.probe_selections(replace(cell, estimates={"same": inside["same"]}))
+    assert list(alone) == ["same.base"]
 
 
 def test_families_come_from_the_metadata_where_there_is_one(cell):

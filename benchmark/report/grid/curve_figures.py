@@ -10,7 +10,7 @@ from benchmark.records import PASS_AT_K, CellResult
 from benchmark.report import style
 from benchmark.report.canvas import TICKS, UNIT, Drawing, log_axis
 from benchmark.report.grid import curves
-from benchmark.report.grid.grid import Grid
+from benchmark.report.grid.grid import Grid, in_order
 from benchmark.report.grid.panels import (
     draw_cells,
     left_out,
@@ -18,6 +18,7 @@ from benchmark.report.grid.panels import (
     line_style,
     main_estimators,
 )
+from benchmark.report.points import probe_selections
 from benchmark.report.ranking import BEST_COVERAGE
 
 _CHOSEN: dict[str, Any] = {
@@ -115,12 +116,8 @@ def draw_budget(grid: Grid) -> Drawing | None:
 
 def draw_layers(grid: Grid) -> Drawing | None:
     """Draw the Brier score of a probe on each layer."""
-    selections = {
-        place: {n: e.selection for n, e in cell.estimates.items() if e.selection is not None}
-        for place, cell in grid.cells.items()
-    }
-    probes = {name for own in selections.values() for name in own}
-    names = [name for name in grid.estimators if name in probes]
+    selections = {place: probe_selections(cell) for place, cell in grid.cells.items()}
+    names = in_order((name for own in selections.values() for name in own), grid.estimators)
     shown = main_estimators(names)
 
     def draw(axes: Axes, cell: CellResult) -> str | None:

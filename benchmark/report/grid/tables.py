@@ -111,7 +111,7 @@ def transfer_table(grid: Grid) -> GridTable:
     """Return the Brier scores of the probes, by the data that they were trained on."""
 
     def of_cell(cell: CellResult) -> Iterator[dict[str, Any]]:
-        probes = [name for name, made in cell.estimates.items() if made.selection is not None]
+        probes = [name for name, made in cell.estimates.items() if "" in made.probes]
         ranked = _supported_ranks(cell, "brier", probes)
         for row in _metric_rows(cell, "brier"):
             if row["estimator"] in probes:

@@ -58,7 +58,7 @@ def test_the_two_targets_are_binned_with_one_in_the_last_bin():
 
 
 def test_layers_are_by_depth_and_poolings_left_out(cell):
-    selection = cell.estimates["probe"].selection
+    selection = cell.estimates["probe"].probes[""].selection
     rows = curves.brier_by_layer(selection)
     assert rows["depth"].to_list() == list(range(13))
     best = best_strengths(selection)

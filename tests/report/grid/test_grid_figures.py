@@ -139,6 +139,16 @@ def test_no_diagonal_crosses_the_word_of_an_empty_panel(grid):
     assert [axes for axes in panels if not axes.lines] == empty
 
 
+def test_the_layers_of_a_probe_that_is_recalibrated_are_drawn(grid):
+    cell = only(grid.cells[PLACE], "probe")
+    inside = replace(cell.estimates["probe"], probes={".base": cell.estimates["probe"].probes[""]})
+    with mpl.rc_context(style.RC):
+        drawing = draw_layers(make_grid([replace(cell, estimates={"probe": inside})]))
+    lines = {line.get_label() for line in drawing.figure.legends[0].legend_handles}
+    assert lines == {"Probe (base)", "chosen"}
+    assert drawing.figure.axes[0].lines
+
+
 def test_the_circle_of_the_chosen_layer_is_whole(grid):
     with mpl.rc_context(style.RC):
         figure = draw_layers(grid).figure

@@ -7,7 +7,7 @@ import pytest
 from cells import only
 
 from benchmark.applications import Budget, Study
-from benchmark.records import DIFFERENCE
+from benchmark.records import DIFFERENCE, ChosenProbe
 from benchmark.report.grid.grid import make_grid
 from benchmark.report.grid.tables import GRID_TABLE, grid_tables
 
@@ -19,10 +19,10 @@ def cell(cell):
     """A cell that the paper has numbers for, with a probe of its own data and one of others."""
     names = {"probe": "probe_own", "consistency_10": "probe_math"}
     renamed = pl.col("estimator").replace(names)
-    selection = cell.estimates["probe"].selection
+    selection = cell.estimates["probe"].probes[""].selection
     estimates = {names.get(name, name): made for name, made in cell.estimates.items()}
     for name in names.values():
-        estimates[name] = replace(estimates[name], selection=selection)
+        estimates[name] = replace(estimates[name], probes={"": ChosenProbe(selection)})
     passes = cell.applications["pass_at_k"].with_columns(estimator=renamed)
     shown = replace(
         cell,
