@@ -62,7 +62,7 @@ RESPONSE = pl.Schema(
         "text": pl.String(),  # the final answer text, without reasoning
         "reasoning": pl.String(),  # null where the model does not reason
         "finish_reason": pl.String(),  # FinishReason
-        "prompt_tokens": pl.Int64(),
+        "prompt_tokens": pl.Int64(),  # null, as the next, where a server doesn't say
         "completion_tokens": pl.Int64(),  # end-of-turn token included
         "seed": pl.Int64(),  # of this (question, sample), or of the request that drew it
         "error": pl.String(),  # why the request failed, with finish_reason error; else null
@@ -107,10 +107,12 @@ CONFIDENCE = pl.Schema(
         "sample_index": pl.Int64(),  # the draw, for estimators that are random; 0 for the others
         "confidence": pl.Float64(),  # in [0, 1], or null
         "status": pl.String(),  # Status
-        "prompt_tokens": pl.Int64(),  # spent on this confidence
+        "prompt_tokens": pl.Int64(),  # spent on this confidence; null where unknown
         "completion_tokens": pl.Int64(),
     }
 )
+
+COSTS = ("tokens", "prompt_tokens", "completion_tokens")  # metrics of what a confidence costs
 
 METRIC = pl.Schema(
     {
@@ -350,6 +352,12 @@ def storable(text: str) -> str:
         True
     """
     return _HALF_PAIR.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def sum_if_known(column: str) -> pl.Expr:
+    """Return the sum of a column, null where one of its values is: tokens that nobody counted."""
+    values = pl.col(column)
+    return pl.when(values.null_count() == 0).then(values.sum())
 
 
 def question_table(questions: list[Question]) -> pl.DataFrame:

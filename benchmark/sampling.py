@@ -110,7 +110,7 @@ def _collect(
         try:
             for response in engine.sample(requests, decoding):
                 rows.append(asdict(response) | {"prompt_hash": hashes[response.question_id]})
-                progress.advance(tokens=response.completion_tokens)
+                progress.advance(tokens=response.completion_tokens or 0)
                 if len(rows) >= _PART_ROWS or time.monotonic() - last > _PART_SECONDS:
                     flush()
                     last = time.monotonic()

@@ -23,7 +23,7 @@ from benchmark.metrics.inputs import FloatArray
 from benchmark.metrics.pairing import PairedEstimate, pair_estimates
 from benchmark.metrics.resampling import resample_questions
 from benchmark.metrics.statistics import mean_over_draws
-from benchmark.records import ADAPTIVE, ADAPTIVE_QUESTION, CellResult
+from benchmark.records import ADAPTIVE, ADAPTIVE_QUESTION, COSTS, CellResult
 from benchmark.sequential import SequentialEstimate, sequential_estimate
 from benchmark.stopping import StoppingRule, is_narrow, stopped_counts
 
@@ -222,9 +222,8 @@ def _errors(
 
 def _metrics(paired: PairedEstimate) -> dict[str, float]:
     """Return every metric that the responses enter."""
-    found = {metric: float(values[0]) for metric, values in resample_questions(paired).items()}
-    del found["tokens"]
-    return found
+    every = resample_questions(paired)
+    return {metric: float(values[0]) for metric, values in every.items() if metric not in COSTS}
 
 
 def _metrics_at(paired: PairedEstimate, estimate: SequentialEstimate) -> dict[str, float]:

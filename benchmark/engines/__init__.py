@@ -48,8 +48,8 @@ class Response:
     text: str
     reasoning: str | None
     finish_reason: FinishReason
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
     seed: int
     error: str | None = None
 
@@ -60,14 +60,14 @@ class ChoiceProbabilities(NamedTuple):
     Attributes:
         probabilities: one per choice, the sum over its token variants, each in [0, 1]; all 0 where
             the reasoning before the answer didn't end.
-        prompt_tokens: number of tokens of the rendered prompt.
-        completion_tokens: generated, reasoning included.
+        prompt_tokens: number of tokens of the rendered prompt; None where a server doesn't say.
+        completion_tokens: generated, reasoning included; None where a server doesn't say.
         error: why the request failed, or None.
     """
 
     probabilities: dict[str, float]
-    prompt_tokens: int
-    completion_tokens: int = 1
+    prompt_tokens: int | None
+    completion_tokens: int | None = 1
     error: str | None = None
 
 

@@ -51,11 +51,14 @@ class Choice:
 
 @dataclass(frozen=True)
 class Reply:
-    """What an endpoint answered; token counts are as the server says, of all choices together."""
+    """What an endpoint answered.
+
+    Token counts are as the server says, of all choices together; None where it doesn't say.
+    """
 
     choices: tuple[Choice, ...]
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int | None
+    completion_tokens: int | None
 
 
 class RequestError(Exception):
@@ -225,8 +228,10 @@ def _read(data: dict[str, Any]) -> Reply:
     )
 
 
-def _count(value: Any) -> int:
-    number = int(value or 0)
+def _count(value: Any) -> int | None:
+    if value is None:
+        return None
+    number = int(value)
     if not 0 <= number < _MOST_TOKENS:
         raise ValueError(f"{number} tokens")
     return number

@@ -151,11 +151,12 @@ class ServerEngine:
                 )
             except RequestError as error:
                 self._count_failure(str(error))
-                none = ChoiceProbabilities(dict.fromkeys(choices, 0.0), 0, 0, str(error))
+                none = ChoiceProbabilities(dict.fromkeys(choices, 0.0), None, None, str(error))
                 return [(request.question_id, none)]
             self._failures = 0
             found = _summed(self._answer_token(reply.choices[0]), choices)
-            spent = max(reply.completion_tokens, len(reply.choices[0].tokens))
+            seen = len(reply.choices[0].tokens)
+            spent = max(reply.completion_tokens or 0, seen) or None
             return [(request.question_id, ChoiceProbabilities(found, reply.prompt_tokens, spent))]
 
         yield from run_all(self._endpoint, iter(requests), ask, self._config.concurrency)
@@ -210,9 +211,10 @@ class ServerEngine:
         self, request: SampleRequest, waiting: Sequence[int], seed: int, reply: Reply
     ) -> list[Response]:
         choices = reply.choices[: len(waiting)]
-        counts = [len(choice.tokens) for choice in choices]
+        counts: Sequence[int | None] = [len(choice.tokens) for choice in choices]
         if not all(counts):
-            counts = _shared_out(reply.completion_tokens, choices)
+            total = reply.completion_tokens
+            counts = [None] * len(choices) if total is None else _shared_out(total, choices)
         responses = []
         for index, choice, tokens in zip(waiting, choices, counts, strict=False):
             reasoning, text, ended = self._split(choice)
@@ -273,15 +275,15 @@ class ServerEngine:
                 f"{where} gives the same text for two seeds at temperature 1, so every sample of a "
                 f"question would be the same response. Choose a server that samples, such as vLLM."
             )
-        counts = [len(choice.tokens) for choice in several.choices]
+        counts, counted = [len(c.tokens) for c in several.choices], several.completion_tokens or 0
         tops = [token.top for choice in several.choices for token in choice.tokens]
         abilities = Abilities(
             several=len(texts) == 2 and len(set(texts)) == 2,
-            counts_all=len(counts) == 2 and several.completion_tokens >= sum(counts) > 0,
+            counts_all=len(counts) == 2 and counted >= sum(counts) > 0,
             logprobs=bool(tops) and all(tops),
         )
         if not all(counts) and abilities.several:  # tokens can't be compared with the usage
-            abilities = abilities._replace(counts_all=several.completion_tokens > _CHECK_TOKENS)
+            abilities = abilities._replace(counts_all=counted > _CHECK_TOKENS)
         if max(counts, default=0) > _CHECK_TOKENS:
             raise ModelError(f"{where} ignores the cap on a response's tokens.")
         if not abilities.several:
@@ -330,6 +332,6 @@ def _shared_out(total: int, choices: Sequence[Choice]) -> list[int]:
 def _failed(request: SampleRequest, index: int, seed: int, reason: str) -> Response:
     return Response(
         question_id=request.question_id, sample_index=request.sample_indices[index], text="",
-        reasoning=None, finish_reason="error", prompt_tokens=0, completion_tokens=0, seed=seed,
-        error=reason,
+        reasoning=None, finish_reason="error", prompt_tokens=None, completion_tokens=None,
+        seed=seed, error=reason,
     )  # fmt: skip

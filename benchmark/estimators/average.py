@@ -10,7 +10,7 @@ from benchmark.cell import Cell
 from benchmark.config import Role
 from benchmark.errors import ConfigError
 from benchmark.estimators.protocol import check, prepare, reads_hidden_states, roles_of
-from benchmark.records import CONFIDENCE, Estimate
+from benchmark.records import CONFIDENCE, Estimate, sum_if_known
 
 
 @dataclass
@@ -77,17 +77,11 @@ def _mean(tables: list[pl.DataFrame]) -> pl.DataFrame:
         confidence=pl.when(ok.all()).then(pl.col("confidence").mean()),
         status=pl.when(ok.all()).then(pl.lit("ok")).when(error.any()).then(pl.lit("error"))
         .otherwise(pl.lit("unparsed")),
-        prompt_tokens=_sum("prompt_tokens"),
-        completion_tokens=_sum("completion_tokens"),
+        prompt_tokens=sum_if_known("prompt_tokens"),
+        completion_tokens=sum_if_known("completion_tokens"),
         parts=pl.len(),
     ).filter(parts=len(tables))  # fmt: skip
     return means.sort("question_id", "sample_index").select(list(CONFIDENCE))
-
-
-def _sum(tokens: str) -> pl.Expr:
-    """Return the sum of a column, null where one part of it is unknown."""
-    column = pl.col(tokens)
-    return pl.when(column.null_count() == 0).then(column.sum())
 
 
 def _drawn(table: pl.DataFrame, draws: int) -> pl.DataFrame:

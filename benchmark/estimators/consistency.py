@@ -8,7 +8,7 @@ from omegaconf import MISSING
 from benchmark.cell import Cell
 from benchmark.config import Role
 from benchmark.errors import ConfigError
-from benchmark.records import CONFIDENCE, Estimate
+from benchmark.records import CONFIDENCE, Estimate, sum_if_known
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Consistency:
         costs = (
             split.responses.filter(used)
             .group_by("question_id")
-            .agg(pl.col("prompt_tokens").first(), pl.col("completion_tokens").sum())
+            .agg(pl.col("prompt_tokens").first(), sum_if_known("completion_tokens"))
         )
         counted = split.grades.filter(used).group_by("question_id").agg(counted=pl.len())
         costs = costs.join(counted, on="question_id", how="left")

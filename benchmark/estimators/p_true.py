@@ -65,9 +65,7 @@ class PTrue:
         table = wanted.join(stored, on=wanted.columns, how="left", nulls_equal=True)
         mass = pl.col("yes") + pl.col("no")
         status = pl.when(mass > 0).then(pl.lit("ok"))
-        tokens = [pl.col(name).fill_null(0) for name in ("prompt_tokens", "completion_tokens")]
         table = table.with_columns(
-            *tokens,
             confidence=pl.when(mass > 0).then(pl.col("yes") / mass),
             status=status.when(mass.is_null()).then(pl.lit("error")).otherwise(pl.lit("unparsed")),
         )

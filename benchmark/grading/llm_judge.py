@@ -181,8 +181,10 @@ class LLMJudge:
                 f"{failures[0][:300]} The other judgements are kept; run again to ask for the rest."
             )
 
-    async def _ask(self, client: "AsyncOpenAI", case: _Case) -> tuple[str, int, int, str]:
-        """Return the judge's reply, its tokens and its name."""
+    async def _ask(
+        self, client: "AsyncOpenAI", case: _Case
+    ) -> tuple[str, int | None, int | None, str]:
+        """Return the judge's reply, its tokens where they are known, and its name."""
         content = (
             self.prompt.replace("{question}", "\x00q")
             .replace("{references}", "\x00r")
@@ -200,8 +202,8 @@ class LLMJudge:
         usage = completion.usage
         return (
             storable(completion.choices[0].message.content or ""),
-            usage.prompt_tokens if usage else 0,
-            usage.completion_tokens if usage else 0,
+            usage.prompt_tokens if usage else None,
+            usage.completion_tokens if usage else None,
             completion.model,
         )
 

@@ -11,9 +11,9 @@ from benchmark.metrics.inference import holm, p_value, t_interval
 from benchmark.metrics.inputs import FloatArray
 from benchmark.metrics.pairing import PairedEstimate
 from benchmark.metrics.resampling import resample_questions
-from benchmark.records import DIFFERENCE
+from benchmark.records import COSTS, DIFFERENCE
 
-_NOT_COMPARED = ("variance", "uncertainty", "tokens")  # the target's, or neither good nor bad
+_NOT_COMPARED = ("variance", "uncertainty", *COSTS)  # the target's, or neither good nor bad
 _BY_SIZE = ("signed_error",)  # best at zero
 
 

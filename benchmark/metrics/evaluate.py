@@ -13,9 +13,9 @@ from benchmark.metrics.differences import compare_estimators
 from benchmark.metrics.inference import t_interval
 from benchmark.metrics.inputs import FloatArray
 from benchmark.metrics.pairing import PairedEstimate, check_variance_identity, pair_estimates
-from benchmark.metrics.resampling import bounds_of, redraw_responses, resample_questions
+from benchmark.metrics.resampling import bounds_of, costs_of, redraw_responses, resample_questions
 from benchmark.metrics.statistics import Interval, redrawn_counts, row_blocks
-from benchmark.records import METRIC, Estimate
+from benchmark.records import COSTS, METRIC, Estimate
 
 _ORDER = (
     "brier",
@@ -35,7 +35,7 @@ _ORDER = (
     "spearman",
     "spearman_ceiling",
     "auroc",
-    "tokens",
+    *COSTS,
 )
 _CEILING_FITS = 50  # resamples in which the ceiling of Spearman's correlation is fitted anew
 _REDRAWS = 200  # of the responses: they tell a standard deviation to 5 %
@@ -67,9 +67,9 @@ def evaluate(
     computed for each draw on its own, where a question with fewer draws than others repeats its
     own, and averaged over the draws where they are defined. ``imputed`` is the same over all
     questions with 0.5 for each confidence that is missing.
-    ``tokens`` is the mean spent on one confidence, over all questions for which it is known,
-    answered or not. ``brier_unbiased`` is undefined for an oracle, whose error can't be told from
-    its target's.
+    ``tokens``, the sum of ``prompt_tokens`` and ``completion_tokens``, is the mean spent on one
+    confidence, over all questions for which it is known, answered or not. ``brier_unbiased`` is
+    undefined for an oracle, whose error can't be told from its target's.
 
     **Intervals** are of 95 %, and cover the mean of the metric over repetitions of the study with
     as many questions and responses; of a Brier score this includes the noise of c / n, of a
@@ -158,10 +158,10 @@ def _rows(
     """Return the rows of an estimator in the table of metrics, from metrics [1 + resamples]."""
     answered, questions = paired.answered, len(paired.n)
     responses = int(paired.n[paired.answers].sum())
-    paid = int(np.count_nonzero(~np.isnan(paired.tokens)))
+    paid = {cost: int(np.count_nonzero(~np.isnan(t))) for cost, t in costs_of(paired).items()}
     rows: list[tuple[object, ...]] = []
     for metric in _ORDER:
-        asked, all_asked = (paid, paid) if metric == "tokens" else (answered, questions)
+        asked, all_asked = paid.get(metric, answered), paid.get(metric, questions)
         again = redrawn.get(metric, np.full(1, np.nan))
         rows.append(
             (

@@ -25,7 +25,7 @@ class PairedEstimate:
 
     Attributes:
         confidences: [D, N], in [0, 1], NaN where a draw gave none.
-        tokens: prompt and completion tokens of one draw, [N], NaN where unknown.
+        tokens: prompt and completion tokens of one draw, [2, N], NaN where unknown.
         n: responses of the target, [N].
         c: correct ones among them, [N].
         weights: [1 + resamples, N]; the first row is ones, the others are resamples.
@@ -46,7 +46,7 @@ class PairedEstimate:
             return self
         return PairedEstimate(
             self.confidences[:, questions],
-            self.tokens[questions],
+            self.tokens[:, questions],
             self.n[questions],
             self.c[questions],
             self.weights[:, questions],
@@ -224,10 +224,9 @@ def _draw_matrix(
 
 
 def _tokens(rows: pl.DataFrame, questions: int) -> FloatArray:
-    """Return the tokens spent on one draw of each question, answered or not: [N]."""
-    spent = rows.group_by("column").agg(
-        tokens=(pl.col("prompt_tokens") + pl.col("completion_tokens")).mean()
-    )
-    tokens = np.full(questions, np.nan)
-    tokens[spent["column"].to_numpy()] = spent["tokens"].to_numpy()
+    """Return the tokens spent on one draw of each question, answered or not: [2, N]."""
+    kinds = ["prompt_tokens", "completion_tokens"]
+    spent = rows.group_by("column").agg(pl.col(kinds).mean())
+    tokens = np.full((2, questions), np.nan)
+    tokens[:, spent["column"].to_numpy()] = spent.select(kinds).to_numpy().T
     return tokens

@@ -28,6 +28,7 @@ from benchmark.metrics.inputs import FloatArray
 from benchmark.metrics.pairing import PairedEstimate
 from benchmark.metrics.smooth import smooth_calibration_error
 from benchmark.metrics.statistics import mean_of_defined, mean_over_draws, row_blocks, weighted_mean
+from benchmark.records import COSTS
 
 _UNIT = (0.0, 1.0)
 _LOSSES: dict[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]] = {
@@ -66,6 +67,11 @@ def bounds_of(metric: str) -> tuple[float, float]:
     return BOUNDS.get(metric, UNBOUNDED)
 
 
+def costs_of(paired: PairedEstimate) -> dict[str, FloatArray]:
+    """Return the tokens of one draw of each question [N], by metric: both kinds and their sum."""
+    return dict(zip(COSTS, (paired.tokens.sum(axis=0), *paired.tokens), strict=True))
+
+
 def resample_questions(paired: PairedEstimate) -> dict[str, FloatArray]:
     """Return every metric, then its value in each resample of the questions: [1 + resamples].
 
@@ -82,9 +88,10 @@ def resample_questions(paired: PairedEstimate) -> dict[str, FloatArray]:
         metric: mean_over_draws(loss(paired.confidences, paired.n, paired.c), given, paired.weights)
         for metric, loss in _LOSSES.items()
     }
-    tokens = paired.tokens[None]
     even = paired.evened().confidences
-    resampled["tokens"] = mean_over_draws(tokens, ~np.isnan(tokens), paired.weights)
+    for cost, tokens in costs_of(paired).items():
+        known = ~np.isnan(tokens[None])
+        resampled[cost] = mean_over_draws(tokens[None], known, paired.weights)
 
     def others(draw: int, weights: NDArray[np.uint16]) -> FloatArray:
         order = _by_confidence(even[draw])

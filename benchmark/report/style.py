@@ -133,6 +133,10 @@ METRICS = {
     ),
     "auroc": Metric("AUROC, single responses", "AUROC", "highest", main=True),
     "tokens": Metric("Mean tokens spent", "Tokens", None, decimals=1, main=True),
+    "prompt_tokens": Metric("Of these, prompt", "Prompt\ntokens", None, decimals=1, detail=True),
+    "completion_tokens": Metric(
+        "Of these, completion", "Completion\ntokens", None, decimals=1, detail=True
+    ),
     "accuracy": Metric("Mean expected accuracy", "Accuracy", None),
     "pass_at_k_mse": Metric("MSE of pass@k", "MSE", "lowest", decimals=4),
     "success_rate": Metric("Share of questions solved", "Solved", "highest"),

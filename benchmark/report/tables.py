@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.metrics.pairing import IMPUTED
-from benchmark.records import DIFFERENCE, METRIC, OUTCOMES, CellResult, check_table
+from benchmark.records import COSTS, DIFFERENCE, METRIC, OUTCOMES, CellResult, check_table
 from benchmark.report.ranking import BEST_COVERAGE, LEVEL, p_values, paired_losses, ranks
 from benchmark.report.style import (
     METRICS,
@@ -217,7 +217,7 @@ def _format(row: dict[str, Any], best: bool) -> Value:
     decimals = metric_look(row["metric"]).decimals
     value, low, high = (number(row[key], decimals) for key in ("value", "low", "high"))
     imputed = ""
-    if row["answered"] < row["questions"] and row["metric"] != "tokens":
+    if row["answered"] < row["questions"] and row["metric"] not in COSTS:
         imputed = f"all {number(row['imputed'], decimals)}"
     if MISSING in (low, high):
         return Value(value, "", best, imputed)

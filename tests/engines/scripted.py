@@ -139,10 +139,9 @@ class Handler(BaseHTTPRequestHandler):
                 choice["logprobs"] = {"content": content} if chat else completion
             choices.append(choice)
         total = sum(len(self._words(prompt, body.get("seed"), i)[:limit]) for i in range(n))
-        return {
-            "id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
-            "choices": choices, "usage": {"prompt_tokens": 7, "completion_tokens": total},
-        }  # fmt: skip
+        reply = {"id": "x", "object": "chat.completion", "created": 0, "model": body["model"]}
+        usage = {"usage": {"prompt_tokens": 7, "completion_tokens": total}}
+        return reply | {"choices": choices} | ({} if "no usage" in self.server.faults else usage)
 
     def _words(self, prompt, seed, index):
         if "ignores seeds" in self.server.faults:

@@ -90,6 +90,7 @@ def test_a_request_that_keeps_failing_is_an_error_with_its_reason():
     failed = [r for r in responses if r.finish_reason == "error"]
     assert {r.question_id for r in failed} == {"q3"}
     assert all("overloaded" in r.error and r.text == "" for r in failed)
+    assert {(r.prompt_tokens, r.completion_tokens) for r in failed} == {(None, None)}
 
 
 def test_a_refused_prompt_is_not_asked_again():
@@ -127,6 +128,16 @@ def test_without_log_probabilities_sampling_works_and_p_true_is_refused(faults):
         assert keys(served.sample(requests(), DECODING)) == EVERY
         with pytest.raises(ModelError, match="top_logprobs"):
             list(served.choice_probabilities(requests(), ["Yes", "No"], DECODING))
+
+
+def test_a_server_that_counts_no_tokens_leaves_them_unknown():
+    with ScriptedServer("no usage", "no logprobs") as server:
+        responses = list(engine(server).sample(requests(), DECODING))
+    assert keys(responses) == EVERY
+    assert {(r.prompt_tokens, r.completion_tokens) for r in responses} == {(None, None)}
+    with ScriptedServer("no usage") as server:
+        found = dict(engine(server).choice_probabilities(requests(), ["Yes", "No"], DECODING))
+    assert {(a.prompt_tokens, a.completion_tokens) for a in found.values()} == {(None, 1)}
 
 
 def test_a_wrong_model_name_is_named_with_those_that_there_are():

@@ -42,6 +42,16 @@ def test_the_most_frequent_answers_share_of_the_first_m():
     assert set(table["completion_tokens"]) == {1 + 2 + 3 + 4}
 
 
+def test_the_cost_is_unknown_where_a_response_s_is():
+    unknown = split()
+    tokens = pl.when(sample_index=2).then(None).otherwise("completion_tokens")
+    unknown.responses = unknown.responses.with_columns(completion_tokens=tokens)
+    cell = SimpleNamespace(split=lambda _: unknown)
+    table = Consistency(m=4).estimate(cell).confidences
+    assert set(table["completion_tokens"]) == {None}
+    assert set(table["prompt_tokens"]) == {7}
+
+
 def test_a_responses_own_share_of_the_first_m():
     assert estimate(m=4, responses=1)["confidence"].to_list() == [3 / 4, 1 / 4, 0, 1 / 4]
 

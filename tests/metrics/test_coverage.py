@@ -183,7 +183,7 @@ def test_equal_estimators_are_told_apart_as_rarely_as_the_level_says():
         }
         weights = np.ones((151, 100), np.uint16)
         weights[1:] = bootstrap_weights(100, 150, rng)
-        shared = np.zeros(100), np.full(100, 10.0), rng.binomial(10, p).astype(float), weights
+        shared = np.zeros((2, 100)), np.full(100, 10.0), rng.binomial(10, p).astype(float), weights
         pairs = {name: PairedEstimate(each[None], *shared) for name, each in estimates.items()}
         rows = compare_estimators(pairs, {}).filter(estimator="first").to_dicts()
         told_apart.append({(row["metric"], row["other"]): row["p_value"] <= 0.05 for row in rows})

@@ -16,7 +16,7 @@ from benchmark.metrics.inference import t_interval
 from benchmark.metrics.pairing import IMPUTED, pair_estimates
 from benchmark.metrics.resampling import bounds_of
 from benchmark.metrics.statistics import bootstrap_weights, redrawn_counts
-from benchmark.records import GRADE, METRIC, Estimate
+from benchmark.records import COSTS, GRADE, METRIC, Estimate
 
 
 @pytest.fixture
@@ -79,11 +79,11 @@ def test_every_metric_is_joined_by_question(cell):
     assert table["metric"].to_list() == [
         "brier", "brier_unbiased", "brier_response", "variance", "reliability", "resolution",
         "uncertainty", "r2", "r2_ceiling", "ece", "ece_equal_mass", "smooth_ece", "signed_error",
-        "pearson", "spearman", "spearman_ceiling", "auroc", "tokens",
+        "pearson", "spearman", "spearman_ceiling", "auroc", *COSTS,
     ]  # fmt: skip
     assert metrics_of(table, "probe") == pytest.approx(expected_values(confidences[None], correct))
     values, c = values_of(table, "probe"), correct.sum(axis=1)
-    assert values["tokens"] == 5
+    assert [values[cost] for cost in COSTS] == [5, 4, 1]
     assert values["variance"] == pytest.approx(np.mean(c / 8 * (1 - c / 8)))
     assert values["spearman_ceiling"] == pytest.approx(float(spearman_ceiling([8] * 40, c)))
     assert set(table["answered"]) == set(table["questions"]) == {40}
@@ -178,7 +178,7 @@ def test_estimator_without_an_answer_has_undefined_metrics_and_its_tokens(cell):
     none = Estimate(silent.confidences.clear())
     table = run({"silent": silent, "none": none}, grades)
     values = values_of(table, "silent")
-    assert values.pop("tokens") == 10
+    assert [values.pop(cost) for cost in COSTS] == [10, 9, 1]
     assert np.isnan(list(values.values())).all()
     assert np.isnan(list(values_of(table, "none").values())).all()
     assert table.filter(pl.col("value").is_nan() & pl.col("low").is_not_nan()).is_empty()
@@ -192,7 +192,16 @@ def test_tokens_count_unanswered_questions_and_one_draw_of_each(cell):
     draws[:, :20] = np.nan
     costly = pl.when(pl.col("status") == "ok").then(3).otherwise(7).cast(pl.Int64)
     table = estimate_of(draws).confidences.with_columns(prompt_tokens=costly)
-    assert values_of(run({"e": Estimate(table)}, grades), "e")["tokens"] == pytest.approx(6)
+    values = values_of(run({"e": Estimate(table)}, grades), "e")
+    assert [values[cost] for cost in COSTS] == pytest.approx([6, 5, 1])
+
+
+def test_tokens_that_a_server_does_not_count_are_unknown(cell):
+    grades, _, confidences = cell
+    unknown = pl.lit(None, pl.Int64)
+    table = estimate_of(confidences, tokens=4).confidences.with_columns(completion_tokens=unknown)
+    values = values_of(run({"e": Estimate(table)}, grades), "e")
+    assert [values[cost] for cost in COSTS] == pytest.approx([np.nan, 4, np.nan], nan_ok=True)
 
 
 def test_unbiased_brier_of_an_oracle_is_undefined(cell):

@@ -151,14 +151,14 @@ def test_all_metrics_come_in_the_order_of_the_style_and_unlisted_ones_last(cell)
     extra = cell.metrics.head(1).with_columns(metric=pl.lit("log_loss"))
     names = metric_names(replace(cell, metrics=pl.concat([extra, cell.metrics])))
     assert names[:3] == ["brier", "brier_unbiased", "brier_response"]
-    assert names[-2:] == ["tokens", "log_loss"]
+    assert names[-2:] == ["completion_tokens", "log_loss"]
 
 
 def test_the_page_has_every_metric_in_one_of_its_tables(cell):
     first, details = metric_groups(cell)
     assert sorted(first + details) == sorted(metric_names(cell))
     assert {"brier", "ece", "spearman", "tokens"} <= set(first)
-    assert {"resolution", "spearman_ceiling"} <= set(details)
+    assert {"resolution", "spearman_ceiling", "prompt_tokens"} <= set(details)
 
 
 def test_the_csv_files_hold_every_value_and_name_the_cell(cell, tmp_path):

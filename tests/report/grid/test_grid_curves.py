@@ -16,7 +16,7 @@ from benchmark.report.points import best_strengths
 def estimate(confidences, n, c):
     draws = np.atleast_2d(np.array(confidences, dtype=float))
     ones = np.ones((1, draws.shape[1]), dtype=np.uint16)
-    tokens = np.zeros(draws.shape[1])
+    tokens = np.zeros((2, draws.shape[1]))
     return PairedEstimate(draws, tokens, np.array(n, float), np.array(c, float), ones)
 
 

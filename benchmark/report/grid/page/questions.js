@@ -203,7 +203,7 @@ function confidenceTable(state, i) {
 function response([sample, outcome, tokens, answer, reason, text, reasoning]) {
   const look = grid.outcomes[outcome];
   const key = element("span", { class: "key", style: { background: look.colour } });
-  const line = element("span", { class: "soft" }, key, `${look.name} · sample ${sample} · ${tokens} tokens`);
+  const line = element("span", { class: "soft" }, key, `${look.name} · sample ${sample} · ${tokens ?? "unknown"} tokens`);
   if (answer !== null) line.append(" · answer ", element("bdi", {}, answer));
   if (reason) line.append(" (", element("bdi", {}, reason), ")");
   const parts = [line];
