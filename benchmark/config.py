@@ -5,6 +5,7 @@
 """
 
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Literal, get_args
 
 from hydra.core.config_store import ConfigStore
@@ -337,6 +338,7 @@ class Config:
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 
+@cache
 def register_schema() -> None:
     """Make the schema known to Hydra as ``schema``, the first entry of ``conf/config.yaml``."""
     ConfigStore.instance().store(name="schema", node=Config)
@@ -349,7 +351,12 @@ def typed(node: object, schema: type, where: str) -> Any:
         ConfigError: a key is unknown, missing, or of the wrong type.
     """
     try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), node)
-        return OmegaConf.to_object(merged)
+        return OmegaConf.to_object(OmegaConf.merge(_structured(schema), node))
     except OmegaConfBaseException as error:
         raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
+
+
+@cache
+def _structured(schema: type) -> Any:
+    """Return a dataclass as OmegaConf reads it, for two milliseconds."""
+    return OmegaConf.structured(schema)

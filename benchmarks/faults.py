@@ -364,6 +364,7 @@ def main() -> None:
     console.print(f"seed {options.seed}")
     begin = time.monotonic()
     forked.preload()
+    forked.make_small()
     with tempfile.TemporaryDirectory() as name, server_process() as (url, _):
         folder = Path(name)
         model = folder / "model"

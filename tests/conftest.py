@@ -23,6 +23,21 @@ hypothesis.settings.register_profile("suite", max_examples=60, deadline=None, de
 hypothesis.settings.register_profile("deep", max_examples=1_000, deadline=None)
 
 
+LONGEST = (  # files of tests, by their seconds
+    "test_slurm", "test_grid", "test_main", "test_page", "test_faults", "test_conf",
+    "test_grid_figures", "test_tracking", "test_server_cell", "test_resume", "test_math_verify",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest files first: each is run by one process, which others wait for at the end.
+
+    The order that pytest-xdist has, by the number of tests, would start SLURM's only one last.
+    """
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONGEST)))
+
+
 def pytest_collection_finish() -> None:
     """Leave what was imported out of every garbage collection: millions of objects that stay."""
     gc.collect()

@@ -148,6 +148,14 @@ def preload() -> None:
     for name in _PRELOADED:
         with suppress(ImportError):
             importlib.import_module(name)
+    threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+    own = Path("/proc/self/comm").read_text().strip()
+    if missed := [name for name in threads if name not in {own, *_HARMLESS}]:
+        raise RuntimeError(f"threads run already that a fork would not have: {missed}")
+
+
+def make_small() -> None:
+    """Let runs give the same bits whenever they are killed, and have something to go on from."""
     # Every row is computed alone, so that a run that goes on gives the same bits; parts are small,
     # so that there is something to go on from; one figure is enough.
     in_process._LEAST_SHARED = sys.maxsize
@@ -156,10 +164,6 @@ def preload() -> None:
     p_true._PART = 4
     llm_judge._STORED = 4
     figures._draw = one_figure
-    threads = [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
-    own = Path("/proc/self/comm").read_text().strip()
-    if missed := [name for name in threads if name not in {own, *_HARMLESS}]:
-        raise RuntimeError(f"threads run already that a fork would not have: {missed}")
 
 
 def start(
@@ -195,12 +199,21 @@ def _run(
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.argv = ["capcal", *overrides]
-    status = 0
-    try:
+
+    def command() -> None:
         _announce_stages(announce, kill)
         if before is not None:
             before()
         main()
+
+    return exit_status(command)
+
+
+def exit_status(program: Callable[[], Any]) -> int:
+    """Run a program that is all there is to do in a fork, and return its exit status."""
+    status = 0
+    try:
+        program()
     except SystemExit as stop:
         status = int(stop.code or 0)
     except BaseException:  # noqa: BLE001 - as the interpreter would

@@ -1,34 +1,36 @@
 """Real processes: killed, run again, run at once. What costs model time is never drawn twice."""
 
-import os
-import signal
-import subprocess
-import sys
+import random
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from benchmark.sampling import STORED_RESPONSE
+from tests.engines.scripted import ScriptedServer
+from tests.interpreters import COMMAND, Interpreter, Interpreters, interpreters
 from tests.test_main import run, tiny
 
 
-def start(tmp_path: Path, model: Path, *overrides: str) -> subprocess.Popen[str]:
+@pytest.fixture(scope="module")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interpreters]:
+    with interpreters(tmp_path_factory.mktemp("interpreters")) as server:
+        yield server
+
+
+def start(python: Interpreters, tmp_path: Path, model: Path, *overrides: str) -> Interpreter:
     settings = tiny(
         model, "estimator=[random]", f"paths.outputs={tmp_path}/out", f"paths.cache={tmp_path}/c",
         *overrides,
     )  # fmt: skip
-    return subprocess.Popen(
-        [sys.executable, "-m", "benchmark", *settings],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
+    return python.start(COMMAND, *settings)
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    return output
+def finish(process: Interpreter) -> str:
+    assert process.wait() == 0, process.output
+    return process.output
 
 
 def parts(tmp_path: Path, stage: str = "responses") -> list[Path]:
@@ -50,17 +52,16 @@ def assert_each_sample_once(table: pl.DataFrame, questions: int, k: int) -> None
 
 
 def test_a_killed_run_goes_on_where_it_was(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path, python: Interpreters
 ) -> None:
-    process = start(tmp_path, tiny_model, "sampling.k=400")
+    process = start(python, tmp_path, tiny_model, "sampling.k=400")
     deadline = time.monotonic() + 100
     while not parts(tmp_path) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
     saved = responses(tmp_path).height
     assert 0 < saved < 12 * 400
-    output = finish(start(tmp_path, tiny_model, "sampling.k=400"))
+    output = finish(start(python, tmp_path, tiny_model, "sampling.k=400"))
     assert f"of {12 * 400 - saved:,}" in output
     table = responses(tmp_path).sort("question_id", "sample_index")
     assert_each_sample_once(table, 12, 400)
@@ -98,8 +99,58 @@ def test_more_samples_more_estimators_and_another_grader_draw_only_what_is_missi
     assert len(grades(tmp_path)) == 2
 
 
-def test_two_runs_of_one_cell_at_once_share_the_work(tmp_path: Path, tiny_model: Path) -> None:
-    both = [start(tmp_path, tiny_model, "sampling.k=100") for _ in range(2)]
+def test_two_runs_of_one_cell_at_once_share_the_work(
+    tmp_path: Path, tiny_model: Path, python: Interpreters
+) -> None:
+    both = [start(python, tmp_path, tiny_model, "sampling.k=100") for _ in range(2)]
     outputs = [finish(process) for process in both]
     assert_each_sample_once(responses(tmp_path), 12, 100)
     assert sum("Responses (test)" in output for output in outputs) == 1
+
+
+SAMPLER = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from benchmark import sampling
+from benchmark.config import ModelConfig, ServerConfig
+from benchmark.engines import Decoding
+from benchmark.engines.server import ServerEngine
+from benchmark.store import Store
+
+sampling._PART_SECONDS = 0.02
+console = Console(quiet=True)
+config = ServerConfig(base_url=sys.argv[1], model="served", concurrency=4, samples_per_request=3)
+sampling.sample_responses(
+    {f"q{i}": f"Question {i}?" for i in range(40)}, 30,
+    engine=ServerEngine(ModelConfig(name="m"), config, {}, "key", console, None),
+    decoding=Decoding(0.7, 0.9, 50), seed=0, console=console, what="Responses",
+    artifact=Store(Path(sys.argv[2]), console).artifact("m", "d", "test", "responses", {}),
+)
+"""
+
+
+def test_killed_at_three_moments_every_sample_of_a_server_is_there_once(
+    tmp_path: Path, python: Interpreters
+) -> None:
+    rng = random.Random(0)
+    kept = []
+    with ScriptedServer("slow") as server:
+        for _ in range(3):
+            process = python.start(SAMPLER, server.url, str(tmp_path))
+            seen = len(server.bodies)
+            while len(server.bodies) < seen + 6 and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 0.4))
+            process.kill()
+            kept.append(stored(tmp_path).height)
+    with ScriptedServer() as server:  # the first may still answer those that are dead
+        finish(python.start(SAMPLER, server.url, str(tmp_path)))
+        assert server.asked.total() == 1200 - kept[-1]
+    assert 0 < kept[0] < kept[-1] < 1200
+    assert_each_sample_once(stored(tmp_path), 40, 30)
+
+
+def stored(tmp_path: Path) -> pl.DataFrame:
+    paths = tmp_path.glob("m/d/test/responses-*/part-*.parquet")
+    return pl.concat([STORED_RESPONSE.to_frame(), *map(pl.read_parquet, paths)])

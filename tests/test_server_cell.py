@@ -1,13 +1,7 @@
-"""Whole cells through a scripted server: failing, raised in k; a sampler that is killed."""
-
-import random
-import subprocess
-import sys
-import time
+"""Whole cells through a scripted server: failing, raised in k."""
 
 import polars as pl
 
-from benchmark.sampling import STORED_RESPONSE
 from tests.engines.scripted import ScriptedServer
 from tests.test_main import run, tiny
 
@@ -76,54 +70,6 @@ def test_failed_responses_stop_the_run_and_are_asked_for_again(
     table = responses(tmp_path)
     assert_each_once(table.filter(pl.col("finish_reason") != "error"), 12, 4)
     assert table["error"].drop_nulls().str.contains("overloaded").all()
-
-
-SAMPLER = """
-import sys
-from pathlib import Path
-from rich.console import Console
-from benchmark import sampling
-from benchmark.config import ModelConfig, ServerConfig
-from benchmark.engines import Decoding
-from benchmark.engines.server import ServerEngine
-from benchmark.store import Store
-
-sampling._PART_SECONDS = 0.02
-console = Console(quiet=True)
-config = ServerConfig(base_url=sys.argv[1], model="served", concurrency=4, samples_per_request=3)
-sampling.sample_responses(
-    {f"q{i}": f"Question {i}?" for i in range(40)}, 30,
-    engine=ServerEngine(ModelConfig(name="m"), config, {}, "key", console, None),
-    decoding=Decoding(0.7, 0.9, 50), seed=0, console=console, what="Responses",
-    artifact=Store(Path(sys.argv[2]), console).artifact("m", "d", "test", "responses", {}),
-)
-"""
-
-
-def test_killed_at_three_moments_every_sample_is_there_once(tmp_path):
-    rng = random.Random(0)
-    kept = []
-    sampler = [sys.executable, "-c", SAMPLER]
-    with ScriptedServer("slow") as server:
-        for _ in range(3):
-            process = subprocess.Popen([*sampler, server.url, str(tmp_path)])
-            seen = len(server.bodies)
-            while len(server.bodies) < seen + 6 and process.poll() is None:
-                time.sleep(0.01)
-            time.sleep(rng.uniform(0, 0.4))
-            process.kill()
-            process.wait()
-            kept.append(stored(tmp_path).height)
-    with ScriptedServer() as server:  # the first may still answer those that are dead
-        subprocess.run([*sampler, server.url, str(tmp_path)], timeout=60, check=True)
-        assert server.asked.total() == 1200 - kept[-1]
-    assert 0 < kept[0] < kept[-1] < 1200
-    assert_each_once(stored(tmp_path), 40, 30)
-
-
-def stored(tmp_path):
-    paths = tmp_path.glob("m/d/test/responses-*/part-*.parquet")
-    return pl.concat([STORED_RESPONSE.to_frame(), *map(pl.read_parquet, paths)])
 
 
 def test_the_key_reaches_no_file(monkeypatch, tmp_path, tiny_model, capsys):

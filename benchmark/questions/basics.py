@@ -10,6 +10,7 @@ moves none, and 3 + 4, 4 + 3, 7 - 4 and a story about 3 and 4 apples never meet 
 """
 
 from collections.abc import Callable, Iterator
+from functools import cache
 from hashlib import sha256
 from itertools import accumulate
 from typing import NamedTuple
@@ -47,11 +48,16 @@ def load(config: DatasetConfig, split: str) -> list[Question]:
     _check_prompts(config)
     questions: dict[str, list[Question]] = {name: [] for name in SPLITS}
     for family in config.prompts:
-        for item in FAMILIES[family]():
-            name = _split_of(item.fact)
+        for name, item in _items(family):
             questions[name].append(_question(config, family, name, item))
     _refuse_same_text([question for part in questions.values() for question in part])
     return questions[split]
+
+
+@cache
+def _items(family: str) -> tuple[tuple[str, _Item], ...]:
+    """Return a family's items with their splits: the same for every split and every wording."""
+    return tuple((_split_of(item.fact), item) for item in FAMILIES[family]())
 
 
 def _check_prompts(config: DatasetConfig) -> None:
