@@ -77,7 +77,7 @@ def table(rows: list[tuple[str, Result]]) -> str:
     for name, each in rows:
         ratio = "" if each.ratio is None else shown_ratio(each.ratio)
         memory = "" if each.peak_mb is None else f"{each.peak_mb:,.0f} MB"
-        cells = (f"`{name}`", each.what, each.took, each.against, ratio, memory)
+        cells = (f"`benchmarks/{name}`", each.what, each.took, each.against, ratio, memory)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
