@@ -128,12 +128,21 @@ def engine_config(entry: Mapping[str, Any]) -> EngineConfig:
     kind = entry.get("kind")
     _require(kind in ENGINES, "engine.kind", kind, f"one of {(*ENGINES,)}")
     config: EngineConfig = typed(dict(entry), ENGINES[str(kind)], "engine")
-    in_process = config if isinstance(config, TransformersConfig) else config.in_process
-    _at_least(1, in_process, "engine", "max_rows", "token_budget")
-    _one_of(("auto", "float32", "bfloat16", "float16"), in_process, "engine", "dtype")
+    check_in_process(config if isinstance(config, TransformersConfig) else config.in_process)
     if isinstance(config, ServerConfig):
         _check_server(config)
     return config
+
+
+def check_in_process(config: TransformersConfig) -> None:
+    """Refuse settings that break a rule, of the engine that runs the model in this process.
+
+    Raises:
+        ConfigError: naming the key.
+    """
+    _one_of(("transformers",), config, "engine", "kind")
+    _at_least(1, config, "engine", "max_rows", "token_budget")
+    _one_of(("auto", "float32", "bfloat16", "float16"), config, "engine", "dtype")
 
 
 def _check_server(config: ServerConfig) -> None:

@@ -120,9 +120,4 @@ def _config(arguments: list[str]) -> ScoreConfig:
     except OmegaConfBaseException as error:
         raise ConfigError(str(error)) from error
     config: ScoreConfig = typed(given, ScoreConfig, "capcal-score")
-    if config.engine.kind != "transformers":
-        raise ConfigError(
-            f"engine.kind={config.engine.kind} is not allowed: a probe reads hidden states, which "
-            f"only engine.kind=transformers has."
-        )
     return config

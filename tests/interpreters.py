@@ -12,8 +12,9 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from socketserver import ForkingMixIn, StreamRequestHandler, UnixStreamServer
 
@@ -28,7 +29,7 @@ class Interpreter:
         pid: of the process.
     """
 
-    def __init__(self, server: Path, program: str, arguments: tuple[str, ...]):
+    def __init__(self, server: Path, program: str, *arguments: str):
         self._log = server.with_name(f"{len(list(server.parent.iterdir()))}.log")
         self._line = socket.socket(socket.AF_UNIX)
         self._line.connect(str(server))
@@ -61,20 +62,12 @@ class Interpreter:
         self.wait()
 
 
-class Interpreters:
-    """A server that starts interpreters."""
-
-    def __init__(self, address: Path):
-        self._address = address
-
-    def start(self, program: str, *arguments: str) -> Interpreter:
-        """Start a program with the arguments of a command line."""
-        return Interpreter(self._address, program, arguments)
-
-
 @contextmanager
-def interpreters(folder: Path) -> Iterator[Interpreters]:
-    """Yield a server of interpreters, which keeps its socket and their output in a folder."""
+def interpreters(folder: Path) -> Iterator[Callable[..., Interpreter]]:
+    """Yield what starts a program with the arguments of a command line, by a server of them.
+
+    The server keeps its socket and their output in a folder.
+    """
     address = folder / "server"
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.interpreters", address], cwd=ROOT, stdout=subprocess.PIPE,
@@ -83,7 +76,7 @@ def interpreters(folder: Path) -> Iterator[Interpreters]:
     assert process.stdout is not None
     process.stdout.readline()  # it listens
     try:
-        yield Interpreters(address)
+        yield partial(Interpreter, address)
     finally:
         process.kill()
         process.wait()

@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -10,22 +10,24 @@ import pytest
 
 from benchmark.sampling import STORED_RESPONSE
 from tests.engines.scripted import ScriptedServer
-from tests.interpreters import COMMAND, Interpreter, Interpreters, interpreters
+from tests.interpreters import COMMAND, Interpreter, interpreters
 from tests.test_main import run, tiny
+
+Python = Callable[..., Interpreter]
 
 
 @pytest.fixture(scope="module")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interpreters]:
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Python]:
     with interpreters(tmp_path_factory.mktemp("interpreters")) as server:
         yield server
 
 
-def start(python: Interpreters, tmp_path: Path, model: Path, *overrides: str) -> Interpreter:
+def start(python: Python, tmp_path: Path, model: Path, *overrides: str) -> Interpreter:
     settings = tiny(
         model, "estimator=[random]", f"paths.outputs={tmp_path}/out", f"paths.cache={tmp_path}/c",
         *overrides,
     )  # fmt: skip
-    return python.start(COMMAND, *settings)
+    return python(COMMAND, *settings)
 
 
 def finish(process: Interpreter) -> str:
@@ -52,7 +54,7 @@ def assert_each_sample_once(table: pl.DataFrame, questions: int, k: int) -> None
 
 
 def test_a_killed_run_goes_on_where_it_was(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path, python: Interpreters
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path, python: Python
 ) -> None:
     process = start(python, tmp_path, tiny_model, "sampling.k=400")
     deadline = time.monotonic() + 100
@@ -100,7 +102,7 @@ def test_more_samples_more_estimators_and_another_grader_draw_only_what_is_missi
 
 
 def test_two_runs_of_one_cell_at_once_share_the_work(
-    tmp_path: Path, tiny_model: Path, python: Interpreters
+    tmp_path: Path, tiny_model: Path, python: Python
 ) -> None:
     both = [start(python, tmp_path, tiny_model, "sampling.k=100") for _ in range(2)]
     outputs = [finish(process) for process in both]
@@ -131,13 +133,13 @@ sampling.sample_responses(
 
 
 def test_killed_at_three_moments_every_sample_of_a_server_is_there_once(
-    tmp_path: Path, python: Interpreters
+    tmp_path: Path, python: Python
 ) -> None:
     rng = random.Random(0)
     kept = []
     with ScriptedServer("slow") as server:
         for _ in range(3):
-            process = python.start(SAMPLER, server.url, str(tmp_path))
+            process = python(SAMPLER, server.url, str(tmp_path))
             seen = len(server.bodies)
             while len(server.bodies) < seen + 6 and process.poll() is None:
                 time.sleep(0.01)
@@ -145,7 +147,7 @@ def test_killed_at_three_moments_every_sample_of_a_server_is_there_once(
             process.kill()
             kept.append(stored(tmp_path).height)
     with ScriptedServer() as server:  # the first may still answer those that are dead
-        finish(python.start(SAMPLER, server.url, str(tmp_path)))
+        finish(python(SAMPLER, server.url, str(tmp_path)))
         assert server.asked.total() == 1200 - kept[-1]
     assert 0 < kept[0] < kept[-1] < 1200
     assert_each_sample_once(stored(tmp_path), 40, 30)

@@ -23,7 +23,7 @@ from benchmark.errors import ConfigError, DataError, ModelError, StoreError
 from benchmark.probes.probe import TrainedProbe
 from benchmark.progress import meter
 from benchmark.records import storable
-from benchmark.rules import check_model, engine_config
+from benchmark.rules import check_in_process, check_model
 
 _CARD = "card.json"
 _FORMAT = 2
@@ -93,8 +93,8 @@ class CapabilityProbe:
             StoreError: the folder holds no probe, or a damaged one.
             ModelError: the weights can't be had, or are not those the probe was trained on.
         """
-        settings = engine_config(asdict(engine or TransformersConfig()))
-        assert isinstance(settings, TransformersConfig)
+        settings = engine or TransformersConfig()
+        check_in_process(settings)
         folder = Path(folder).expanduser()
         card = _read_card(folder)
         probe, model = TrainedProbe.load(folder, card["probe"]), card["model"]
