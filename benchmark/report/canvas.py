@@ -84,10 +84,10 @@ def log_axis(axes: Axes, values: Iterable[int]) -> None:
 
 
 def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    """Add the legend of the estimators' markers, without their error bars, below the axes."""
-    markers = [bars.lines[0] for bars in axes.containers if isinstance(bars, ErrorbarContainer)]
-    labels = axes.get_legend_handles_labels()[1]
-    figure.legend(markers, labels, loc="outside lower center", ncols=columns, columnspacing=1.2)
+    """Add the legend of lines and of markers, without their error bars, below the axes."""
+    drawn, labels = axes.get_legend_handles_labels()
+    shown = [d.lines[0] if isinstance(d, ErrorbarContainer) else d for d in drawn]
+    figure.legend(shown, labels, loc="outside lower center", ncols=columns, columnspacing=1.2)
 
 
 def legend_under(figure: Figure, lines: list[Artist], labels: list[str]) -> None:

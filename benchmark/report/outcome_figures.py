@@ -34,7 +34,10 @@ def draw_cost(result: CellResult) -> Drawing:
     tokens = result.metrics.filter(pl.col("metric") == "tokens").select("estimator", x="value")
     rows = brier.join(tokens, on="estimator").filter(pl.col("x").is_not_nan()).to_dicts()
     for row in [r for r in rows if result.estimates[r["estimator"]].oracle]:
-        _draw_oracle(axes, row)
+        look = estimator_look(row["estimator"])
+        axes.axhline(
+            1 - row["value"], color=look.colour, lw=0.8, ls=(0, (4, 3)), zorder=0, label=look.name
+        )
     real = [r for r in rows if not result.estimates[r["estimator"]].oracle]
     free = [r for r in real if r["x"] == 0]
     for row, x in zip(free, np.linspace(-0.6, 0.6, len(free) + 2)[1:-1], strict=True):
@@ -53,21 +56,6 @@ def draw_cost(result: CellResult) -> Drawing:
         "logarithmic above 1 token; estimators that spend none stand side by side at 0. Oracles "
         "are lines: they know the target's own responses.",
         figure,
-    )
-
-
-def _draw_oracle(axes: Axes, row: dict[str, float | str]) -> None:
-    look = estimator_look(str(row["estimator"]))
-    score = 1 - float(row["value"])
-    axes.axhline(score, color=look.colour, lw=0.8, ls=(0, (4, 3)), zorder=0)
-    axes.annotate(
-        look.name,
-        (0, score),
-        (3, 1.5),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        color=look.colour,
-        fontsize=7,
     )
 
 
