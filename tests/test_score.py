@@ -84,6 +84,15 @@ def test_a_loaded_probe_predicts_in_python(exported: Path) -> None:
     assert probe.predict([]).shape == (0,)
 
 
+def test_a_loaded_probe_is_saved_as_it_was(exported: Path, tmp_path: Path) -> None:
+    folder = probe_folder(exported)
+    probe = CapabilityProbe.load(folder)
+    assert set(probe.validation) == {"train_brier", "validation_brier"}
+    probe.save(tmp_path / "copy")
+    for name in ("card.json", "probe.safetensors"):
+        assert (tmp_path / "copy" / name).read_bytes() == (folder / name).read_bytes()
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -190,6 +199,7 @@ def test_what_is_no_list_of_texts_is_refused(exported: Path, given: object, name
     [
         ("identity", None),
         ("identity", {}),
+        ("validation", None),
         ("model", None),
         ("model", {"name": "m"}),
         ("model", {"name": "m", "hub_id": "a/b", "reasoning": "much"}),

@@ -95,6 +95,7 @@ class Probe:
             cell.engine.identity,
             common_template(pl.concat([s.questions["train"] for s in sources])),
             [_described(source, part) for source in sources for part in TRAINING],
+            probe.validation(),
         )
         return Estimate(
             table.select(list(CONFIDENCE)),

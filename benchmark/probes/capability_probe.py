@@ -42,6 +42,7 @@ class CapabilityProbe:
             training questions were worded in several ways, so that only whole prompts can be read.
         training: of each training and validation split: dataset, split, number of questions and
             the fingerprint of its prompts and counts.
+        validation: the probe's ``train_brier`` and ``validation_brier``, as it was chosen by.
         engine: runs the model; made from ``model`` by ``load``.
     """
 
@@ -50,6 +51,7 @@ class CapabilityProbe:
     identity: dict[str, Any]
     template: str | None
     training: list[dict[str, Any]]
+    validation: dict[str, float]
     engine: Engine | None = field(default=None, compare=False)
 
     def save(self, folder: Path) -> None:
@@ -69,7 +71,7 @@ class CapabilityProbe:
             "probe": self.probe.card(),
             "template": self.template,
             "training": self.training,
-            "validation": self.probe.validation(),
+            "validation": self.validation,
         }
         text = json.dumps(card, indent=2, ensure_ascii=False)
         (folder / _CARD).write_text(text + "\n", encoding="utf-8")
@@ -112,7 +114,15 @@ class CapabilityProbe:
                 f"{model.name} is now {running.identity['weights']}: other weights, another chat "
                 "template or other settings. Train it again, or bring back the model it knows."
             )
-        return cls(probe, model, card["identity"], card["template"], card["training"], running)
+        return cls(
+            probe=probe,
+            model=model,
+            identity=card["identity"],
+            template=card["template"],
+            training=card["training"],
+            validation=card["validation"],
+            engine=running,
+        )
 
     def predict(self, questions: Sequence[str]) -> NDArray[np.float64]:
         """Return the confidence in each bare question, [N] in [0, 1].
@@ -187,7 +197,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
             f"'{folder}' holds no exported probe ({error}); give the folder probes/<estimator> of "
             "a run."
         ) from error
-    needed = ("format", "model", "identity", "probe", "template", "training")
+    needed = ("format", "model", "identity", "probe", "template", "training", "validation")
     missing = [key for key in needed if not isinstance(card, dict) or key not in card]
     if missing or card["format"] != _FORMAT:
         raise StoreError(
@@ -200,6 +210,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
         "identity": isinstance(identity, dict) and isinstance(identity.get("weights"), str),
         "template": template is None or (isinstance(template, str) and _QUESTION in template),
         "training": isinstance(training, list) and all(isinstance(t, dict) for t in training),
+        "validation": isinstance(card["validation"], dict),
         "probe": isinstance(card["probe"], dict),
         "model": isinstance(card["model"], dict),
     }
