@@ -7,7 +7,7 @@ import json
 import math
 import queue
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -53,12 +53,14 @@ class Choice:
 class Reply:
     """What an endpoint answered.
 
-    Token counts are as the server says, of all choices together; None where it doesn't say.
+    Token counts, of all choices together, and the model are as the server says; None where it
+    doesn't say.
     """
 
     choices: tuple[Choice, ...]
     prompt_tokens: int | None
     completion_tokens: int | None
+    model: str | None
 
 
 class RequestError(Exception):
@@ -74,18 +76,21 @@ class Endpoint:
     """How requests are sent.
 
     Attributes:
-        base_url: of the API, up to and including its version.
+        base_url: of the API, up to and including its version; None takes ``OPENAI_BASE_URL``, else
+            OpenAI's.
         api_key: sent as the bearer token; never stored or logged.
         attempts: for one request, with growing waits, before it counts as failed.
         timeout: seconds for one request.
         alive: raises where the server is known to be gone, so that nothing waits for it.
+        settings: the part of the configuration that messages send the user to.
     """
 
-    base_url: str
+    base_url: str | None
     api_key: str
     attempts: int
     timeout: float
     alive: Callable[[], None] = lambda: None
+    settings: str = "engine"
 
     def client(self) -> openai.AsyncOpenAI:
         """Return a client; it is a context manager that closes its connections."""
@@ -112,13 +117,14 @@ class Endpoint:
             reply: Reply = await retrying(self._ask_once, client, body)
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise ModelError(
-                f"{self.base_url} refuses the key ({_short(error)}). Set the environment variable "
-                f"that engine.api_key_env names."
+                f"{client.base_url} refuses the key ({_short(error)}). Set the environment "
+                f"variable that {self.settings}.api_key_env names."
             ) from error
         except openai.NotFoundError as error:
             raise ModelError(
-                f"{self.base_url} has no model '{body['model']}' ({_short(error)}). "
-                f"{await self._models(client)} Set engine.model, or correct engine.base_url."
+                f"{client.base_url} has no model '{body['model']}' ({_short(error)}). "
+                f"{await self._models(client)} Set {self.settings}.model, or correct "
+                f"{self.settings}.base_url."
             ) from error
         except (openai.OpenAIError, ReplyError) as error:
             self.alive()
@@ -146,7 +152,7 @@ def run_all(
     jobs: Iterator[Job],
     work: Callable[[openai.AsyncOpenAI, Job], Awaitable[list[Result]]],
     concurrency: int,
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Yield the results of all jobs as they end, with at most ``concurrency`` of them at work.
 
     The event loop runs in a thread of its own; leaving the iteration cancels what is under way.
@@ -222,9 +228,12 @@ def _read(data: dict[str, Any]) -> Reply:
     choices = tuple(_choice(choice) for choice in data["choices"])
     if not choices:
         raise ValueError("no choices")
-    usage = data.get("usage") or {}
+    usage, model = data.get("usage") or {}, data.get("model")
     return Reply(
-        choices, _count(usage.get("prompt_tokens")), _count(usage.get("completion_tokens"))
+        choices,
+        _count(usage.get("prompt_tokens")),
+        _count(usage.get("completion_tokens")),
+        None if model is None else _text(model),
     )
 
 

@@ -6,12 +6,12 @@ request that fails is no verdict: it is stored nowhere, the run stops with the r
 run asks for what is missing.
 """
 
-import asyncio
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 from omegaconf import MISSING
@@ -21,7 +21,7 @@ from benchmark.errors import ConfigError, DataError
 from benchmark.grading.extract import final_answer
 from benchmark.grading.verdict import TRUNCATED, Answer, Verdict
 from benchmark.progress import Meter, meter
-from benchmark.records import Outcome, storable
+from benchmark.records import Outcome
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _PLACES = ("{question}", "{references}", "{answer}")
 _MOST_CHARACTERS = 4000  # of an answer that the judge is shown
 _STORED = 50  # judgements of one part
+_MOST_FAILURES = 20  # in a row, or as many as are asked at once, before nothing more is asked
 
 JUDGED = pl.Schema(
     {
@@ -53,6 +54,7 @@ class _Case(NamedTuple):
 
     @property
     def key(self) -> str:
+        """Its checksum."""
         parts = "\x1f".join((self.question, *self.references, "\x1e", self.answer))
         return hashlib.sha256(parts.encode()).hexdigest()[:24]
 
@@ -115,6 +117,7 @@ class LLMJudge:
 
         Raises:
             DataError: requests kept failing; those that succeeded are stored.
+            ModelError: the endpoint refuses every request: a wrong key, model or address.
         """
         cases = [self._case(answer) for answer in answers]
         wanted = {case.key: case for case in cases if isinstance(case, _Case)}
@@ -123,7 +126,7 @@ class LLMJudge:
             missing = {key: case for key, case in wanted.items() if key not in replies}
             if missing:
                 with meter(console, "Judging answers", len(missing)) as progress:
-                    asyncio.run(self._ask_all(missing, artifact, progress))
+                    self._ask_all(missing, artifact, progress)
                 replies = _stored(artifact)
             artifact.write_manifest({"judgements": len(replies)}, {})
         return [
@@ -142,49 +145,61 @@ class LLMJudge:
         outcome, reason = parse_reply(replies[case.key], self.verdicts)
         return Verdict(case.answer, outcome, reason)
 
-    async def _ask_all(
-        self, cases: Mapping[str, _Case], artifact: "Artifact", progress: Meter
-    ) -> None:
+    def _ask_all(self, cases: Mapping[str, _Case], artifact: "Artifact", progress: Meter) -> None:
         """Ask for all cases; store each part of replies as it is complete, whatever fails."""
-        client = self._client()
-        gate = asyncio.Semaphore(self.concurrency)
+        from benchmark.engines.requests import Endpoint, RequestError, run_all  # slow to import
+
+        endpoint = Endpoint(
+            self.base_url,
+            os.environ.get(self.api_key_env) or "none",
+            self.attempts,
+            self.timeout,
+            settings="grading.llm_judge",
+        )
         rows: list[tuple[object, ...]] = []
         failures: list[str] = []
 
-        def store(least: int) -> None:
-            if len(rows) >= least:
-                artifact.append_table(pl.DataFrame(rows, JUDGED, orient="row"))
-                rows.clear()
+        async def ask(
+            client: "AsyncOpenAI", job: tuple[str, _Case]
+        ) -> list[tuple[object, ...] | str]:
+            key, case = job
+            try:
+                reply = await endpoint.ask(client, self._body(case))
+            except RequestError as error:
+                return [str(error)]
+            spent = reply.prompt_tokens, reply.completion_tokens
+            return [(key, case.answer, reply.choices[0].text, *spent, reply.model)]
 
-        async def ask(key: str, case: _Case) -> None:
-            from openai import OpenAIError
+        def store() -> None:
+            artifact.append_table(pl.DataFrame(rows, JUDGED, orient="row"))
+            rows.clear()
 
-            async with gate:
-                try:
-                    rows.append((key, case.answer, *await self._ask(client, case)))
-                except OpenAIError as error:
-                    failures.append(f"{type(error).__name__}: {error}")
-                    return
-            progress.advance()
-            store(_STORED)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                for key, case in cases.items():
-                    group.create_task(ask(key, case))
-        finally:
-            store(1)
-            await client.close()
+        in_a_row = 0
+        with closing(run_all(endpoint, iter(cases.items()), ask, self.concurrency)) as replies:
+            try:
+                for reply in replies:
+                    if isinstance(reply, str):
+                        failures.append(reply)
+                        in_a_row += 1
+                        if in_a_row > max(_MOST_FAILURES, self.concurrency):
+                            break
+                        continue
+                    in_a_row = 0
+                    rows.append(reply)
+                    progress.advance()
+                    if len(rows) >= _STORED:
+                        store()
+            finally:
+                if rows:
+                    store()
         if failures:
             raise DataError(
                 f"The judge {self.model} failed on {len(failures)} of {len(cases)} answers: "
-                f"{failures[0][:300]} The other judgements are kept; run again to ask for the rest."
+                f"{failures[0]} The other judgements are kept; run again to ask for the rest."
             )
 
-    async def _ask(
-        self, client: "AsyncOpenAI", case: _Case
-    ) -> tuple[str, int | None, int | None, str]:
-        """Return the judge's reply, its tokens where they are known, and its name."""
+    def _body(self, case: _Case) -> dict[str, Any]:
+        """Return the request for a judgement."""
         content = (
             self.prompt.replace("{question}", "\x00q")
             .replace("{references}", "\x00r")
@@ -193,29 +208,10 @@ class LLMJudge:
             .replace("\x00r", "; ".join(case.references[:20]))
             .replace("\x00a", case.answer)
         )
-        completion = await client.chat.completions.create(
-            model=self.model,
-            messages=[{"role": "user", "content": content}],
-            temperature=0,
-            max_completion_tokens=self.max_tokens,
-        )
-        usage = completion.usage
-        return (
-            storable(completion.choices[0].message.content or ""),
-            usage.prompt_tokens if usage else None,
-            usage.completion_tokens if usage else None,
-            completion.model,
-        )
-
-    def _client(self) -> "AsyncOpenAI":
-        from openai import AsyncOpenAI  # a second to import
-
-        return AsyncOpenAI(
-            base_url=self.base_url,
-            api_key=os.environ.get(self.api_key_env) or "none",
-            max_retries=self.attempts - 1,
-            timeout=self.timeout,
-        )
+        return {
+            "model": self.model, "temperature": 0, "max_completion_tokens": self.max_tokens,
+            "messages": [{"role": "user", "content": content}],
+        }  # fmt: skip
 
 
 def parse_reply(reply: str, verdicts: Mapping[str, str]) -> tuple[Outcome, str]:

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from rich.console import Console
 
-from benchmark.errors import ConfigError, DataError
+from benchmark.errors import ConfigError, DataError, ModelError
 from benchmark.grading.llm_judge import JUDGED, LLMJudge, parse_reply
 from benchmark.grading.verdict import Answer, Verdict
 from benchmark.store import Store
@@ -22,8 +22,8 @@ class Endpoint(ThreadingHTTPServer):
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.requests, self.keys, self.failing = [], set(), set()
-        self.reply = None
+        self.requests, self.keys, self.failing, self.status = [], set(), set(), 500
+        self.reply = self.whole = None
 
     @property
     def url(self):
@@ -37,8 +37,11 @@ class Handler(BaseHTTPRequestHandler):
         self.server.requests.append(content)
         self.server.keys.add(self.headers["Authorization"])
         fields = dict(line.split(": ", 1) for line in content.splitlines() if ": " in line)
-        if fields["A"] in self.server.failing:
-            self._send(500, {"error": {"message": "overloaded"}})
+        if fields["A"] in self.server.failing or self.server.status != 500:
+            self._send(self.server.status, {"error": {"message": "overloaded"}})
+            return
+        if self.server.whole is not None:
+            self._send(200, self.server.whole)
             return
         reply = self.server.reply or ("CORRECT" if fields["A"] == fields["R"] else "INCORRECT")
         self._send(
@@ -52,7 +55,7 @@ class Handler(BaseHTTPRequestHandler):
         )  # fmt: skip
 
     def _send(self, status, body):
-        data = json.dumps(body).encode()
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(data)))
@@ -113,6 +116,52 @@ def test_failed_requests_are_no_verdicts_and_asked_again(endpoint, artifact):
     verdicts = judge(endpoint).grade(answers("Lima", "Quito"), artifact, QUIET)
     assert [v.outcome for v in verdicts] == ["correct", "incorrect"]
     assert sum("A: Lima" in request for request in endpoint.requests) == 1
+
+
+def chat(content="CORRECT", **more):
+    return {"choices": [{"message": {"role": "assistant", "content": content}}], **more}
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        {"choices": []}, {"choices": None}, {"error": {"message": "overloaded"}}, b"<html></html>",
+        [1], "x", b"null", b"", b"{", b"[" * 100_000, {"choices": [{}]}, chat(["CORRECT"]),
+        chat(usage={"prompt_tokens": "many"}), chat(usage={"completion_tokens": 2**70}),
+        chat(model=7),
+    ],
+)  # fmt: skip
+def test_a_reply_that_breaks_the_protocol_is_a_failed_request(endpoint, artifact, whole):
+    judge(endpoint).grade(answers("Lima"), artifact, QUIET)
+    endpoint.whole = whole
+    with pytest.raises(DataError, match=r"failed on 1 of 1 answers.*unreadable reply"):
+        judge(endpoint).grade(answers("Lima", "Quito"), artifact, QUIET)
+    assert artifact.read_table(JUDGED)["answer"].to_list() == ["Lima"]
+
+
+def test_a_judge_without_a_name_or_usage_still_judges(endpoint, artifact):
+    endpoint.whole = chat()
+    judge(endpoint).grade(answers("Lima"), artifact, QUIET)
+    row = artifact.read_table(JUDGED).row(0, named=True)
+    assert [row[key] for key in ("reply", "prompt_tokens", "judge")] == ["CORRECT", None, None]
+
+
+def test_a_judge_that_is_gone_is_not_asked_for_thousands_of_answers(endpoint, artifact):
+    given = answers(*map(str, range(500)))
+    endpoint.failing = {str(i) for i in range(100, 500)}
+    with pytest.raises(DataError, match="of 500 answers"):
+        judge(endpoint, concurrency=4).grade(given, artifact, QUIET)
+    assert len(artifact.read_table(JUDGED)) == 100
+    assert 120 < len(endpoint.requests) < 140
+
+
+@pytest.mark.parametrize(
+    ("status", "named"), [(401, "grading.llm_judge.api_key_env"), (404, "grading.llm_judge.model")]
+)
+def test_a_judge_that_refuses_every_request_stops_the_run(endpoint, artifact, status, named):
+    endpoint.status = status
+    with pytest.raises(ModelError, match=named):
+        judge(endpoint).grade(answers("Lima", "Quito"), artifact, QUIET)
 
 
 def test_a_reply_that_is_no_allowed_word_is_unparsed(endpoint, artifact):
