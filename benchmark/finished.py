@@ -297,7 +297,7 @@ def cell_of(run: Path) -> Path:
     """
     try:
         place = str(json.loads((run / "cell.json").read_text())["cell"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise StoreError(f"{run} is no folder of a finished run: it has no cell.json.") from error
     for outputs in run.absolute().parents:
         if (outputs / place).is_dir():
@@ -325,7 +325,7 @@ def _pointer(artifact: Artifact) -> _Pointer:
     try:
         said = json.loads((artifact.folder / "report.json").read_text())
         return _Pointer(str(said["report"]), {*map(str, said.get("logged", []))})
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return _Pointer(None, set())
 
 

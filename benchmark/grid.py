@@ -23,6 +23,8 @@ from benchmark.errors import StoreError
 
 State = Literal["finished", "failed", "not ended", "not started"]
 
+_STATES: tuple[State, ...] = get_args(State)
+_UNREADABLE = (ValueError, TypeError, LookupError, RecursionError)
 _JOBS = "jobs.json"
 _STATE = "state.json"
 
@@ -132,22 +134,22 @@ def read_jobs(grid: Path) -> list[Job]:
     """
     try:
         planned = [[*map(str, job)] for job in json.loads((grid / _JOBS).read_text())]
-    except (ValueError, TypeError) as error:
+    except _UNREADABLE as error:
         raise StoreError(f"{grid / _JOBS} is damaged; launch the grid again.") from error
-    states = {}
-    for path in sorted(grid.rglob(_STATE)):
-        with suppress(ValueError, TypeError, KeyError):  # damaged: as if it had not started
-            states[json.loads(path.read_text())["number"]] = path
     shared = set.intersection(*map(set, planned)) if len(planned) > 1 else set()
-    return [_job(states.get(number), job, shared) for number, job in enumerate(planned)]
+    jobs = [Job(_name(job, shared), "not started") for job in planned]
+    for path in sorted(grid.rglob(_STATE)):
+        with suppress(*_UNREADABLE):  # damaged: as if it had not started
+            found = json.loads(path.read_text())
+            state: State = _STATES[_STATES.index(found["state"])]
+            # its overrides are drawn anew by ``shuffle``
+            name = _name([*map(str, found["overrides"])], shared)
+            jobs[found["number"]] = Job(name, state, str(found["reason"]), path.parent)
+    return jobs
 
 
-def _job(path: Path | None, planned: list[str], shared: set[str]) -> Job:
-    """Return what the state file of a job says; its overrides are drawn anew by ``shuffle``."""
-    found: dict[str, Any] = {"overrides": planned, "state": "not started", "reason": ""}
-    found |= json.loads(path.read_text()) if path else {}
-    name = " ".join(override for override in found["overrides"] if override not in shared)
-    return Job(name, found["state"], found["reason"], path.parent if path else None)
+def _name(overrides: Sequence[str], shared: set[str]) -> str:
+    return " ".join(override for override in overrides if override not in shared)
 
 
 def conclude(console: Console) -> bool:

@@ -190,10 +190,20 @@ def _check_folders(config: Config) -> None:
         "dataset.hub_root": dataset.hub_root, "model.hub_id": config.model.hub_id,
     }  # fmt: skip
     for key, folder in folders.items():
-        try:
-            Path(folder or "").expanduser()
-        except RuntimeError as error:
-            raise ConfigError(f"{key}={folder} is in no user's home: {error}") from error
+        check_folder(key, folder or "")
+
+
+def check_folder(key: str, folder: str) -> None:
+    """Refuse a folder in the home of somebody who doesn't exist, and what is no path.
+
+    Raises:
+        ConfigError: naming key and folder.
+    """
+    try:
+        Path(folder).expanduser()
+    except RuntimeError as error:
+        raise ConfigError(f"{key}={folder} is in no user's home: {error}") from error
+    _check_texts(folder, key)
 
 
 def _at_least(least: int, node: object, where: str, *names: str) -> None:

@@ -4,6 +4,7 @@
 
 Every input line is a JSON object with ``question``, worded as in training, or ``prompt``, the whole
 user turn. Every output line is the same object with ``confidence``, in [0, 1], in the same order.
+A ``confidence`` that is there already is replaced.
 """
 
 import json
@@ -12,17 +13,19 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from io import TextIOWrapper
-from typing import Any
+from typing import Any, NoReturn
 
-from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import OmegaConf
 from rich.console import Console
 
+from benchmark.composition import system_fault
 from benchmark.config import TransformersConfig, typed
 from benchmark.errors import BenchmarkError, ConfigError, DataError, StoreError
 from benchmark.records import storable
+from benchmark.rules import check_folder
 
 _TEXTS = ("question", "prompt")
+_FOLDERS = ("probe", "cache")
 
 
 @dataclass
@@ -35,7 +38,7 @@ class ScoreConfig:
         cache: folder of converted models.
     """
 
-    probe: str = MISSING
+    probe: str = ""
     engine: TransformersConfig = field(default_factory=TransformersConfig)
     cache: str = os.environ.get("CAPCAL_CACHE", "~/.cache/capcal")
 
@@ -45,14 +48,24 @@ def main() -> None:
     try:
         _write(_scored(sys.argv[1:]))
     except BenchmarkError as error:
-        message = f"Error: {error}"
-        Console(stderr=True, soft_wrap=True, highlight=False).print(message, markup=False)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:  # of the cache
+        _fail(system_fault(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(message: str) -> NoReturn:
+    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console.print(f"Error: {message}", markup=False)
+    sys.exit(1)
 
 
 def _scored(arguments: list[str]) -> list[dict[str, Any]]:
     """Return the rows of standard input with their confidences."""
     config = _config(arguments)
+    if sys.stdin is None or sys.stdout is None:
+        raise DataError("Standard input and standard output must be open.")
     try:
         rows = read_rows(TextIOWrapper(sys.stdin.buffer, "utf-8-sig"))
     except UnicodeDecodeError as error:  # while a line is read
@@ -89,7 +102,7 @@ def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_object, parse_constant=_refuse_constant)
         except (ValueError, RecursionError) as error:
             raise DataError(f"Line {number} is not JSON ({error}): {line.strip()[:80]}") from error
         given = [key for key in _TEXTS if isinstance(row, dict) and key in row]
@@ -99,7 +112,12 @@ def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
                 f'Line {number} must be a JSON object with a text as either "question" or '
                 f'"prompt": {line.strip()[:80]}'
             )
-        written = json.dumps(row, ensure_ascii=False)
+        try:
+            written = json.dumps(row, ensure_ascii=False, allow_nan=False)
+        except ValueError as error:
+            raise DataError(
+                f"Line {number} holds a number beyond floating point: {line.strip()[:80]}"
+            ) from error
         if storable(written) != written:
             raise DataError(f"Line {number} is not text in UTF-8: {line.strip()[:80]!a}")
         if rows and given[0] not in rows[0]:
@@ -112,12 +130,37 @@ def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
     return rows
 
 
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object, refusing one with two values of a key."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key occurs twice")
+    return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
+
+
 def _config(arguments: list[str]) -> ScoreConfig:
-    if any("=" not in argument for argument in arguments) or not arguments:
+    """Return the settings: folders as they are written, the engine's as YAML."""
+    folders, others = {}, []
+    for argument in arguments:
+        key, equals, value = argument.partition("=")
+        if key in _FOLDERS and equals:
+            folders[key] = value
+        else:
+            others.append(argument)
+    if not folders.get("probe") or any("=" not in argument for argument in others):
         raise ConfigError(f"{__doc__.splitlines()[0]} Usage: {__doc__.splitlines()[2].strip()}")
+    for key, folder in folders.items():
+        check_folder(key, folder)
     try:
-        given = OmegaConf.from_dotlist(arguments)
-    except OmegaConfBaseException as error:
-        raise ConfigError(str(error)) from error
-    config: ScoreConfig = typed(given, ScoreConfig, "capcal-score")
+        config: ScoreConfig = typed(OmegaConf.from_dotlist(others), ScoreConfig, "capcal-score")
+    except ConfigError:
+        raise
+    except Exception as error:  # of OmegaConf or of YAML, of many kinds
+        why = " ".join(str(error).split())
+        raise ConfigError(f"capcal-score: {others!a} can't be read: {why[:200]}") from error
+    config.probe, config.cache = folders["probe"], folders.get("cache", config.cache)
     return config

@@ -58,9 +58,9 @@ def file_checksum(path: Path, memory: Path) -> str:
     seen = (state.st_size, state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
     key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
     kept = memory / "checksums" / f"{key}.json"
-    with suppress(OSError, ValueError, TypeError):
-        known, checksum = json.loads(kept.read_text())
-        if tuple(known) == seen:
+    with suppress(OSError, ValueError, TypeError, RecursionError):
+        known, checksum, own = json.loads(kept.read_text())
+        if tuple(known) == seen and own == fingerprint({checksum: known}):
             return str(checksum)
     with path.open("rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
@@ -69,7 +69,7 @@ def file_checksum(path: Path, memory: Path) -> str:
         with suppress(OSError):  # then it is read again next time
             kept.parent.mkdir(parents=True, exist_ok=True)
             partial = kept.with_suffix(f".{os.getpid()}")
-            partial.write_text(json.dumps([seen, checksum]))
+            partial.write_text(json.dumps([seen, checksum, fingerprint({checksum: seen})]))
             partial.rename(kept)
     return checksum
 
@@ -131,12 +131,16 @@ class Artifact:
         """Return the part files, in a fixed order.
 
         Raises:
-            StoreError: a part's content doesn't have the checksum that its name says.
+            StoreError: a part's content doesn't have the checksum that its name says, or a part was
+                removed since they were listed.
         """
         paths = sorted(self.folder.glob(f"part-*{suffix}"))
         for path in paths:
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()[:_DIGEST]
+            try:
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()[:_DIGEST]
+            except FileNotFoundError as error:
+                raise StoreError(f"{path} was replaced by another run; run again.") from error
             if path.name != f"part-{digest}{suffix}":
                 raise StoreError(
                     f"{path} is damaged: its content has checksum {digest}. Delete this file and "
@@ -229,7 +233,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(path.read_bytes())
         checksum = manifest.pop("checksum")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path} can't be read; run the cell again.") from error
     if checksum != fingerprint(manifest):
         raise StoreError(f"{path} is damaged; run the cell again.")

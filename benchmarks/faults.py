@@ -17,6 +17,7 @@ import argparse
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -40,6 +41,7 @@ from tests.forked import Kill, Run, apart, messages, spans
 from tests.snapshot import differences, snapshot
 
 DAY = 86_400.0
+KILLED = -signal.SIGKILL
 SETTINGS = [
     "model.gguf=null", "model.name=tiny", "model.decoding.max_new_tokens=4", "dataset.limit=12",
     "dataset.train_limit=20", "dataset.validation_limit=10", "sampling.k=24", "sampling.k_train=2",
@@ -170,6 +172,9 @@ def kills(campaign: Campaign, count: int, progress: Meter) -> None:
                     run.kill()
             if run.wait() == 0:
                 break  # it had done all before, or was faster than the hand
+            if run.status != KILLED:
+                campaign.fail(tally, f"it ended by itself, with {run.status}", run)
+                break
             killed += 1
             tally.kills += 1
             progress.advance()
@@ -190,10 +195,10 @@ def processes(campaign: Campaign, progress: Meter) -> None:
             runs[0].until("sampling", campaign.rng.randrange(3))
             time.sleep(campaign.rng.uniform(0, 0.5))
             runs[0].kill()
-            tally.kills += 1
         for run in runs:
-            if run.wait() and not (dies and run is runs[0]):
+            if run.wait() and not (dies and run is runs[0] and run.status == KILLED):
                 campaign.fail(tally, f"one ended with {run.status}", run)
+        tally.kills += [run.status for run in runs].count(KILLED)
         campaign.rerun(tally, outputs)
         progress.advance()
 
@@ -207,7 +212,7 @@ def clocks(campaign: Campaign, progress: Meter) -> None:
         run = campaign.start(outputs, before=forked.jumping_clock(jump, after))
         if trial % 4 > 1 and run.until("P(True)"):
             run.kill()
-        if run.wait() not in (0, -9):
+        if run.wait() not in (0, KILLED):
             campaign.fail(tally, f"status {run.status}", run)
         campaign.rerun(tally, outputs)
         progress.advance()
@@ -280,12 +285,12 @@ def disk(campaign: Campaign, progress: Meter) -> None:
         return
     written = sum(p.stat().st_size for p in (campaign.folder / "reference").rglob("*"))
     for _ in range(campaign.each):
-        tally, size = campaign.tally("disk full"), campaign.rng.randint(written // 50, written)
+        tally, size = campaign.tally("disk full"), campaign.rng.randint(written // 50, written // 2)
         with mounted(campaign.folder / "disk", size) as grow:
             outputs = campaign.folder / "disk" / "out"
             run = campaign.start(outputs)
-            if run.wait():
-                campaign.expect_message(tally, run, str(outputs), "Free space")
+            run.wait()
+            campaign.expect_message(tally, run, str(outputs), "Free space")
             grow()
             campaign.rerun(tally, outputs)
         progress.advance()

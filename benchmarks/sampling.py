@@ -4,7 +4,8 @@
 
 All ways draw 48 new tokens at most from SmolLM2-135M-Instruct at temperature 0.7, top_p 0.95, for
 the same short questions. Useful tokens are those up to the end of each response. ``generate`` is
-slow, so that it is timed on every n-th question; tokens per second are compared.
+slow, so that it is timed on every n-th question; tokens per second are compared. The server, which
+counts a response's tokens by their log probabilities alone, is asked for one of each.
 """
 
 import argparse
@@ -72,7 +73,9 @@ def measure(options: argparse.Namespace) -> Iterator[Result]:
 
     some = list(prompts.values())[:: max(1, len(prompts) // options.generate_questions)]
     theirs = generate_rate(engine, some, options.k)
-    against = f"generate(num_return_sequences={options.k}), {len(some)} questions, one by one"
+    against = (
+        f"generate(num_return_sequences={options.k}) in {dtype}, {len(some)} questions, one by one"
+    )
     yield Result(what, took, f"{against}: {theirs:.0f} tokens/s", ours / theirs, memory)
     if importlib.util.find_spec("xllamacpp") is None:
         yield Result("llama.cpp's server", "not compared: the package xllamacpp is not installed")
@@ -84,8 +87,8 @@ def measure(options: argparse.Namespace) -> Iterator[Result]:
 
 @torch.inference_mode()
 def generate_rate(engine, prompts: list[str], k: int) -> float:
-    """Return useful tokens per second of ``generate``, question by question, in float32."""
-    model = engine._model.float()
+    """Return useful tokens per second of ``generate``, question by question, in the same dtype."""
+    model = engine._model
     model.set_attn_implementation("sdpa")
     end = next(iter(engine._end_tokens))
     tokens = 0

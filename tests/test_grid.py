@@ -162,11 +162,15 @@ def test_folders_and_orders_of_one_s_own_are_told_rightly(
 def test_a_damaged_state_is_that_of_a_job_that_has_not_started(tmp_path: Path) -> None:
     (tmp_path / "0-cell").mkdir()
     (tmp_path / "jobs.json").write_text('[["a=1"], ["a=2"]]')
-    (tmp_path / "0-cell" / "state.json").write_text('{"number": 0, "sta')
-    assert {job.state for job in grid.read_jobs(tmp_path)} == {"not started"}
-    (tmp_path / "jobs.json").write_text('[["a=1"')
-    with pytest.raises(StoreError, match=r"jobs\.json is damaged"):
-        grid.read_jobs(tmp_path)
+    good = {"number": 0, "overrides": ["a=1"], "state": "finished", "reason": ""}
+    faults = [{"number": 7}, {"number": "0"}, {"overrides": 7}, {"state": "done"}]
+    for text in ["", '{"number": 0, "sta', "[" * 100_000, *(json.dumps(good | f) for f in faults)]:
+        (tmp_path / "0-cell" / "state.json").write_text(text)
+        assert {job.state for job in grid.read_jobs(tmp_path)} == {"not started"}
+    for text in ['[["a=1"', "[" * 100_000]:
+        (tmp_path / "jobs.json").write_text(text)
+        with pytest.raises(StoreError, match=r"jobs\.json is damaged"):
+            grid.read_jobs(tmp_path)
 
 
 def test_cells_run_in_processes_of_their_own(tmp_path: Path, tiny_model: Path) -> None:

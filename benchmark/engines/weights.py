@@ -1,9 +1,10 @@
 """Where a model's weights come from: a GGUF file in an installed package, or the Hub.
 
 A GGUF takes many seconds to read, so it is converted once into a folder of safetensors and
-tokenizer files in the cache, named by the file's checksum.
+tokenizer files in the cache, named by the GGUF's checksum and by its own: a damaged one is noticed.
 """
 
+import glob
 import hashlib
 import importlib.util
 import os
@@ -27,6 +28,8 @@ from benchmark.config import ModelConfig
 from benchmark.errors import ModelError, StoreError
 from benchmark.store import file_checksum
 
+_DIGEST = 16  # characters of a checksum in a name
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -48,6 +51,7 @@ def find_weights(config: ModelConfig, cache: Path, console: Console) -> Weights:
 
     Raises:
         ModelError: the package holds no such file, or the conversion failed.
+        StoreError: what was converted before is damaged.
     """
     if config.gguf is not None:
         package = _installed(config.gguf.package)
@@ -111,20 +115,43 @@ def _assembled(package: str, cache: Path) -> Path:
         ModelError: it is a package that does nothing of the kind.
     """
     try:
-        target = cache / "gguf" / f"{package}-{version(package)}.gguf"
+        name = f"{package}-{version(package)}"
         assemble = importlib.import_module(package).assemble
     except (ImportError, AttributeError) as error:
         raise ModelError(
             f"model.gguf.package={package} puts no GGUF together ({error}); name the file that it "
             f"holds as model.gguf.file, or set model.gguf=null for the Hub."
         ) from error
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(target.with_suffix(".lock")):
-        if not target.exists():
-            partial = target.with_suffix(".partial")
+    folder = cache / "gguf"
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / f"{name}.lock"):
+        if (made := _made(folder, name)) is None:
+            partial = folder / f"{name}.partial"
             assemble(partial, overwrite=True)
-            partial.rename(target)
-    return target
+            made = partial.rename(folder / f"{name}-{_checksum(partial, cache)}.gguf")
+    _refuse_damaged(made, cache)
+    return made
+
+
+def _made(folder: Path, name: str) -> Path | None:
+    """Return what was made of this name before, followed by its checksum."""
+    pattern = f"{glob.escape(name)}-{'[0-9a-f]' * _DIGEST}*"
+    return next(iter(sorted(folder.glob(pattern))), None)
+
+
+def _checksum(path: Path, cache: Path) -> str:
+    whole = folder_checksum(path, cache) if path.is_dir() else file_checksum(path, cache)
+    return whole[:_DIGEST]
+
+
+def _refuse_damaged(made: Path, cache: Path) -> None:
+    """Refuse a file or a folder in the cache whose name ends in another checksum than it has.
+
+    Raises:
+        StoreError: it was changed, or a disk lost some of it.
+    """
+    if made.name.removesuffix(".gguf")[-_DIGEST:] != _checksum(made, cache):
+        raise StoreError(f"{made} is damaged. Delete it and run again: it is made anew.")
 
 
 def folder_checksum(folder: Path, cache: Path) -> str:
@@ -185,21 +212,22 @@ def _converted(path: Path, config: ModelConfig, cache: Path, console: Console) -
             f"install the version that constraints.txt pins, or set model.gguf=null for the Hub."
         )
     checksum = file_checksum(path, cache)
-    target = cache / "models" / f"{config.name}-{checksum[:16]}"
-    if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(target.with_suffix(".lock")):
-            if not target.exists():
+    folder, name = cache / "models", f"{config.name}-{checksum[:_DIGEST]}"
+    if (made := _made(folder, name)) is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{name}.lock"):
+            if (made := _made(folder, name)) is None:
                 console.print(f"Converting {path.name} once (about half a minute) ..")
-                _convert(path, target)
-    return Weights(str(target), None, f"gguf-sha256:{checksum}")
+                made = _convert(path, folder, name, cache)
+    _refuse_damaged(made, cache)
+    return Weights(str(made), None, f"gguf-sha256:{checksum}")
 
 
-def _convert(path: Path, target: Path) -> None:
-    """Write ``path`` as safetensors and tokenizer files; ``target`` appears only when complete."""
-    for stale in target.parent.glob(f"{target.name}.partial-*"):
+def _convert(path: Path, folder: Path, name: str, cache: Path) -> Path:
+    """Return ``path`` as a folder of safetensors and tokenizer files, there only when complete."""
+    for stale in folder.glob(f"{glob.escape(name)}.partial-*"):
         shutil.rmtree(stale)
-    partial = Path(tempfile.mkdtemp(prefix=f"{target.name}.partial-", dir=target.parent))
+    partial = Path(tempfile.mkdtemp(prefix=f"{name}.partial-", dir=folder))
     try:
         _write_converted(path, partial)
     except safetensors.SafetensorError as error:
@@ -210,7 +238,7 @@ def _convert(path: Path, target: Path) -> None:
     for file in partial.iterdir():
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
-    partial.rename(target)
+    return partial.rename(folder / f"{name}-{_checksum(partial, cache)}")
 
 
 def _write_converted(path: Path, folder: Path) -> None:

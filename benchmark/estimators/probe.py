@@ -1,7 +1,7 @@
 """A probe on the hidden states of the question's last prompt token."""
 
 from dataclasses import asdict, dataclass, field
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any, ClassVar
 
 import polars as pl
@@ -45,7 +45,7 @@ class Probe:
         return () if self.train_on else TRAINING
 
     def check(self, cell: Cell, role: Role = "evaluation") -> None:
-        """Refuse questions that are trained on and chosen on, or either and evaluated.
+        """Refuse questions that are trained on, chosen on and evaluated twice in any way.
 
         Where another split is estimated, to fit a curve, it must not be trained on; the probe may
         be chosen on it.
@@ -56,6 +56,9 @@ class Probe:
         sources = self._sources(cell)
         for source, other in permutations(sources, 2):
             _refuse_overlap(source, "train", other, "validation")
+        for source, other in combinations(sources, 2):
+            for part in TRAINING:
+                _refuse_overlap(source, part, other, part)
         for source in sources:
             if source is not cell:  # whose own splits are disjoint
                 for part in TRAINING if role == "evaluation" else TRAINING[:1]:

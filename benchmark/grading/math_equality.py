@@ -1,14 +1,17 @@
 r"""Whether two mathematical answers are equal: ``math-verify`` behind a normalisation of its own.
 
-This runs in worker processes that may be killed at any moment (``math_verify_grader``). What
+This runs in worker processes that may be killed at any moment (``grading.math_verify``). What
 ``math-verify`` alone gets wrong is evened out first: units, percent signs, ``x =``, thousands
 separators, ``\text{}``, lists joined by words, subscripted bases, choices in words.
 """
 
 import logging
+import multiprocessing
+import os
 import re
 import resource
 import signal
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -105,13 +108,24 @@ def _expire(_: int, __: FrameType | None) -> None:
 
 
 def limit_worker(memory_mb: int) -> None:
-    """Bound what this process may allocate beyond what it holds, and make time limits work."""
+    """Bound what this process may allocate beyond what it holds, and make time limits work.
+
+    It ends with the process that started it, which may be killed.
+    """
     signal.signal(signal.SIGPROF, _expire)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     held = Path("/proc/self/statm")
     if held.exists():
         used = int(held.read_text().split()[0]) * resource.getpagesize()
         limit = used + memory_mb * 2**20
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
 
 
 def judge_pair(reference: str, answer: str, seconds: float) -> Judgement:

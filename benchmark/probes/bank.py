@@ -2,6 +2,8 @@
 
 import logging
 import math
+import signal
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +11,7 @@ from contextlib import contextmanager
 import polars as pl
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
 
 from benchmark.errors import DataError
@@ -198,6 +200,7 @@ def train_probe(
             be trained.
     """
     data = ProbeData(train, validation, test)
+    signals = _Signals()
     _, layers, width = train.features.shape
     bank = ProbeBank(layers, width, settings)
     with _quiet(), isolate_rng():
@@ -210,12 +213,44 @@ def train_probe(
             enable_progress_bar=False,
             enable_model_summary=False,
             num_sanity_val_steps=0,
+            callbacks=[signals],
             plugins=[LightningEnvironment()],  # a SLURM job's variables are not for this training
         )
-        trainer.fit(bank, datamodule=data)
-        if test is not None:
-            trainer.test(bank, datamodule=data, verbose=False)
+        with signals.interrupting():
+            trainer.fit(bank, datamodule=data)
+            if test is not None:
+                trainer.test(bank, datamodule=data, verbose=False)
     return bank.best()
+
+
+class _Signals(Callback):  # type: ignore[misc]
+    """Has signals end the process as they did before.
+
+    At SIGTERM Lightning trains on and ends the process with status 0 afterwards, at SIGINT it ends
+    it with status 1 and ignores further ones.
+    """
+
+    def __init__(self) -> None:
+        self._handlers = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
+
+    def on_train_start(self, *_: object) -> None:
+        self._restore()
+
+    def on_test_start(self, *_: object) -> None:
+        self._restore()
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        try:
+            yield
+        except SystemExit as stop:  # Lightning's in place of KeyboardInterrupt
+            self._restore()
+            raise KeyboardInterrupt from stop
+
+    def _restore(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in self._handlers.items():
+                signal.signal(number, handler)
 
 
 @contextmanager

@@ -165,12 +165,14 @@ def common_template(questions: pl.DataFrame) -> str | None:
     Args:
         questions: of schema ``QUESTION``.
     """
-    worded = {
-        prompt.replace(question, _QUESTION, 1)
-        for prompt, question in questions["prompt", "question"].iter_rows()
-    }
-    template = worded.pop() if len(worded) == 1 else ""
-    return template if _QUESTION in template else None
+    rows = list(questions["prompt", "question"].iter_rows())
+    prompt, question = rows[0]
+    pieces = prompt.split(question)
+    for last in range(len(pieces) - 1, 0, -1):  # the question stands last, where it is twice
+        before, after = question.join(pieces[:last]), question.join(pieces[last:])
+        if all(prompt == f"{before}{question}{after}" for prompt, question in rows):
+            return f"{before}{_QUESTION}{after}"
+    return None
 
 
 def _check_texts(kind: str, texts: Sequence[str]) -> None:
@@ -192,7 +194,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
     path = folder / _CARD
     try:
         card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(
             f"'{folder}' holds no exported probe ({error}); give the folder probes/<estimator> of "
             "a run."
