@@ -1,6 +1,8 @@
 """Real processes: killed, run again, run at once. What costs model time is never drawn twice."""
 
+import os
 import random
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,6 +53,36 @@ def assert_each_sample_once(table: pl.DataFrame, questions: int, k: int) -> None
     assert table.height == questions * k
     assert table.select("question_id", "sample_index").is_unique().all()
     assert table["question_id"].n_unique() == questions
+
+
+TRAINING = """
+import torch
+from benchmark.probes import FeatureSet, ProbeSettings, bank, train_probe
+
+def told(*given):
+    print("training", flush=True)
+    return descend(*given)
+
+def split(name, questions):
+    ids = [f"{name} {i}" for i in range(questions)]
+    n = torch.full((questions,), 2)
+    return FeatureSet(ids, torch.randn(questions, 2, 8), n, torch.ones_like(n))
+
+descend, bank.descend = bank.descend, told
+settings = ProbeSettings(optimizer="sgd", strengths=[.01], learning_rates=[.001], epochs=10**7)
+train_probe(split("train", 40), split("validation", 20), settings)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_training_of_probes_at_once(python: Python, number: int) -> None:
+    process = python(TRAINING)
+    deadline = time.monotonic() + 60
+    while "training" not in process.output and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, number)
+    status = process.wait(10)
+    assert status < 0 if number == signal.SIGTERM else "KeyboardInterrupt" in process.output
 
 
 def test_a_killed_run_goes_on_where_it_was(

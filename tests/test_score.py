@@ -14,7 +14,7 @@ import pytest
 
 from benchmark.errors import DataError, ModelError, StoreError
 from benchmark.finished import cell_of, load_cell
-from benchmark.probes import CapabilityProbe
+from benchmark.probes import CapabilityProbe, capability_probe
 from benchmark.probes.capability_probe import common_template
 from benchmark.records import Question, question_table
 from benchmark.score import main
@@ -105,6 +105,9 @@ def test_a_loaded_probe_is_saved_as_it_was(exported: Path, tmp_path: Path) -> No
         ("[" * 100_000, "Line 1 is not JSON"),
         ('{"question": "a?"}\n{"prompt": "b"}', "Line 2"),
         ('{"question": "\\ud800?"}', "Line 1 is not text in UTF-8"),
+        ('{"question": "a?", "x": NaN}', "Line 1 is not JSON"),
+        ('{"question": "a?", "x": 1e999}', "Line 1 holds a number"),
+        ('{"question": "a?", "question": "b?"}', "a key occurs twice"),
         ('{"question": "caf\udce9?"}', "Standard input is not text in UTF-8"),
     ],
 )
@@ -134,6 +137,12 @@ def test_bad_input_is_one_message(
         (["probe=nowhere", "engine.max_rows=0"], "engine.max_rows=0"),
         (["probe=nowhere", "engine.token_budget=-5"], "engine.token_budget=-5"),
         (["probe=nowhere", "engine.kind=server"], "engine.kind=server"),
+        (["probe=007"], "'007' holds no exported probe"),
+        (["probe={a"], "'{a' holds no exported probe"),
+        (["probe=~nobody-here/x"], "probe=~nobody-here/x is in no user's home"),
+        (["probe=nowhere", "cache=~nobody-here/x"], "cache=~nobody-here/x is in no user's home"),
+        (["probe=nowhere", "engine.device=["], "engine.device=["),
+        (["probe=nowhere", "engine.max_rows=" + "9" * 5000], "can't be read"),
     ],
 )
 def test_bad_arguments_are_one_message(
@@ -275,6 +284,29 @@ def test_a_broken_export_is_refused(exported: Path, tmp_path: Path, fault: str) 
         CapabilityProbe.load(folder)
 
 
+def test_a_cache_that_is_no_folder_is_one_message(
+    exported: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(
+        capability_probe, "find_weights", lambda *_: (tmp_path / "file" / "models").mkdir()
+    )
+    arguments = [f"probe={probe_folder(exported)}", f"cache={tmp_path}/file"]
+    status, _, err = score(monkeypatch, '{"question": "a?"}', *arguments, capsys=capsys)
+    assert (status, err.count("\n")) == (1, 1)
+    assert err.startswith(f"Error: {tmp_path}/file/models: Not a directory")
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-"])
+def test_closed_streams_are_one_message(exported: Path, closed: str) -> None:
+    program = Path(sys.executable).parent / "capcal-score"
+    command = f'echo \'{{"question": "a"}}\' | {program} probe={probe_folder(exported)} {closed}'
+    ended = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
+    assert "must be open" in ended.stderr
+
+
 def test_one_wording_is_a_template_and_several_are_none() -> None:
     def table(*prompts: str):
         rows = [Question(str(i), p, f"q{i}?", ("a",)) for i, p in enumerate(prompts)]
@@ -283,3 +315,6 @@ def test_one_wording_is_a_template_and_several_are_none() -> None:
     assert common_template(table("q0?\nBe brief.", "q1?\nBe brief.")) == "{question}\nBe brief."
     assert common_template(table("q0?\nBe brief.", "q1?")) is None
     assert common_template(table("other", "other")) is None
+    assert common_template(table("The q of q0?", "The q of q1?")) == "The q of {question}"
+    short = [Question("0", "Answer with a letter. Question: A", "A", ("a",))]
+    assert common_template(question_table(short)) == "Answer with a letter. Question: {question}"

@@ -51,7 +51,16 @@ def test_what_one_source_trains_on_no_other_chooses_on(cell):
         check([probe(cell, each)], cell)
     with pytest.raises(DataError, match=r"train of .* and validation of .* share 150"):
         check([probe(cell, *sources)], cell)
-    check([probe(cell, sources[0], source(cell))], cell)
+    assert not cell.engine.asked
+
+
+def test_sources_share_no_question(cell):
+    again = source(cell, validation="evaluation")
+    with pytest.raises(DataError, match=r"train of dataset=basics and train of .* share 150"):
+        check([probe(cell, source(cell), again)], cell)
+    again = source(cell, train="evaluation")
+    with pytest.raises(DataError, match=r"validation of dataset=basics and validation of .* 60"):
+        check([probe(cell, source(cell), again)], cell)
     assert not cell.engine.asked
 
 

@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -106,6 +107,23 @@ def test_a_worker_that_dies_is_replaced_and_its_pairs_compared_again():
     assert killed
     assert len(rest) == len(pairs) - 1
     assert {judgement[0] for judgement in [first[1], *rest.values()]} == {"correct"}
+
+
+def test_workers_end_with_a_parent_that_is_killed():
+    program = (
+        "from benchmark.grading.math_verify import MathVerify, compare\n"
+        "pairs = [('x + 1', f'{i}0000000!') for i in range(2000)]\n"
+        "if __name__ == '__main__':\n"
+        "    for _ in compare(pairs, MathVerify(seconds=60)): pass\n"
+    )
+    parent = psutil.Popen([sys.executable, "-c", program])
+    deadline = time.monotonic() + 60
+    while len(left := parent.children(recursive=True)) < 4 and time.monotonic() < deadline:
+        time.sleep(0.1)  # the fork server, the tracker of its resources and two workers
+    parent.kill()
+    _, alive = psutil.wait_procs(left, timeout=10)
+    assert len(left) >= 4
+    assert not alive
 
 
 def test_a_pair_that_kills_every_worker_is_unparsed(monkeypatch):
