@@ -18,27 +18,28 @@ from benchmark.metrics.ties import varies
 _LEVELS = 200  # quantiles of the Beta distribution
 _OUTCOMES = 3000  # of c, over all n: more are drawn, not listed
 _DRAWS = 200_000
-_BOUNDS = [(-6.0, 12.0)] * 2 + [(-15.0, 15.0)] * 2  # of the logarithms and of the shares' logits
-_STARTS = ([0.0, 0.0, -1.0, -1.0], [0.0, 0.0, -6.0, -6.0])  # with many extreme questions, and few
+_ONE = [[0.0], [0.0]], (-6.0, 12.0)  # logarithms of alpha and beta to start from, and their bounds
+_TWO = [[0.0, 1.5], [1.5, 0.0]], (-6.0, 5.0)  # so that none shrinks to a few questions' c / n
+_LEAST = 8  # responses of a question that can tell two: their seven parameters
+_SHARES = (-15.0, 15.0)  # bounds of the shares' logits
+_EXTREME = (-1.0, -6.0)  # logits to start from, of many questions at 0 and at 1, and of few
 
 
 class AccuracyDistribution(NamedTuple):
     """How expected accuracies are distributed over questions.
 
-    A share of the questions is never solved, another always, and the others follow a Beta
-    distribution. All NaN where every response has the same correctness.
+    A share of the questions is never solved, another always, and the others follow a mixture of K
+    Beta distributions, one or two. K is 0 where every response has the same correctness.
 
     Attributes:
-        alpha: of the Beta distribution.
-        beta: of the Beta distribution.
-        never: share of questions with p = 0.
-        always: share of questions with p = 1.
+        alpha: of each Beta distribution, [K].
+        beta: of each Beta distribution, [K].
+        share: of the questions, [K + 2]: of each Beta distribution, with p = 0 and with p = 1.
     """
 
-    alpha: float
-    beta: float
-    never: float
-    always: float
+    alpha: FloatArray
+    beta: FloatArray
+    share: FloatArray
 
 
 class _PairCounts(NamedTuple):
@@ -47,6 +48,7 @@ class _PairCounts(NamedTuple):
     n: FloatArray  # [J]
     c: FloatArray  # [J]
     share: FloatArray  # [J]; NaN without questions
+    questions: float
 
 
 def r2_ceiling(n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = None) -> FloatArray:
@@ -84,9 +86,10 @@ def spearman_ceiling(n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = Non
     The counts alone don't tell p apart from its noise (the correlation of ``c / n`` with counts
     redrawn from it is far too high), so a distribution of p is fitted to them by
     `fit_accuracy_distribution`; then p is correlated with ``c / n ~ Binomial(n, p) / n`` under it,
-    with mean ranks for ties. This is exact up to 3000 outcomes of c over all n, and of 200,000
-    draws where there are more: an error of about ``(1 - ceiling^2) / 450``. Questions that are
-    never or always solved tie in p; how many they are is known as well as the fit.
+    with mean ranks for ties. Under the fit this is exact up to 3000 outcomes of c over all n, and
+    of 200,000 draws where there are more: an error of about ``(1 - ceiling^2) / 450``. Questions
+    that are never or always solved tie in p; how many they are is known as well as the fit. Where
+    p gathers around more than two values between, the ceiling is too high.
 
     Args:
         n: responses of each question, [N].
@@ -115,12 +118,14 @@ def spearman_ceiling(n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = Non
 
 
 def _ceiling(fit: AccuracyDistribution, counts: _PairCounts) -> float:
-    if np.isnan(fit.alpha):
+    if not len(fit.alpha):
         return np.nan
     levels = (np.arange(_LEVELS) + 0.5) / _LEVELS
-    p = np.concatenate([[0.0], betaincinv(fit.alpha, fit.beta, levels), [1.0]])
-    middle = np.full(_LEVELS, (1 - fit.never - fit.always) / _LEVELS)
-    share = np.concatenate([[fit.never], middle, [fit.always]])
+    middle = betaincinv(fit.alpha[:, None], fit.beta[:, None], levels)
+    p = np.concatenate([middle.ravel(), [0.0, 1.0]])
+    share = np.concatenate([np.repeat(fit.share[:-2] / _LEVELS, _LEVELS), fit.share[-2:]])
+    order = np.argsort(p)
+    p, share = p[order], share[order]
     n, same = np.unique(counts.n[counts.share > 0], return_inverse=True)
     share_of_n = np.bincount(same, counts.share[counts.share > 0]).astype(np.float64)
     if (n + 1).sum() > _OUTCOMES:
@@ -139,9 +144,12 @@ def _ceiling(fit: AccuracyDistribution, counts: _PairCounts) -> float:
 def fit_accuracy_distribution(
     n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = None
 ) -> AccuracyDistribution:
-    """Return the distribution of expected accuracies of greatest likelihood for the counts.
+    """Return a distribution of expected accuracies of greatest likelihood for the counts.
 
-    The counts then follow a Beta-Binomial distribution with additional mass at c = 0 and c = n.
+    The counts then follow a Beta-Binomial distribution with additional mass at c = 0 and c = n, or
+    a mixture of two, where a question has 8 responses or more and that is worth its three
+    parameters by the Bayesian information criterion (Schwarz, Ann. Statist. 6, 1978). Of two, none
+    has parameters above 148.
 
     Args:
         n: responses of each question, [N].
@@ -153,8 +161,8 @@ def fit_accuracy_distribution(
 
     Examples:
         >>> fit = fit_accuracy_distribution(n=[20] * 8, c=[0, 0, 20, 20, 20, 20, 10, 11])
-        >>> round(fit.never, 2), round(fit.always, 2)
-        (0.25, 0.5)
+        >>> fit.share.round(2).tolist()
+        [0.25, 0.25, 0.5]
     """
     x = check_inputs(np.zeros(np.shape(n)), n, c, weights)
     return _fit(_count_pairs(x.n, x.c, x.weights))
@@ -164,46 +172,60 @@ def _count_pairs(n: FloatArray, c: FloatArray, weights: FloatArray) -> _PairCoun
     key = n * (n.max(initial=0) + 1) + c
     _, first, index = np.unique(key, return_index=True, return_inverse=True)
     times = np.asarray(np.bincount(index, weights, len(first)), dtype=np.float64)
-    return _PairCounts(n[first], c[first], divide(times, times.sum()))
+    return _PairCounts(n[first], c[first], divide(times, times.sum()), float(times.sum()))
 
 
 def _fit(counts: _PairCounts) -> AccuracyDistribution:
-    """Return the best fit that a search from either start finds."""
+    """Return the best fit that a search from any start finds."""
     accuracy = counts.share @ (counts.c / counts.n)
     if not 0 < accuracy < 1:
-        return AccuracyDistribution(np.nan, np.nan, np.nan, np.nan)
-    found = [
-        minimize(_loss, start, counts, jac=True, method="L-BFGS-B", bounds=_BOUNDS)
-        for start in _STARTS
-    ]
-    best = min(found, key=lambda result: result.fun).x
-    alpha, beta = np.exp(best[:2])
-    _, never, always = _shares(best)
-    return AccuracyDistribution(float(alpha), float(beta), float(never), float(always))
+        return AccuracyDistribution(np.empty(0), np.empty(0), np.full(2, np.nan))
+    best, least = np.empty(0), np.inf
+    for start, bounds in [_ONE, _TWO] if counts.n.max() >= _LEAST else [_ONE]:
+        found = [_search(np.array(start), bounds, extreme, counts) for extreme in _EXTREME]
+        point, loss = min(found, key=lambda each: each[1])
+        information = loss * counts.questions + len(point) / 2 * np.log(counts.questions)
+        if information < least:
+            best, least = point, information
+    alpha, beta, share = _parameters(best)
+    return AccuracyDistribution(alpha, beta, share)
 
 
-def _shares(x: FloatArray) -> FloatArray:
-    """Return the shares of the questions between never and always, never, and always solved."""
-    odds = np.exp([0.0, x[2], x[3]])
-    return np.asarray(odds / odds.sum())
+def _search(
+    start: FloatArray, bounds: tuple[float, float], extreme: float, counts: _PairCounts
+) -> tuple[FloatArray, float]:
+    """Return the most likely point from a start, and its loss."""
+    size = start.shape[1]
+    x = np.concatenate([start.ravel(), np.zeros(size - 1), [extreme, extreme]])
+    within = [bounds] * (2 * size) + [_SHARES] * (size + 1)
+    found = minimize(_loss, x, counts[:3], jac=True, method="L-BFGS-B", bounds=within)
+    return found.x, float(found.fun)
+
+
+def _parameters(x: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return alpha and beta, [K] each, and the shares [K + 2] that a point stands for."""
+    size = (len(x) - 1) // 3
+    odds = np.exp(np.concatenate([[0.0], x[2 * size :]]))
+    return np.exp(x[:size]), np.exp(x[size : 2 * size]), odds / odds.sum()
 
 
 def _loss(
     x: FloatArray, n: FloatArray, c: FloatArray, share: FloatArray
 ) -> tuple[float, FloatArray]:
     """Return the negative mean log-likelihood of the parameters, and its gradient."""
-    (alpha, beta), mass, wrong = np.exp(x[:2]), _shares(x), n - c
-    log_middle = _log_choose(n, c) + betaln(alpha + c, beta + wrong) - betaln(alpha, beta)
-    parts = mass[:, None] * np.stack([np.exp(log_middle), c == 0, wrong == 0])
+    alpha, beta, mass = _parameters(x)
+    a, b, wrong = alpha[:, None], beta[:, None], n - c
+    log_middle = _log_choose(n, c) + betaln(a + c, b + wrong) - betaln(a, b)
+    parts = mass[:, None] * np.vstack([np.exp(log_middle), c == 0, wrong == 0])
     likelihood = np.maximum(parts.sum(axis=0), np.finfo(np.float64).tiny)
     belongs = share * parts / likelihood
-    both = digamma(alpha + beta) - digamma(alpha + beta + n)
+    both, middle = digamma(a + b) - digamma(a + b + n), belongs[:-2]
     slopes = [
-        alpha * (belongs[0] @ (digamma(alpha + c) - digamma(alpha) + both)),
-        beta * (belongs[0] @ (digamma(beta + wrong) - digamma(beta) + both)),
-        *(belongs[1:].sum(axis=1) - mass[1:]),
+        alpha * (middle * (digamma(a + c) - digamma(a) + both)).sum(axis=1),
+        beta * (middle * (digamma(b + wrong) - digamma(b) + both)).sum(axis=1),
+        belongs[1:].sum(axis=1) - mass[1:],
     ]
-    return -float(share @ np.log(likelihood)), -np.array(slopes)
+    return -float(share @ np.log(likelihood)), -np.concatenate(slopes)
 
 
 def _log_choose(n: FloatArray, c: FloatArray) -> FloatArray:

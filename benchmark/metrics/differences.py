@@ -13,14 +13,17 @@ from benchmark.metrics.pairing import PairedEstimate
 from benchmark.metrics.resampling import resample_questions
 from benchmark.records import COSTS, DIFFERENCE
 
-_NOT_COMPARED = ("variance", "uncertainty", *COSTS)  # the target's, or neither good nor bad
+_NOT_COMPARED = (
+    "variance", "uncertainty", *COSTS,  # the target's, or neither good nor bad
+    "reliability", "resolution",  # bins of few questions resample otherwise than they are drawn
+)  # fmt: skip
 _BY_SIZE = ("signed_error",)  # best at zero
 
 
 def compare_estimators(
     pairs: Mapping[str, PairedEstimate], known: Mapping[str, dict[str, FloatArray]]
 ) -> pl.DataFrame:
-    """Return the difference of each two estimators in each metric.
+    """Return the difference of each two estimators in each metric but Murphy's parts and costs.
 
     Both are evaluated on the questions that both answered. Their values come from the same
     resamples, so what is hard or noisy about a question cancels as far as both suffer from it.

@@ -13,6 +13,8 @@ from benchmark.metrics.inputs import FloatArray, Inputs, check_inputs
 from benchmark.metrics.statistics import centred, divide, weighted_variance
 from benchmark.metrics.ties import midranks, varies
 
+_MOST_CODES = 10_000  # values of c / n that are counted in each row
+
 
 def pearson(
     confidences: ArrayLike, n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = None
@@ -70,6 +72,8 @@ def spearman(
         0.6325
     """
     x = check_inputs(confidences, n, c, weights).by_confidence()
+    if x.c.ndim > 1 and (np.unique(x.n) + 1).sum() > _MOST_CODES:
+        return _row_by_row(x)
     middle = x.weights.sum(axis=-1, keepdims=True) / 2
     ranks = midranks(x.confidences, x.weights) - middle
     value, values = _accuracy_codes(x)
@@ -117,13 +121,23 @@ def _both_vary(x: Inputs) -> NDArray[np.bool_]:
     return varies(x.confidences, x.weights) & varies(x.accuracy, x.weights)
 
 
-def _accuracy_codes(x: Inputs) -> tuple[NDArray[np.int64], int]:
-    """Return the position of each ``c / n`` among all that the n allow, [..., N], and their number.
+def _row_by_row(x: Inputs) -> FloatArray:
+    """Return Spearman's correlation for one row of c after the other."""
+    shape = np.broadcast_shapes(x.c.shape, x.weights.shape)
+    rows = (np.broadcast_to(values, shape).reshape(-1, shape[-1]) for values in (x.c, x.weights))
+    each = [spearman(x.confidences, x.n, *row) for row in zip(*rows, strict=True)]
+    return np.reshape(each, shape[:-1])
 
-    They are few, so that counting them is far cheaper than sorting.
+
+def _accuracy_codes(x: Inputs) -> tuple[NDArray[np.int64], int]:
+    """Return the position of each ``c / n`` among all values, [..., N], and their number.
+
+    These are the ones that occur, or where c has several rows those that the n allow, which then
+    are few, so that counting them is far cheaper than sorting each row.
     """
-    if not len(x.n):
-        return x.c.astype(np.int64), 0
+    if x.c.ndim == 1 or not len(x.n):
+        occurring, positions = np.unique(x.accuracy, return_inverse=True)
+        return positions, len(occurring)
     sizes, size = np.unique(x.n.astype(np.int64), return_inverse=True)
     fractions = np.arange(sizes[-1] + 1) / sizes[:, None]
     values, codes = np.unique(fractions, return_inverse=True)

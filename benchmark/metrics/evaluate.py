@@ -62,11 +62,11 @@ def evaluate(
     """Return every metric of every estimator with its intervals, and their paired differences.
 
     **Target.** That of an estimator is counted from the responses that did not make its
-    confidence. A metric is computed on the questions with a confidence (``answered`` of
-    ``questions``). Means over questions take the mean of each question's draws; other metrics are
-    computed for each draw on its own, where a question with fewer draws than others repeats its
-    own, and averaged over the draws where they are defined. ``imputed`` is the same over all
-    questions with 0.5 for each confidence that is missing.
+    confidence. A metric is computed on the questions with a confidence and a target (``answered``
+    of ``questions``, all that have a graded response). Means over questions take the mean of each
+    question's draws; other metrics are computed for each draw on its own, where a question with
+    fewer draws than others repeats its own, and averaged over the draws where they are defined.
+    ``imputed`` is the same over all questions with a target, with 0.5 for each confidence that is missing.
     ``tokens``, the sum of ``prompt_tokens`` and ``completion_tokens``, is the mean spent on one
     confidence, over all questions for which it is known, answered or not. ``brier_unbiased`` is
     undefined for an oracle, whose error can't be told from its target's.
@@ -99,6 +99,7 @@ def evaluate(
     rows: list[tuple[object, ...]] = []
     known: dict[str, dict[str, FloatArray]] = {}
     ceilings: dict[bytes, dict[str, FloatArray]] = {}
+    questions = grades["question_id"].n_unique()
     with threadpool_limits(1):  # the blocks of resamples have threads of their own
         for name, paired in _pairs(estimates, grades, seed, resamples):
             oracle = estimates[name].oracle
@@ -110,7 +111,8 @@ def evaluate(
             unknown = oracle or (paired.n[paired.answers] == 1).any()
             redrawn = {} if unknown else redraw_responses(paired, counts)
             scores = scores | _ceilings(paired.among(paired.answers), ceilings)
-            rows += _rows(name, paired, scores, redrawn, imputed | _ceilings(paired, ceilings))
+            imputed = imputed | _ceilings(paired, ceilings)
+            rows += _rows(name, paired, questions, scores, redrawn, imputed)
         competing = {name: each for name, each in estimates.items() if not each.oracle}
         most = max((each.samples_used for each in competing.values()), default=0)
         shared = {name: replace(each, samples_used=most) for name, each in competing.items()}
@@ -151,17 +153,18 @@ def _ceilings(
 def _rows(
     name: str,
     paired: PairedEstimate,
+    questions: int,
     scores: dict[str, FloatArray],
     redrawn: dict[str, FloatArray],
     imputed: dict[str, FloatArray],
 ) -> list[tuple[object, ...]]:
     """Return the rows of an estimator in the table of metrics, from metrics [1 + resamples]."""
-    answered, questions = paired.answered, len(paired.n)
+    answered = paired.answered
     responses = int(paired.n[paired.answers].sum())
     paid = {cost: int(np.count_nonzero(~np.isnan(t))) for cost, t in costs_of(paired).items()}
     rows: list[tuple[object, ...]] = []
     for metric in _ORDER:
-        asked, all_asked = paid.get(metric, answered), paid.get(metric, questions)
+        asked, all_asked = paid.get(metric, answered), paid.get(metric, len(paired.n))
         again = redrawn.get(metric, np.full(1, np.nan))
         rows.append(
             (

@@ -23,7 +23,9 @@ def smooth_calibration_error(
     bandwidth s; the result is the one at which ``smECE_s = s`` (Blasiok and Nakkiran, arXiv
     2309.12236, definitions 1 and 2), where ``c / n`` stands for the 0 or 1 of their definition. It
     is found by halving ten times the range between the absolute mean gap and the mean absolute gap,
-    where it lies, on a grid of 256 cells, which doesn't resolve bandwidths below 0.004.
+    where it lies, on a grid of 256 cells, which doesn't resolve bandwidths below 0.004. The package
+    ``relplot``, for a 0 or 1, agrees but for large errors, which it gives larger: 1.00 in place of
+    0.46 for confidences of 0 and 1 that are both wrong.
 
     Args:
         confidences: [N], in [0, 1].

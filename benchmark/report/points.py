@@ -112,10 +112,11 @@ def first_draw(paired: PairedEstimate) -> tuple[FloatArray, FloatArray]:
 def reliability(paired: PairedEstimate) -> Reliability:
     """Return the reliability diagram, the first ``SHOWN_DRAWS`` draws pooled.
 
-    The bins are those of `benchmark.metrics.calibration.reliability_curve`.
+    A question that was answered in fewer draws repeats its own, so that each counts the same. The
+    bins are those of `benchmark.metrics.calibration.reliability_curve`.
     """
     count, confidence, accuracy = (np.zeros((len(paired.weights), RELIABILITY_BINS)) for _ in "123")
-    for draw in paired.confidences[:SHOWN_DRAWS]:
+    for draw in paired.evened().confidences[:SHOWN_DRAWS]:
         given = ~np.isnan(draw)
         weights = paired.weights[:, given].astype(np.float64)
         curve = reliability_curve(

@@ -48,6 +48,15 @@ def test_spearman_ceiling_is_what_the_true_accuracies_attain_on_average(populati
     assert abs(estimate - truth) < abs(redrawn - truth)  # what the counts say without a fit
 
 
+@pytest.mark.parametrize(("n", "within"), [(5, 0.05), (20, 0.015), (100, 0.005)])
+def test_spearman_ceiling_of_two_groups_of_questions(n, within):
+    rng = np.random.default_rng(0)
+    p = np.where(rng.random(2000) < 0.5, rng.beta(20, 5, 2000), rng.beta(5, 20, 2000))
+    truth = attained(lambda p, c: spearmanr(p, c).statistic, p, n, rng, 20)
+    estimate = spearman_ceiling(np.full(2000, n), rng.binomial(n, p))
+    assert estimate == pytest.approx(truth, abs=within)
+
+
 def test_ceilings_of_questions_with_different_numbers_of_responses():
     rng = np.random.default_rng(0)
     p, n = rng.beta(0.6, 0.8, 3000), rng.choice([4, 10, 40], 3000)
@@ -81,9 +90,20 @@ def test_the_fit_finds_the_distribution_that_the_counts_come_from():
     rng = np.random.default_rng(0)
     p = np.select([(kind := rng.random(50_000)) < 0.2, kind < 0.3], [0, 1], rng.beta(2, 3, 50_000))
     fit = fit_accuracy_distribution(np.full(50_000, 20), rng.binomial(20, p))
-    assert fit.alpha == pytest.approx(2, rel=0.1)
-    assert fit.beta == pytest.approx(3, rel=0.1)
-    assert (fit.never, fit.always) == pytest.approx((0.2, 0.1), abs=0.01)
+    assert fit.alpha == pytest.approx([2], rel=0.1)
+    assert fit.beta == pytest.approx([3], rel=0.1)
+    assert fit.share == pytest.approx([0.7, 0.2, 0.1], abs=0.01)
+
+
+def test_the_fit_finds_two_groups_of_questions():
+    rng = np.random.default_rng(0)
+    group = rng.choice(3, 20_000, p=[0.5, 0.3, 0.2])
+    p = np.choose(group, [rng.beta(20, 5, 20_000), rng.beta(5, 20, 20_000), 1.0])
+    fit = fit_accuracy_distribution(np.full(20_000, 50), rng.binomial(50, p))
+    order = np.argsort(fit.alpha)
+    assert fit.alpha[order] == pytest.approx([5, 20], rel=0.15)
+    assert fit.beta[order] == pytest.approx([20, 5], rel=0.15)
+    assert fit.share[[*order, 2, 3]] == pytest.approx([0.3, 0.5, 0, 0.2], abs=0.01)
 
 
 def test_no_other_parameters_are_more_likely():
@@ -95,9 +115,10 @@ def test_no_other_parameters_are_more_likely():
         return np.log(middle + never * (c == 0) + always * (c == 10)).mean()
 
     fit = fit_accuracy_distribution(np.full(200, 10), c)
-    best = likelihood(*fit)
+    found = np.array([fit.alpha.item(), fit.beta.item(), *fit.share[1:]])
+    best = likelihood(*found)
     for _ in range(200):
-        other = np.exp(np.log(fit) + rng.normal(0, 0.1, 4))
+        other = np.exp(np.log(found) + rng.normal(0, 0.1, 4))
         assert likelihood(*other) <= best + 1e-6
 
 
@@ -117,7 +138,7 @@ def test_without_noise_there_is_no_ceiling_below_one_and_without_variance_none_a
         n = [6] * len(c)
         assert np.isnan(r2_ceiling(n, c))
         assert np.isnan(spearman_ceiling(n, c))
-        assert np.isnan(fit_accuracy_distribution(n, c)).all()
+        assert not len(fit_accuracy_distribution(n, c).alpha)
     assert np.isnan(spearman_ceiling([], [], np.ones((2, 0)))).tolist() == [True, True]
 
 

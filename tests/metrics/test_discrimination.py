@@ -14,6 +14,19 @@ def test_correlations_equal_scipy(seed):
     assert spearman(confidences, n, c) == pytest.approx(spearmanr(confidences, c / n).statistic)
 
 
+@pytest.mark.parametrize("largest", [12, 3000])
+def test_correlations_of_redrawn_counts_are_those_of_each_row(largest):
+    rng = np.random.default_rng(0)
+    n = rng.integers(1, largest, 60)
+    confidences, c = rng.random(60), rng.binomial(n, rng.random((5, 60)))
+    weights = rng.integers(0, 3, (4, 1, 60))
+    expected = [
+        [spearmanr(np.repeat(confidences, w), np.repeat(row / n, w)).statistic for row in c]
+        for (w,) in weights
+    ]
+    np.testing.assert_allclose(spearman(confidences, n, c, weights), expected)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_auroc_equals_sklearn_with_a_weighted_positive_and_negative_per_question(seed):
     confidences, n, c = random_questions(50, seed)

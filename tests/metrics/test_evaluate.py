@@ -327,6 +327,14 @@ def test_a_resample_weights_the_same_questions_where_a_target_lacks_some(cell):
     np.testing.assert_array_equal(pairs["later"].confidences[0], confidences[1:])
 
 
+def test_a_question_without_a_response_left_for_the_target_is_not_answered(cell):
+    grades, _, confidences = cell
+    grades = grades.filter((pl.col("question_id") != ids(1)[0]) | (pl.col("sample_index") == 0))
+    table = run({"later": estimate_of(confidences, samples_used=1)}, grades)
+    assert set(table["answered"]) == {39}
+    assert set(table["questions"]) == {40}
+
+
 def test_resampled_questions_are_the_same_for_all_estimators(cell):
     grades, _, confidences = cell
     estimates = {name: estimate_of(confidences) for name in ("first", "second")}

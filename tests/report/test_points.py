@@ -83,6 +83,16 @@ def test_the_reliability_diagram_pools_the_draws(cell):
     assert diagram.share[-1] == pytest.approx((draws == 1).mean())
 
 
+def test_each_question_counts_the_same_in_the_diagram_however_many_draws_it_has(cell):
+    paired = points.pair(cell)["probe"]
+    draws = np.full((3, len(paired.n)), np.nan)
+    draws[0] = draws[1:, :10] = 0.95
+    few = points.reliability(replace(paired, confidences=draws))
+    assert few.accuracy[-1] == pytest.approx((paired.c / paired.n).mean())
+    alone = points.reliability(replace(paired, confidences=draws[:1]))
+    np.testing.assert_allclose([few.low[-1], few.high[-1]], [alone.low[-1], alone.high[-1]])
+
+
 def test_a_reliability_diagram_without_confidences_is_undefined(cell):
     ids = cell.capability["question_id"].to_list()
     estimate = Estimate(confidence_table(ids, np.full(len(ids), np.nan)))
