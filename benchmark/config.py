@@ -353,7 +353,10 @@ def typed(node: object, schema: type, where: str) -> Any:
     try:
         return OmegaConf.to_object(OmegaConf.merge(_structured(schema), node))
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{where}: {str(error).splitlines()[0]}") from error
+        why, key = str(error).splitlines()[0], error.full_key
+        raise ConfigError(
+            f"{where}: {f'{key}: ' if key and key not in why else ''}{why}"
+        ) from error
 
 
 @cache

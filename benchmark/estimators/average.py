@@ -30,7 +30,8 @@ class Average:
     def __post_init__(self) -> None:
         """Refuse what isn't several estimators."""
         if not isinstance(self.of, dict) or len(self.of) < 2:
-            raise ConfigError(f"average: of={self.of} must hold at least two estimators, by name.")
+            given = ", ".join(self.of) if isinstance(self.of, dict) else repr(self.of)
+            raise ConfigError(f"average: of must hold at least two estimators, by name; {given}.")
 
     @property
     def roles(self) -> tuple[Role, ...]:

@@ -17,8 +17,11 @@ from benchmark.questions import order_key
 from benchmark.records import Estimate
 
 _NUMBER = re.compile(
-    r"(?:[pP]\w{0,12}\s*[=:]\s*)?(?P<value>\d{1,6}(?:\.\d{0,12})?|\.\d{1,12})\s*(?P<percent>\\?%)?\.?"
+    r"(?:(?:[pP]\w{0,12}(?:\([^()]{0,40}\))?|[cC]onfidence)\s*[=:]\s*)?"
+    r"(?P<value>\d{1,6}(?:\.\d{0,12})?|\.\d{1,12})\s*(?P<percent>\\?%)?\.?"
 )
+_DRESSING = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\b|\\[,;:! ]|[{}$*]")
+_PERCENT = re.compile(r"\s*\}\s*\\?%")  # behind a box
 
 
 class Example(NamedTuple):
@@ -87,7 +90,11 @@ class Verbalized:
         decoding = cell.decoding(self.max_new_tokens)
         replies, _ = cell.sample(role, "verbalized", prompts, 1, decoding)
         failed = pl.col("finish_reason") == "error"
-        stated = pl.Series("confidence", [parse_confidence(t) for t in replies["text"]], pl.Float64)
+        texts = replies.select("text", "finish_reason").iter_rows()
+        read = [
+            parse_confidence(self._own_part(text), reason != "length") for text, reason in texts
+        ]
+        stated = pl.Series("confidence", read, pl.Float64)
         status = (
             pl.when(failed)
             .then(pl.lit("error"))
@@ -97,6 +104,11 @@ class Verbalized:
         )
         table = replies.with_columns(stated).with_columns(status=status)
         return Estimate(by_question(table), samples_used=self.responses)
+
+    def _own_part(self, reply: str) -> str:
+        """Return a reply up to where it adds another example, as small models do."""
+        opening = self.example.partition("{question}")[0].strip()
+        return re.split(rf"(?<=\S)\s*\n\s*{re.escape(opening)}", reply)[0] if opening else reply
 
     def _examples(self, cell: Cell, role: Role) -> Callable[[str], str]:
         """Return what is shown to the question of an id: examples, never the question itself."""
@@ -146,11 +158,12 @@ def _check_pool(questions: int, count: int) -> None:
         )
 
 
-def parse_confidence(text: str) -> float | None:
+def parse_confidence(text: str, finished: bool = True) -> float | None:
     r"""Return the probability that a reply states, or None.
 
-    Read is the last ``\boxed{...}``, or the whole reply where it is nothing but a number. Allowed
-    are 0.85, .85, 85%, 85\%, P = 0.85; values outside [0, 1] are not read.
+    Read is the last ``\boxed{...}``, or the whole reply where it is finished and nothing but a
+    number. Allowed are 0.85, .85, 85%, 85\%, P = 0.85, Confidence: 0.85, in bold or as text; values
+    outside [0, 1] are not read.
 
     Examples:
         >>> parse_confidence(r"I am fairly sure. \boxed{ 85\% }")
@@ -161,9 +174,11 @@ def parse_confidence(text: str) -> float | None:
         True
     """
     _, boxed, last = text.rpartition(r"\boxed")
-    content = (last_box(boxed + last) or "") if boxed else text if len(text) < 40 else ""
-    match = _NUMBER.fullmatch(content.strip().strip("$").strip())
+    bare = text if finished and len(text) < 40 else ""
+    content = (last_box(boxed + last) or "") if boxed else bare
+    match = _NUMBER.fullmatch(_DRESSING.sub("", content).strip())
     if match is None:
         return None
-    value = float(match["value"]) / (100 if match["percent"] else 1)
+    percent = match["percent"] or (boxed and _PERCENT.match(last.partition(content)[2]))
+    value = float(match["value"]) / (100 if percent else 1)
     return value if 0 <= value <= 1 else None

@@ -66,10 +66,10 @@ def evaluate(
     of ``questions``, all that have a graded response). Means over questions take the mean of each
     question's draws; other metrics are computed for each draw on its own, where a question with
     fewer draws than others repeats its own, and averaged over the draws where they are defined.
-    ``imputed`` is the same over all questions with a target, with 0.5 for each confidence that is missing.
-    ``tokens``, the sum of ``prompt_tokens`` and ``completion_tokens``, is the mean spent on one
-    confidence, over all questions for which it is known, answered or not. ``brier_unbiased`` is
-    undefined for an oracle, whose error can't be told from its target's.
+    ``imputed`` is the same over all questions with a target, with 0.5 for each confidence that is
+    missing. ``tokens``, the sum of ``prompt_tokens`` and ``completion_tokens``, is the mean spent
+    on one confidence, over all questions for which it is known, answered or not.
+    ``brier_unbiased`` is undefined for an oracle, whose error can't be told from its target's.
 
     **Intervals** are of 95 %, and cover the mean of the metric over repetitions of the study with
     as many questions and responses; of a Brier score this includes the noise of c / n, of a

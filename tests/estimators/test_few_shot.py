@@ -101,6 +101,13 @@ def test_examples_show_the_measured_expected_accuracy(cell, few_shot):
     )
 
 
+def test_a_reply_that_goes_on_with_another_example_is_read_up_to_there(few_shot):
+    first = "Confidence: \\boxed{0.80}"
+    assert few_shot._own_part(f"{first}\n\nQuestion: 1 + 1?\n\\boxed{{0.1}}").strip() == first
+    for whole in (f"Question: 1 + 1?\n{first}", f"The Question: no\n{first}", first, ""):
+        assert few_shot._own_part(whole) == whole
+
+
 def test_prompts_with_examples_cost_their_tokens(cell, few_shot):
     table = few_shot.estimate(cell).confidences
     zero = Verbalized(prompt="{question} boxed", max_new_tokens=9).estimate(cell).confidences

@@ -23,6 +23,15 @@ from benchmark.estimators.verbalized import parse_confidence
         (r"\boxed{0}", 0.0),
         ("0.7", 0.7),
         (" 70% ", 0.7),
+        ("**0.85**", 0.85),
+        ("Confidence: 0.85", 0.85),
+        (r"\boxed{1}%", 0.01),
+        (r"\boxed{90} \% sure", 0.9),
+        (r"\boxed{\text{0.85}}", 0.85),
+        (r"\boxed{P(correct) = 0.85}", 0.85),
+        (r"\boxed{0.85\,}", 0.85),
+        (r"\boxed{{0.9}}", 0.9),
+        (r"\boxed{\mathbf{85\%}}.", 0.85),
     ],
 )
 def test_a_stated_probability_is_read(text: str, confidence: float) -> None:
@@ -32,11 +41,17 @@ def test_a_stated_probability_is_read(text: str, confidence: float) -> None:
 @pytest.mark.parametrize(
     "text",
     ["", "I am sure", r"\boxed{}", r"\boxed{1.5}", r"\boxed{-0.2}", r"\boxed{120%}",
-     r"\boxed{0.2} ... \boxed{\text{0.9}}", r"\boxed{0.5}, so finally \boxed{0.",
-     r"\boxed{likely}", r"\boxed{0.8 or 0.9}", "The answer is 7, my guess is 0.5", r"\boxed{nan}"],
+     r"\boxed{0.2} ... \boxed{\text{high}}", r"\boxed{0.2 0.9}",
+     r"\boxed{0.5}, so finally \boxed{0.", r"\boxed{likely}", r"\boxed{0.8 or 0.9}", "The answer is 7, my guess is 0.5", r"\boxed{nan}"],
 )  # fmt: skip
 def test_anything_else_is_unparsed(text: str) -> None:
     assert parse_confidence(text) is None
+
+
+def test_a_number_that_is_cut_off_is_unparsed() -> None:
+    assert parse_confidence("0.") == 0.0  # a full stop
+    assert parse_confidence("0.", finished=False) is None
+    assert parse_confidence(r"\boxed{0.7} because", finished=False) == 0.7
 
 
 @given(st.text(max_size=200))
