@@ -25,7 +25,7 @@ from benchmark.grading import build_graders
 from benchmark.identity import cell_artifact
 from benchmark.records import STORED_RESPONSE, storable
 from benchmark.rules import checked, engine_config
-from benchmark.score import read_rows
+from benchmark.score import _config, read_rows
 from tests.fuzz import FEW, LONG, pieces, texts, within
 from tests.test_main import tiny
 
@@ -101,6 +101,23 @@ def test_questions_to_score_are_read_or_refused(lines):
     assert all(isinstance(row.get("question", row.get("prompt")), str) for row in found)
     assert len({key for row in found for key in ("question", "prompt") if key in row}) == 1
     json.dumps(found, ensure_ascii=False).encode()
+
+
+SETTINGS = ["probe", "cache", "engine", "engine.device", "engine.token_budget", "engine.x.y", "x",
+            "", "engine[", "[0]", "..", "probe.x"]  # fmt: skip
+YAML = ["[", "{", "'", "@", "%", "a: b: c", "!!int abc", "*a", "&a", "${", "${x}", "\0", "9" * 5000,
+        "[" * 2000, "<<: 1", "~nobody/x", "???"]  # fmt: skip
+
+
+@given(st.lists(st.tuples(st.sampled_from(SETTINGS), texts | st.sampled_from(YAML)), max_size=3))
+@example([("probe", "x"), ("engine.device", "[")])
+def test_arguments_of_capcal_score_are_read_or_refused(given_settings):
+    arguments = ["probe=a", *(f"{key}={value}" for key, value in given_settings)]
+    try:
+        with within(SECONDS):
+            assert _config(arguments).probe
+    except BenchmarkError as error:
+        expect_message(error)
 
 
 # --- replies of a server

@@ -42,7 +42,8 @@ def test_a_stated_probability_is_read(text: str, confidence: float) -> None:
     "text",
     ["", "I am sure", r"\boxed{}", r"\boxed{1.5}", r"\boxed{-0.2}", r"\boxed{120%}",
      r"\boxed{0.2} ... \boxed{\text{high}}", r"\boxed{0.2 0.9}",
-     r"\boxed{0.5}, so finally \boxed{0.", r"\boxed{likely}", r"\boxed{0.8 or 0.9}", "The answer is 7, my guess is 0.5", r"\boxed{nan}"],
+     r"\boxed{0.5}, so finally \boxed{0.", r"\boxed{likely}", r"\boxed{0.8 or 0.9}",
+     "The answer is 7, my guess is 0.5", r"\boxed{nan}"],
 )  # fmt: skip
 def test_anything_else_is_unparsed(text: str) -> None:
     assert parse_confidence(text) is None
