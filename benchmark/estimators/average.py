@@ -30,8 +30,8 @@ class Average:
     def __post_init__(self) -> None:
         """Refuse what isn't several estimators."""
         if not isinstance(self.of, dict) or len(self.of) < 2:
-            given = ", ".join(self.of) if isinstance(self.of, dict) else repr(self.of)
-            raise ConfigError(f"average: of must hold at least two estimators, by name; {given}.")
+            given = [*self.of] if isinstance(self.of, dict) else self.of
+            raise ConfigError(f"average: of={given} must hold at least two estimators, by name.")
 
     @property
     def roles(self) -> tuple[Role, ...]:

@@ -45,7 +45,7 @@ class Probe:
         return () if self.train_on else TRAINING
 
     def check(self, cell: Cell, role: Role = "evaluation") -> None:
-        """Refuse questions that are trained on, chosen on and evaluated twice in any way.
+        """Refuse a question that is in two of the splits that are trained, chosen and judged on.
 
         Where another split is estimated, to fit a curve, it must not be trained on; the probe may
         be chosen on it.
