@@ -308,6 +308,7 @@ def disk(campaign: Campaign, progress: Meter) -> None:
             if trial % 4 < 2:
                 run.kill()
                 run.wait()
+            (outputs / "store").mkdir(exist_ok=True)  # the run may have died before it made it
             with read_only(outputs / "store" if trial % 2 else campaign.folder / "disk"):
                 if run.status is None:
                     run.wait()
@@ -338,7 +339,7 @@ def servers(campaign: Campaign, progress: Meter) -> None:
                 where = [f"engine.base_url={url}", f"grading.llm_judge.base_url={url}"]
                 run = campaign.start(outputs, *where)
                 run.until("sampling", campaign.rng.randrange(2))
-                time.sleep(campaign.rng.uniform(0, 4 * seconds))
+                time.sleep(campaign.rng.uniform(0, seconds))
                 kill()
                 status = run.wait()
         tally = campaign.tally("server and judge gone")
