@@ -21,7 +21,7 @@ from benchmark.config import Config
 from benchmark.errors import StoreError
 from benchmark.identity import cell_artifact, has_cells, outputs_of, rows_known
 from benchmark.records import RESPONSE, STORED_RESPONSE, CellResult, ChosenProbe, Estimate
-from benchmark.store import Artifact, prompt_hash, read_manifest
+from benchmark.store import Artifact, prompt_hash, read_json, read_manifest
 
 _PROBE = ".probe"  # suffix of the parts that are files of an exported probe
 CELL = "cell/"  # before the model's name, among the parents
@@ -296,8 +296,8 @@ def cell_of(run: Path) -> Path:
         StoreError: the run didn't finish, or the cell isn't in the store any more.
     """
     try:
-        place = str(json.loads((run / "cell.json").read_text())["cell"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        place = str(read_json(run / "cell.json")["cell"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{run} is no folder of a finished run: it has no cell.json.") from error
     for outputs in run.absolute().parents:
         if (outputs / place).is_dir():
@@ -323,9 +323,9 @@ def _asked(config: Config) -> set[str]:
 def _pointer(artifact: Artifact) -> _Pointer:
     """Return what the cell's report.json says: nothing, where it can't be read."""
     try:
-        said = json.loads((artifact.folder / "report.json").read_text())
+        said = read_json(artifact.folder / "report.json")
         return _Pointer(str(said["report"]), {*map(str, said.get("logged", []))})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return _Pointer(None, set())
 
 
@@ -333,7 +333,7 @@ def _content(artifact: Artifact) -> dict[str, Any]:
     listings = artifact.parts(".json")
     if len(listings) != 1:
         raise _not_whole(artifact.folder, f"it has {len(listings)} lists of its tables")
-    content: dict[str, Any] = json.loads(listings[0].read_text())
+    content: dict[str, Any] = read_json(listings[0])
     return content
 
 

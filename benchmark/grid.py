@@ -20,11 +20,12 @@ from rich.console import Console
 from benchmark.composition import job_overrides
 from benchmark.config import TrackerConfig
 from benchmark.errors import StoreError
+from benchmark.store import read_json
 
 State = Literal["finished", "failed", "not ended", "not started"]
 
 _STATES: tuple[State, ...] = get_args(State)
-_UNREADABLE = (ValueError, TypeError, LookupError, RecursionError)
+_UNREADABLE = (ValueError, TypeError, LookupError)
 _JOBS = "jobs.json"
 _STATE = "state.json"
 
@@ -133,14 +134,14 @@ def read_jobs(grid: Path) -> list[Job]:
         StoreError: the list of the jobs is damaged.
     """
     try:
-        planned = [[*map(str, job)] for job in json.loads((grid / _JOBS).read_text())]
+        planned = [[*map(str, job)] for job in read_json(grid / _JOBS)]
     except _UNREADABLE as error:
         raise StoreError(f"{grid / _JOBS} is damaged; launch the grid again.") from error
     shared = set.intersection(*map(set, planned)) if len(planned) > 1 else set()
     jobs = [Job(_name(job, shared), "not started") for job in planned]
     for path in sorted(grid.rglob(_STATE)):
         with suppress(*_UNREADABLE):  # damaged: as if it had not started
-            found = json.loads(path.read_text())
+            found = read_json(path)
             state: State = _STATES[_STATES.index(found["state"])]
             # its overrides are drawn anew by ``shuffle``
             name = _name([*map(str, found["overrides"])], shared)

@@ -43,6 +43,19 @@ def fingerprint(inputs: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:_FINGERPRINT]
 
 
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is not JSON in UTF-8, or nested too deeply.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply") from error
+
+
 def file_checksum(path: Path, memory: Path) -> str:
     """Return a file's SHA-256, read again only where the file may have changed since.
 
@@ -58,8 +71,8 @@ def file_checksum(path: Path, memory: Path) -> str:
     seen = (state.st_size, state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
     key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
     kept = memory / "checksums" / f"{key}.json"
-    with suppress(OSError, ValueError, TypeError, RecursionError):
-        known, checksum, own = json.loads(kept.read_text())
+    with suppress(OSError, ValueError, TypeError):
+        known, checksum, own = read_json(kept)
         if tuple(known) == seen and own == fingerprint({checksum: known}):
             return str(checksum)
     with path.open("rb") as file:
@@ -231,9 +244,9 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / _MANIFEST
     try:
-        manifest: dict[str, Any] = json.loads(path.read_bytes())
+        manifest: dict[str, Any] = read_json(path)
         checksum = manifest.pop("checksum")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} can't be read; run the cell again.") from error
     if checksum != fingerprint(manifest):
         raise StoreError(f"{path} is damaged; run the cell again.")

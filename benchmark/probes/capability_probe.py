@@ -24,6 +24,7 @@ from benchmark.probes.probe import TrainedProbe
 from benchmark.progress import meter
 from benchmark.records import storable
 from benchmark.rules import check_in_process, check_model
+from benchmark.store import read_json
 
 _CARD = "card.json"
 _FORMAT = 2
@@ -193,8 +194,8 @@ def _read_card(folder: Path) -> dict[str, Any]:
     """
     path = folder / _CARD
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        card = read_json(path)
+    except (OSError, ValueError) as error:
         raise StoreError(
             f"'{folder}' holds no exported probe ({error}); give the folder probes/<estimator> of "
             "a run."
