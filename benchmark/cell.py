@@ -111,11 +111,10 @@ class Cell:
 
         A model that reasons keeps its own cap, which holds the reasoning as well.
         """
-        decoding = self.config.model.decoding
-        cap = decoding.max_new_tokens
+        decoding = Decoding(**asdict(self.config.model.decoding))
         if max_new_tokens is not None and self.config.model.reasoning == "none":
-            cap = max_new_tokens
-        return Decoding(decoding.temperature, decoding.top_p, cap)
+            decoding = replace(decoding, max_new_tokens=max_new_tokens)
+        return decoding
 
     def artifact(self, role: Role, stage: str, inputs: Mapping[str, Any]) -> Artifact:
         """Return where a stage of a split is kept; its inputs include the model's identity."""
@@ -148,14 +147,7 @@ class Cell:
 
     def responses_artifact(self, role: Role, stage: str, decoding: Decoding) -> Artifact:
         """Return where the responses of a stage are kept."""
-        inputs = {
-            "decoding": {
-                "temperature": decoding.temperature,
-                "top_p": decoding.top_p,
-                "max_new_tokens": decoding.max_new_tokens,
-            },
-            "seed": self.config.sampling.seed,
-        }
+        inputs = {"decoding": decoding.inputs, "seed": self.config.sampling.seed}
         return self.artifact(role, stage, inputs)
 
     def split(self, role: Role) -> Split:

@@ -124,11 +124,16 @@ class GGUFConfig:
 
 @dataclass
 class DecodingConfig:
-    """How responses are drawn; see ``engines.Decoding``."""
+    """How responses are drawn; see ``engines.Decoding``. None is neutral."""
 
     temperature: float = MISSING
     top_p: float = MISSING
     max_new_tokens: int = MISSING
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
 
 
 @dataclass

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from benchmark.config import Config, DatasetConfig, typed
+from benchmark.engines import Decoding
 from benchmark.engines.weights import find_weights, hub_commit, model_identity
 from benchmark.grading import build_graders
 from benchmark.store import Artifact, Store, file_checksum
@@ -35,7 +36,7 @@ def cell_artifact(config: Config, console: Console) -> Artifact:
         weights = find_weights(config.model, cache, console)
         inputs |= {
             "model": model_identity(config.model, weights),
-            "decoding": asdict(config.model.decoding),
+            "decoding": Decoding(**asdict(config.model.decoding)).inputs,
             "sampling": asdict(config.sampling),
             "grading": config.grading,
             "capability": asdict(config.capability),

@@ -5,7 +5,7 @@ engine returns carries the key it was asked with, in whatever order work ends.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from benchmark.records import FinishReason
@@ -18,15 +18,35 @@ if TYPE_CHECKING:
 class Decoding:
     """How next tokens are drawn.
 
+    Penalties change the logits, the temperature divides them, and of the resulting distribution
+    ``min_p``, ``top_k`` and ``top_p`` keep a part, in this order. None is neutral: it changes
+    nothing.
+
     Attributes:
         temperature: divides the logits; 0 takes the most probable token.
         top_p: in (0, 1]; the smallest set of tokens whose probability reaches it is kept.
         max_new_tokens: a response that reaches it ends with finish_reason ``length``.
+        top_k: number of most probable tokens that are kept, at least 1.
+        min_p: in [0, 1]; tokens below this share of the largest probability are left out.
+        repetition_penalty: above 0; divides positive and multiplies negative logits of tokens that
+            the prompt or the response holds (Keskar et al. 2019, arXiv 1909.05858).
+        presence_penalty: in [-2, 2]; taken from the logits of tokens that the response holds.
+        frequency_penalty: in [-2, 2]; the same, as often as the response holds them.
     """
 
     temperature: float
     top_p: float
     max_new_tokens: int
+    top_k: int | None = None
+    min_p: float | None = None
+    repetition_penalty: float | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+
+    @property
+    def inputs(self) -> dict[str, float]:
+        """What of it a fingerprint covers: every setting that is not left neutral."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """P(True): how probable the model finds Yes, asked whether it can answer the question."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import polars as pl
 from omegaconf import MISSING
@@ -75,7 +75,7 @@ class PTrue:
         """Return where the probabilities are kept."""
         inputs: dict[str, object] = {"choices": ["Yes", "No"]}
         if cell.config.model.reasoning != "none":  # what is drawn before the answer
-            inputs |= {"decoding": asdict(cell.decoding()), "seed": cell.config.sampling.seed}
+            inputs |= {"decoding": cell.decoding().inputs, "seed": cell.config.sampling.seed}
         return cell.artifact(role, "p_true", inputs)
 
 
