@@ -119,7 +119,10 @@ class Cell:
     def artifact(self, role: Role, stage: str, inputs: Mapping[str, Any]) -> Artifact:
         """Return where a stage of a split is kept; its inputs include the model's identity."""
         names = self.config.model.name, self.config.dataset.name, self.config.dataset.splits[role]
-        return self._store.artifact(*names, stage, {"model": self.engine.identity, **inputs})
+        inputs = {"model": self.engine.identity, **inputs}
+        if stage in self.engine.precisions:
+            inputs["precision"] = self.engine.precisions[stage]
+        return self._store.artifact(*names, stage, inputs)
 
     def prompts(self, role: Role) -> dict[str, str]:
         """Return the user turn of each question, by id."""

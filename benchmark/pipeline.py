@@ -198,7 +198,7 @@ def build_engine(config: Config, folder: Path, console: Console) -> Engine:
     def in_process(settings: TransformersConfig) -> Engine:
         from benchmark.engines.transformers import TransformersEngine  # seconds to import
 
-        return TransformersEngine(config.model, settings, weights)
+        return TransformersEngine(config.model, settings, weights, console)
 
     if isinstance(settings, TransformersConfig):
         return in_process(settings)

@@ -25,6 +25,7 @@ from benchmark.cell import TRAINING, Cell
 from benchmark.composition import compose_jobs, explained, misread, system_fault
 from benchmark.config import Config, DatasetConfig, Role, ServerConfig, TrainingConfig
 from benchmark.engines import Engine
+from benchmark.engines.device import precisions
 from benchmark.engines.weights import find_weights, model_identity
 from benchmark.errors import BenchmarkError
 from benchmark.estimators import build_estimators, needed_roles
@@ -134,7 +135,8 @@ class Planner:
             cache = Path(config.paths.cache).expanduser()
             weights = find_weights(config.model, cache, self._console)
             identity = model_identity(config.model, weights)
-        engine = cast(Engine, SimpleNamespace(identity=identity))
+        known = precisions(engine_config(config.engine)) if identity else {}
+        engine = cast(Engine, SimpleNamespace(identity=identity, precisions=known))
         questions = self._questions(config.dataset, roles)
         return Cell(config, questions, engine, Store(root, self._console), self._console)
 

@@ -98,6 +98,13 @@ class Engine(Protocol):
     def identity(self) -> dict[str, Any]:
         """What of the model decides the content of its responses: it goes into fingerprints."""
 
+    @property
+    def precisions(self) -> Mapping[str, str]:
+        """Precision by stage (p_true, features) of what this process computes.
+
+        It decides these numbers and goes into their fingerprints. A server's isn't known.
+        """
+
     def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
         """Yield every requested response once, as it is finished."""
 

@@ -9,21 +9,21 @@ rows leave with their last sample, and new prompts take the room.
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from benchmark.engines import Decoding
-from benchmark.engines.packed import KVCache, Pack
+from benchmark.engines.forward import Forward
 from benchmark.engines.tokens import draw_tokens
 
 _SPLIT_ALLOWANCE = 4  # live samples per row that the batch aims at; bounds rows after all splits
-_LOGIT_ROWS = 128  # fresh memory for the logits of all rows would cost more than to compute them
+_DRAWN_ROWS = 128  # at once: what drawing takes for all rows' vocabularies would be gigabytes
 
 
 class Job(NamedTuple):
-    """One prompt, without the common prefix, and the seeds of the samples wanted of it."""
+    """One prompt and the seeds of the samples wanted of it."""
 
     key: int
     prompt: list[int]
@@ -31,22 +31,21 @@ class Job(NamedTuple):
 
 
 class Finished(NamedTuple):
-    """One sample: its tokens, end-of-turn token included, and whether that token was reached."""
+    """One sample: its tokens, end-of-turn token included, and how it ended.
+
+    Attributes:
+        key: of its job.
+        sample: place of its seed among the job's.
+        tokens: drawn so far.
+        stopped: whether the end-of-turn token was reached.
+        broken: whether the logits behind the tokens were not numbers to draw from.
+    """
 
     key: int
     sample: int
     tokens: list[int]
     stopped: bool
-
-
-class PackedModel(Protocol):
-    """A causal model, in two steps so that logits of many rows need not exist at once."""
-
-    def hidden(self, tokens: torch.Tensor, pack: Pack) -> torch.Tensor:
-        """Return the final hidden states [N, D] of a pack's tokens [1, N]."""
-
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the next-token logits [R, V] behind hidden states [R, D]."""
+    broken: bool = False
 
 
 @dataclass
@@ -59,30 +58,26 @@ class _Row:
 
 
 def sample_tokens(
-    model: PackedModel,
+    forward: Forward,
     jobs: Sequence[Job],
     decoding: Decoding,
     end_tokens: frozenset[int],
     *,
     max_rows: int,
     token_budget: int,
-    device: torch.device,
-    prefix: KVCache | None = None,
 ) -> Iterator[Finished]:
     """Yield every sample of every job once, as it is finished.
 
     Args:
-        model: computes distributions.
+        forward: computes distributions; it was made for the prompts of these jobs.
         jobs: what to sample; long prompts are taken first.
         decoding: how tokens are drawn.
         end_tokens: ids that end a response.
         max_rows: rows the batch aims at; 4 times as many samples may be live, so that rows never
             exceed that, and a job with more samples than that is taken in parts.
         token_budget: prompt tokens prefilled in one step, at least one prompt.
-        device: of the model.
-        prefix: keys and values of what every prompt begins with.
     """
-    batch = _Batch(decoding, end_tokens, device, prefix)
+    batch = _Batch(forward, decoding, end_tokens)
     for_admission = deque(
         part
         for job in sorted(jobs, key=lambda job: -len(job.prompt))
@@ -95,15 +90,16 @@ def sample_tokens(
         while for_admission:
             job, samples = for_admission[0]
             live += len(samples)
-            tokens += len(job.prompt)
+            tokens += len(job.prompt) - forward.shared
             if (batch.rows or admitted) and (
                 len(batch.rows) + len(admitted) >= max_rows
                 or live > max_rows * _SPLIT_ALLOWANCE
-                or (admitted and tokens > token_budget)
+                or (admitted and (tokens > token_budget or not forward.together))
+                or (batch.rows and not forward.joins)
             ):
                 break
             admitted.append(for_admission.popleft())
-        yield from batch.step(model, admitted)
+        yield from batch.step(admitted)
 
 
 def _parts(job: Job, size: int) -> Iterator[tuple[Job, list[int]]]:
@@ -112,54 +108,40 @@ def _parts(job: Job, size: int) -> Iterator[tuple[Job, list[int]]]:
 
 
 class _Batch:
-    """The running rows; row i of ``rows`` is row i of the cache."""
+    """The running rows; row i of ``rows`` is row i of the forward pass."""
 
-    def __init__(
-        self,
-        decoding: Decoding,
-        end_tokens: frozenset[int],
-        device: torch.device,
-        prefix: KVCache | None,
-    ) -> None:
+    def __init__(self, forward: Forward, decoding: Decoding, end_tokens: frozenset[int]) -> None:
         self.rows: list[_Row] = []
+        self._forward = forward
         self._decoding = decoding
         self._end_tokens = end_tokens
-        self._device = device
-        self._prefix = prefix
-        self._cache = KVCache()
         self._streams: dict[tuple[int, int], np.random.Generator] = {}
 
     @property
     def live_samples(self) -> int:
         return sum(len(row.samples) for row in self.rows)
 
-    def step(self, model: PackedModel, admitted: list[tuple[Job, list[int]]]) -> Iterator[Finished]:
+    def step(self, admitted: list[tuple[Job, list[int]]]) -> Iterator[Finished]:
         """Run one pass over all rows and the admitted prompts, and draw one token per sample."""
-        running = len(self.rows)
-        prompts = [job.prompt for job, _ in admitted]
-        tokens = [row.tokens[-1] for row in self.rows] + [t for prompt in prompts for t in prompt]
+        newest = [row.tokens[-1] for row in self.rows]
         for job, samples in admitted:
             self.rows.append(_Row(job, samples))
             for sample in samples:
                 stream = np.random.Generator(np.random.Philox(key=job.seeds[sample]))
                 self._streams[job.key, sample] = stream
-        lengths = [len(prompt) for prompt in prompts]
-        pack = Pack(running, lengths, self._cache, self._device, self._prefix)
-        longest = max(len(row.job.prompt) + len(row.tokens) for row in self.rows)
-        self._cache.reserve(len(self.rows), pack.prefix_length + longest)
-        hidden = model.hidden(torch.tensor([tokens], device=self._device), pack)[pack.ends]
-        self._cache.lengths[:running] += 1
-        new = pack.prefix_length + torch.tensor(lengths, dtype=torch.long)
-        self._cache.lengths[running : len(self.rows)] = new
+        logits = self._forward.step(newest, [job.prompt for job, _ in admitted])
+        uniform = self._uniform().to(logits.device)
         parts = zip(
-            torch.split(hidden, _LOGIT_ROWS), torch.split(self._uniform(), _LOGIT_ROWS), strict=True
+            torch.split(logits, _DRAWN_ROWS), torch.split(uniform, _DRAWN_ROWS), strict=True
         )
         drawn = [
             tokens
-            for states, uniform in parts
-            for tokens in draw_tokens(model.logits(states), uniform, self._decoding).tolist()
+            for some, numbers in parts
+            for tokens in draw_tokens(some, numbers, self._decoding).tolist()
         ]
-        yield from self._split(drawn)
+        # A row whose largest logit is not a number, or infinite, has no distribution.
+        broken = (~logits.amax(-1).isfinite()).tolist()
+        yield from self._split(drawn, broken)
 
     def _uniform(self) -> torch.Tensor:
         """Return one number per row and sample [R, S]; places beyond a row's samples are unused."""
@@ -167,12 +149,17 @@ class _Batch:
         for place, row in zip(uniform, self.rows, strict=True):
             for i, sample in enumerate(row.samples):
                 place[i] = self._streams[row.job.key, sample].random()
-        return torch.from_numpy(uniform).to(self._device)
+        return torch.from_numpy(uniform)
 
-    def _split(self, drawn: list[list[int]]) -> Iterator[Finished]:
+    def _split(self, drawn: list[list[int]], broken: list[bool]) -> Iterator[Finished]:
         """Give each row's samples their tokens; rows whose samples differ split."""
         kept: list[tuple[int, _Row]] = []
         for index, (row, tokens) in enumerate(zip(self.rows, drawn, strict=True)):
+            if broken[index]:
+                for sample in row.samples:
+                    del self._streams[row.job.key, sample]
+                    yield Finished(row.job.key, sample, row.tokens, False, broken=True)
+                continue
             groups: dict[int, list[int]] = {}
             for sample, token in zip(row.samples, tokens, strict=False):
                 groups.setdefault(token, []).append(sample)
@@ -188,17 +175,16 @@ class _Batch:
         self._place(kept)
 
     def _place(self, kept: list[tuple[int, _Row]]) -> None:
-        """Make ``kept`` (old index, row) the rows 0, 1, .., copying as little as can be."""
-        rows: list[_Row | None] = [None] * len(kept)
+        """Make ``kept`` (old index, row) the rows 0, 1, ..; as many as can be stay in place."""
+        placed: list[tuple[int, _Row] | None] = [None] * len(kept)
         moving: list[tuple[int, _Row]] = []
         for source, row in kept:
-            if source < len(rows) and rows[source] is None:
-                rows[source] = row
+            if source < len(placed) and placed[source] is None:
+                placed[source] = source, row
             else:
                 moving.append((source, row))
-        free = [index for index, row in enumerate(rows) if row is None]
-        for target, (_, row) in zip(free, moving, strict=True):
-            rows[target] = row
-        self._cache.reserve(len(kept), 0)
-        self._cache.copy([source for source, _ in moving], free)
-        self.rows = [row for row in rows if row is not None]
+        rest = iter(moving)
+        rows = [place or next(rest) for place in placed]
+        self.rows = [row for _, row in rows]
+        if rows:
+            self._forward.arrange([source for source, _ in rows])

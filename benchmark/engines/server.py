@@ -17,6 +17,7 @@ from rich.console import Console
 
 from benchmark.config import ModelConfig, ServerConfig
 from benchmark.engines import ChoiceProbabilities, Decoding, Engine, Response, SampleRequest
+from benchmark.engines.device import precisions
 from benchmark.engines.launch import LaunchedServer
 from benchmark.engines.reasoning import Split, answer_start
 from benchmark.engines.requests import (
@@ -79,6 +80,7 @@ class ServerEngine:
         self._make_in_process = in_process
         self._launched = launched
         self.identity = identity
+        self.precisions = precisions(config)
         self._failures = 0  # in a row
 
     def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:

@@ -1,33 +1,26 @@
 """The in-process engine: a transformers model on the CPU or an accelerator."""
 
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from itertools import chain
-from typing import Any, NamedTuple
 
 import torch
 import transformers
+from rich.console import Console
 
 from benchmark.config import ModelConfig, TransformersConfig
 from benchmark.engines import ChoiceProbabilities, Decoding, Response, SampleRequest
 from benchmark.engines.decoding import Finished, Job, sample_tokens
-from benchmark.engines.packed import KVCache, Pack, use_packed_attention
+from benchmark.engines.device import find_device, find_dtype, precisions
+from benchmark.engines.fidelity import Way, choose_way
 from benchmark.engines.reasoning import THINK_TAGS, Split, answer_start
 from benchmark.engines.weights import Weights, model_identity, unavailable
 from benchmark.engines.wording import chat_messages, few_shot_text, read_answer
 from benchmark.errors import ModelError
+from benchmark.records import FinishReason
 
 _TAIL = 8  # tokens of a prompt that may open the reasoning
-_LEAST_SHARED = 8  # tokens; a shorter common prefix isn't worth a pass of its own
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class _Prefilled(NamedTuple):
-    """One pack of prompts: keys, final hidden states [N, D], the pack."""
-
-    keys: list[str]
-    hidden: torch.Tensor
-    pack: Pack
+_TRIED = ("What is the capital of France?", "Count to ten, and then back again to one, please.")
 
 
 class TransformersEngine:
@@ -37,18 +30,25 @@ class TransformersEngine:
         model_config: how prompts are rendered.
         config: where and in which precision the model runs, and how large its batches are.
         weights: what to load.
+        console: told where the model needs a slower way; by default standard error.
 
     Raises:
         ModelError: the device isn't there, or there is neither chat template nor ``few_shot``.
     """
 
     def __init__(
-        self, model_config: ModelConfig, config: TransformersConfig, weights: Weights
+        self,
+        model_config: ModelConfig,
+        config: TransformersConfig,
+        weights: Weights,
+        console: Console | None = None,
     ) -> None:
         self._model_config = model_config
         self._config = config
         self._weights = weights
-        self._device = _device(config.device)
+        self._device = find_device(config.device)
+        self._console = console or Console(stderr=True, soft_wrap=True, markup=False)
+        self.precisions = precisions(config)
         self.identity = model_identity(model_config, weights)
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
@@ -75,20 +75,22 @@ class TransformersEngine:
         """
         new = decoding.max_new_tokens
         prompts = [self._tokens(r.question_id, r.prompt, new) for r in requests]
-        for key, sample, tokens, stopped in self._draw(
-            prompts, [r.seeds for r in requests], decoding
-        ):
-            request = requests[key]
-            reasoning, text, ended = self._split(tokens, prompts[key])
+        for drawn in self._draw(prompts, [r.seeds for r in requests], decoding):
+            request, prompt = requests[drawn.key], prompts[drawn.key]
+            reasoning, text, ended = self._split(drawn.tokens, prompt)
+            finish: FinishReason = "stop" if drawn.stopped and ended else "length"
+            if drawn.broken:
+                reasoning, text, finish = None, "", "error"
             yield Response(
                 question_id=request.question_id,
-                sample_index=request.sample_indices[sample],
+                sample_index=request.sample_indices[drawn.sample],
                 text=text,
                 reasoning=reasoning,
-                finish_reason="stop" if stopped and ended else "length",
-                prompt_tokens=len(prompts[key]),
-                completion_tokens=len(tokens),
-                seed=request.seeds[sample],
+                finish_reason=finish,
+                prompt_tokens=len(prompt),
+                completion_tokens=len(drawn.tokens),
+                seed=request.seeds[drawn.sample],
+                error=self._not_finite if drawn.broken else None,
             )
 
     def _draw(
@@ -99,22 +101,20 @@ class TransformersEngine:
         rows, budget = self._config.max_rows, self._config.token_budget
         while waiting:
             try:
-                keys = list(waiting)
-                prefix, rest = self._share_prefix([prompts[key] for key in keys])
+                forward = self._way.make([prompts[key] for key in waiting])
                 drawn = {key: list(samples) for key, samples in waiting.items()}
                 jobs = [
-                    Job(key, tokens, [seeds[key][sample] for sample in drawn[key]])
-                    for key, tokens in zip(keys, rest, strict=True)
+                    Job(key, prompts[key], [seeds[key][sample] for sample in samples])
+                    for key, samples in drawn.items()
                 ]
-                for key, place, tokens, stopped in sample_tokens(
-                    self, jobs, decoding, self._end_tokens, max_rows=rows, token_budget=budget,
-                    device=self._device, prefix=prefix,
-                ):  # fmt: skip
-                    sample = drawn[key][place]
-                    waiting[key].remove(sample)
-                    if not waiting[key]:
-                        del waiting[key]
-                    yield Finished(key, sample, tokens, stopped)
+                for finished in sample_tokens(
+                    forward, jobs, decoding, self._end_tokens, max_rows=rows, token_budget=budget
+                ):
+                    sample = drawn[finished.key][finished.sample]
+                    waiting[finished.key].remove(sample)
+                    if not waiting[finished.key]:
+                        del waiting[finished.key]
+                    yield finished._replace(sample=sample)
             except torch.OutOfMemoryError as error:
                 if rows == 1:
                     raise self._too_large(error) from error
@@ -164,11 +164,13 @@ class TransformersEngine:
         for key in prompts.keys() - asked.keys():
             none = dict.fromkeys(choices, 0.0)
             yield key, ChoiceProbabilities(none, len(prompts[key]), spent[key])
-        for keys, hidden, pack in self._prefill(asked):
-            probabilities = self.logits(hidden[pack.ends]).float().softmax(-1)
-            for key, row in zip(keys, probabilities, strict=True):
-                summed = {choice: float(row[ids].sum()) for choice, ids in variants.items()}
-                yield key, ChoiceProbabilities(summed, len(prompts[key]), spent[key])
+        for key, logits in self._read(asked):
+            row = logits.float().softmax(-1)
+            summed = {choice: float(row[ids].sum()) for choice, ids in variants.items()}
+            error = None if logits.amax().isfinite() else self._not_finite
+            if error is not None:
+                summed = dict.fromkeys(choices, 0.0)
+            yield key, ChoiceProbabilities(summed, len(prompts[key]), spent[key], error)
 
     def _after_reasoning(
         self,
@@ -179,7 +181,7 @@ class TransformersEngine:
         """Return each prompt with a drawn reasoning, where it ends, and the tokens drawn."""
         asked, spent = {}, {}
         seeds = [request.seeds[:1] for request in requests]
-        for index, _, tokens, _ in self._draw([*prompts.values()], seeds, decoding):
+        for index, _, tokens, *_ in self._draw([*prompts.values()], seeds, decoding):
             key = requests[index].question_id
             texts = [self._tokenizer.decode([token]) for token in tokens]
             opened = self._opens_reasoning(prompts[key])
@@ -192,30 +194,20 @@ class TransformersEngine:
     def hidden_states(self, prompts: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield, per key, the last prompt token's states [L + 1, D]: embedding, then each layer.
 
-        The last state is behind the final norm, as in transformers' ``output_hidden_states``. Hooks
-        keep these tokens only; the other tokens' states and the logits never exist at once, or at
-        all. Out of memory, packs are halved.
+        They are transformers' ``output_hidden_states``, of which the last is behind the final norm.
+        Out of memory, batches are halved.
+
+        Raises:
+            ModelError: the model gives no states, or not of the same shape for all layers.
         """
-        kept: list[torch.Tensor] = []
-
-        def keep(_: torch.nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            states = args[0] if args else kwargs["hidden_states"]
-            kept.append(states[0, kwargs["pack"].ends.to(states.device)].float().cpu())
-
-        hooks = [
-            layer.register_forward_pre_hook(keep, with_kwargs=True)
-            for layer in self._model.base_model.layers
-        ]
-        try:
-            tokens = {key: self._tokens(key, prompt) for key, prompt in prompts.items()}
-            for keys, hidden, pack in self._prefill(tokens):
-                # A pass over the common prefix may have come first.
-                states = [*kept[-len(hooks) :], hidden[pack.ends].float().cpu()]
-                kept.clear()
-                yield from zip(keys, torch.stack(states, dim=1), strict=True)
-        finally:
-            for hook in hooks:
-                hook.remove()
+        if not self._way.has_states:
+            raise ModelError(
+                f"model={self._model_config.name}: {type(self._model).__name__} gives no hidden "
+                f"states of one shape for all layers, which probes read. Leave probes out."
+            )
+        tokens = {key: self._tokens(key, prompt) for key, prompt in prompts.items()}
+        for key, states in self._read(tokens, states=True):
+            yield key, states.float().cpu()
 
     @cached_property
     def _model(self) -> transformers.PreTrainedModel:
@@ -224,27 +216,46 @@ class TransformersEngine:
             model = transformers.AutoModelForCausalLM.from_pretrained(
                 self._weights.location,
                 revision=self._weights.revision,
-                dtype=self._dtype(),
+                dtype=find_dtype(self._config),
                 device_map=self._config.device_map,
             )
         except (OSError, ValueError) as error:
             name = self._model_config.name
             raise unavailable(name, self._weights.location, error) from error
-        use_packed_attention(model)
         return (model if self._config.device_map else model.to(self._device)).eval()
 
-    def _dtype(self) -> torch.dtype:
-        if self._config.dtype != "auto":
-            return _DTYPES[self._config.dtype]
-        slow = self._device.type == "cpu" and not torch.cpu._is_avx512_bf16_supported()
-        return torch.float32 if slow else torch.bfloat16
+    @cached_property
+    def _way(self) -> Way:
+        """How the model is run: checked against its own forward pass, once."""
+        tried = [self._rendered(text) for text in _TRIED]
+        way = choose_way(self._model, self._device, tried, self._model_config.name)
+        if way.refused:
+            reasons = "; ".join(f"{name}: {why}" for name, why in way.refused.items())
+            self._console.print(
+                f"{self._model_config.name} runs in the way '{way.name}', which is slower "
+                f"({reasons})."
+            )
+        return way
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What is known of how the model runs, for manifests; empty until it is needed."""
+        if "_way" not in self.__dict__:
+            return {}
+        dtype = str(self._model.dtype).removeprefix("torch.")
+        return {"way": self._way.name, "dtype": dtype, "check": f"{self._way.error:.1g}"}
+
+    @property
+    def _not_finite(self) -> str:
+        return (
+            f"the logits are not finite in {self._model.dtype}; choose another precision with "
+            f"engine.dtype"
+        )
 
     @cached_property
     def _end_tokens(self) -> frozenset[int]:
         end = self._model.generation_config.eos_token_id
-        if end is None:
-            end = self._tokenizer.eos_token_id
-        ends = set(end if isinstance(end, list) else [end])
+        ends = {*(end if isinstance(end, list) else [end]), self._tokenizer.eos_token_id} - {None}
         if self._model_config.few_shot is not None:
             stop = self._model_config.few_shot.stop
             ends |= {index for index, text in enumerate(self._token_texts) if stop in text}
@@ -259,8 +270,9 @@ class TransformersEngine:
     def _tokens(self, key: str, prompt: str, new: int = 0) -> list[int]:
         """Render the chat template around a prompt, straight to ids; room is needed for ``new``."""
         tokens = self._rendered(prompt)
-        limit = self._model.config.max_position_embeddings
-        if len(tokens) + new > limit:
+        config = self._model.config.get_text_config(decoder=True)
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit is not None and len(tokens) + new > limit:
             wanted = f", and model.decoding.max_new_tokens asks for {new} more" if new else ""
             raise ModelError(
                 f"model={self._model_config.name}: the prompt of '{key}' has {len(tokens)} tokens"
@@ -281,61 +293,37 @@ class TransformersEngine:
         )
         return tokens
 
-    def _share_prefix(self, prompts: list[list[int]]) -> tuple[KVCache | None, list[list[int]]]:
-        """Compute what all prompts begin with; return its keys and values, and the rest of each."""
-        shortest = min(map(len, prompts), default=1) - 1  # a prompt keeps a token of its own
-        columns = zip(*prompts, strict=False)
-        shared = next((i for i, tokens in enumerate(columns) if len(set(tokens)) > 1), shortest)
-        shared = min(shared, shortest)
-        if len(prompts) < 2 or shared < _LEAST_SHARED:
-            return None, prompts
-        prefix = KVCache()
-        prefix.reserve(1, shared)
-        pack = Pack(0, [shared], prefix, self._device)
-        self.hidden(torch.tensor([prompts[0][:shared]], device=self._device), pack)
-        prefix.lengths[0] = shared
-        return prefix, [prompt[shared:] for prompt in prompts]
+    def _read(
+        self, prompts: Mapping[str, list[int]], *, states: bool = False
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield each prompt's next-token logits [V], or its hidden states [L + 1, D].
 
-    def _prefill(self, prompts: Mapping[str, list[int]]) -> Iterator[_Prefilled]:
-        """Run whole prompts in packs of at most ``token_budget`` tokens, at least one prompt."""
-        prefix, rest = self._share_prefix([*prompts.values()])
-        keys = list(prompts)
-        start, budget = 0, self._config.token_budget
-        while start < len(rest):
-            stop, size = start + 1, len(rest[start])
-            while stop < len(rest) and size + len(rest[stop]) <= budget:
-                size += len(rest[stop])
-                stop += 1
-            batch = rest[start:stop]
-            pack = Pack(0, [len(part) for part in batch], None, self._device, prefix)
-            flat = torch.tensor([list(chain.from_iterable(batch))], device=self._device)
+        At most ``token_budget`` tokens are read at once, at least one prompt.
+        """
+        forward = self._way.make([*prompts.values()])
+        waiting = deque(prompts)
+        budget = self._config.token_budget
+        while waiting:
+            keys: list[str] = []
+            size = 0
+            while waiting and (not keys or forward.together):
+                size += len(prompts[waiting[0]]) - forward.shared
+                if keys and size > budget:
+                    break
+                keys.append(waiting.popleft())
             try:
-                hidden = self.hidden(flat, pack)
+                batch = [prompts[key] for key in keys]
+                found = forward.hidden_states(batch) if states else forward.read(batch)
             except torch.OutOfMemoryError as error:
-                if stop == start + 1:
+                if len(keys) == 1:
                     raise self._too_large(error) from error
-                budget = size // 2
+                budget = sum(len(prompts[key]) - forward.shared for key in keys) // 2
+                waiting.extendleft(reversed(keys))
                 continue
-            yield _Prefilled(keys[start:stop], hidden, pack)
-            start = stop
+            yield from zip(keys, found, strict=True)
 
     def close(self) -> None:
         """Do nothing: the model stays as long as the process."""
-
-    @torch.inference_mode()
-    def hidden(self, tokens: torch.Tensor, pack: Pack) -> torch.Tensor:
-        """Return the final hidden states [N, D] of a pack's tokens [1, N]."""
-        output = self._model.base_model(
-            input_ids=tokens, position_ids=pack.positions, use_cache=False, pack=pack
-        )
-        hidden: torch.Tensor = output.last_hidden_state[0]
-        return hidden
-
-    @torch.inference_mode()
-    def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return the next-token logits [R, V] behind hidden states [R, D]."""
-        logits: torch.Tensor = self._model.get_output_embeddings()(hidden)
-        return logits
 
     def _variants(self, choices: tuple[str, ...]) -> dict[str, list[int]]:
         """Return the ids of all tokens that spell a choice, case and white space aside."""
@@ -352,21 +340,3 @@ class TransformersEngine:
                 f"choices of one token."
             )
         return variants
-
-
-def _device(name: str) -> torch.device:
-    """Return the device of a name; ``auto`` takes an accelerator where there is one.
-
-    Raises:
-        ModelError: it isn't one, or isn't there.
-    """
-    accelerator = torch.accelerator.current_accelerator(check_available=True)
-    if name == "auto":
-        return accelerator or torch.device("cpu")
-    here = ["cpu"]
-    if accelerator is not None:
-        count = torch.accelerator.device_count()
-        here += [accelerator.type, *(f"{accelerator.type}:{i}" for i in range(count))]
-    if name not in here:
-        raise ModelError(f"engine.device={name} is not there; this machine has auto, {here}.")
-    return torch.device(name)

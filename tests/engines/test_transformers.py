@@ -8,12 +8,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from benchmark.config import FewShotConfig, ModelConfig, TransformersConfig
 from benchmark.engines import Decoding, Response, SampleRequest
 from benchmark.engines.decoding import Finished
+from benchmark.engines.forward import PackedForward
 from benchmark.engines.tokens import sample_seed
 from benchmark.engines.transformers import TransformersEngine
 from benchmark.engines.weights import Weights
 from benchmark.errors import ModelError
 from tests.conftest import tiny_tokenizer
-from tests.engines.test_packed import ARCHITECTURES
+from tests.engines.architectures import build
 
 PROMPTS = {"one": "What is 1 + 1?", "two": "Name a colour, please.", "three": "Hi"}
 
@@ -154,37 +155,38 @@ def test_a_choice_that_no_token_spells_is_refused(tiny_engine: TransformersEngin
 def test_out_of_memory_halves_the_batches_and_loses_nothing(tiny_engine, monkeypatch):
     expected = by_sample(list(tiny_engine.sample(asked_often(), Decoding(1.0, 0.9, 8))))
     states = dict(tiny_engine.hidden_states(PROMPTS))
-    compute = TransformersEngine.hidden
+    compute = PackedForward._run
     packs = []
 
-    def limited(self, tokens, pack):
+    def limited(self, parts, pack, **more):
         packs.append(pack.running + len(pack.prompts))
         if len(packs) in (3, 7, 8):
             raise torch.OutOfMemoryError("no room")
-        return compute(self, tokens, pack)
+        return compute(self, parts, pack, **more)
 
-    monkeypatch.setattr(TransformersEngine, "hidden", limited)
+    monkeypatch.setattr(PackedForward, "_run", limited)
     found = list(tiny_engine.sample(asked_often(), Decoding(1.0, 0.9, 8)))
     assert len(packs) > 20
     assert len(found) == len(by_sample(found)) == 60
     assert by_sample(found) == expected
 
-    def one_prompt(self, tokens, pack):
+    def one_prompt(self, parts, pack, **more):
         if len(pack.prompts) > 1:
             raise torch.OutOfMemoryError("no room")
-        return compute(self, tokens, pack)
+        return compute(self, parts, pack, **more)
 
-    monkeypatch.setattr(TransformersEngine, "hidden", one_prompt)
+    monkeypatch.setattr(PackedForward, "_run", one_prompt)
     monkeypatch.setattr(tiny_engine._config, "token_budget", 1000)
     for key, state in tiny_engine.hidden_states(PROMPTS):
         torch.testing.assert_close(state, states[key], rtol=1e-5, atol=1e-5)
 
 
 def test_a_single_row_that_does_not_fit_is_refused(tiny_engine, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise torch.OutOfMemoryError("no room")
 
-    monkeypatch.setattr(TransformersEngine, "hidden", full)
+    list(tiny_engine.sample([request("one", range(1))], PLAIN))  # it was loaded and checked
+    monkeypatch.setattr(PackedForward, "_run", full)
     with pytest.raises(ModelError, match="a single row"):
         list(tiny_engine.sample(asked_often(), Decoding(1.0, 0.9, 8)))
     with pytest.raises(ModelError, match="a single row"):
@@ -229,39 +231,86 @@ def test_p_true_is_read_behind_the_reasoning(tiny_model):
         assert found[key].probabilities["Yes"] == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-@pytest.mark.parametrize("side", ["left", "right"])
-def test_hidden_states_of_every_architecture_are_those_of_a_padded_batch(
-    architecture, side, tmp_path
+@pytest.mark.parametrize(
+    ("architecture", "way"),
+    [
+        ("granite", "packed"), ("cohere2", "packed"), ("gpt_oss", "packed"), ("gemma3", "packed"),
+        ("gpt2", "packed"), ("gemma2", "batched"), ("qwen3_next", "batched"),
+        ("rwkv", "recomputed"),
+    ],
+)  # fmt: skip
+def test_an_engine_reads_what_transformers_itself_gives_for_each_prompt_alone(
+    architecture, way, tmp_path, capsys
 ):
+    engine = saved_engine(architecture, tmp_path)
+    states = dict(engine.hidden_states(PROMPTS))
+    probabilities = dict(engine.choice_probabilities(asked(), ["Yes", "No"], PLAIN))
+    said = capsys.readouterr().err
+    assert said.count("\n") == (way != "packed")
+    assert (f"in the way '{way}'" in said) == (way != "packed")
+    assert engine.settings.items() >= {"way": way, "dtype": "float32"}.items()
+    assert float(engine.settings["check"]) < 1e-4
+    model = AutoModelForCausalLM.from_pretrained(tmp_path)
+    yes = engine._tokenizer.convert_tokens_to_ids("Yes")
+    for key, prompt in PROMPTS.items():
+        tokens = torch.tensor([engine._rendered(prompt)])
+        with torch.inference_mode():
+            output = model(tokens, use_cache=False, output_hidden_states=True)
+        expected = torch.stack([layer[0, -1] for layer in output.hidden_states])
+        torch.testing.assert_close(states[key], expected, rtol=1e-4, atol=1e-4)
+        wanted = output.logits[0, -1].softmax(-1)[yes].item()
+        assert probabilities[key].probabilities["Yes"] == pytest.approx(wanted, abs=1e-5)
+
+
+def saved_engine(architecture: str, folder: Path) -> TransformersEngine:
     tokenizer = tiny_tokenizer()
-    torch.manual_seed(2)
-    model = ARCHITECTURES[architecture](vocab_size=len(tokenizer)).eval()
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.2)
+    build(architecture).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    settings = TransformersConfig(device="cpu", dtype="float32", token_budget=64)
+    config = ModelConfig(name="tiny", hub_id=str(folder))
+    return TransformersEngine(config, settings, Weights(str(folder), None, "tiny"))
+
+
+def test_logits_that_are_not_finite_are_an_error_state_of_their_question_alone(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    with torch.no_grad():
+        model.get_input_embeddings().weight[tokenizer.convert_tokens_to_ids("~")] = float("inf")
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    settings = TransformersConfig(device="cpu", dtype="float32", token_budget=64)
     config = ModelConfig(name="tiny", hub_id=str(tmp_path))
+    settings = TransformersConfig(device="cpu", dtype="float32")
     engine = TransformersEngine(config, settings, Weights(str(tmp_path), None, "tiny"))
-    found = dict(engine.hidden_states(PROMPTS))
-    tokenizer.pad_token = tokenizer.eos_token
-    tokens = tokenizer.apply_chat_template(
-        [[{"role": "user", "content": prompt}] for prompt in PROMPTS.values()],
-        add_generation_prompt=True, return_tensors="pt", return_dict=True, padding=True,
-        tokenizer_kwargs={"padding_side": side},
-    )  # fmt: skip
-    mask = tokens["attention_mask"]
-    tokens["position_ids"] = (mask.cumsum(-1) - 1).clamp(min=0)
-    model.set_attn_implementation("eager")
-    with torch.inference_mode():
-        states = model(**tokens, output_hidden_states=True).hidden_states
-    last = mask.cumsum(-1).argmax(-1)
-    for row, key in enumerate(PROMPTS):
-        expected = torch.stack([layer[row, last[row]] for layer in states])
-        torch.testing.assert_close(found[key], expected, rtol=1e-4, atol=1e-4)
-        ((_, alone),) = engine.hidden_states({key: PROMPTS[key]})
-        torch.testing.assert_close(alone, found[key], rtol=1e-4, atol=1e-4)
+    requests = [request("one", range(4)), request("two", range(4), "~")]
+    responses = list(engine.sample(requests, Decoding(1.0, 0.9, 4)))
+    broken = [r for r in responses if r.question_id == "two"]
+    assert [(r.finish_reason, r.text) for r in broken] == [("error", "")] * 4
+    assert all("not finite in torch.float32" in str(r.error) for r in broken)
+    whole = [r for r in responses if r.question_id == "one"]
+    assert all(r.error is None and r.finish_reason != "error" for r in whole)
+    found = dict(engine.choice_probabilities(requests, ["Yes", "No"], PLAIN))
+    assert "not finite" in str(found["two"].error)
+    assert found["one"].error is None
+    assert 0 < found["one"].probabilities["Yes"] < 1
+
+
+def test_end_tokens_are_those_of_the_generation_settings_and_of_the_tokenizer(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    others = tokenizer.convert_tokens_to_ids(["e", "a"])
+    for end in (others, others[0], None):
+        model.generation_config.eos_token_id = end
+        model.save_pretrained(tmp_path)
+        tokenizer.save_pretrained(tmp_path)
+        config = ModelConfig(name="tiny", hub_id=str(tmp_path))
+        settings = TransformersConfig(device="cpu", dtype="float32")
+        engine = TransformersEngine(config, settings, Weights(str(tmp_path), None, "tiny"))
+        expected = {tokenizer.eos_token_id, *(end if isinstance(end, list) else [end])} - {None}
+        assert engine._end_tokens == expected
 
 
 def test_a_tokenizer_without_chat_template_is_refused(tiny_model: Path, tmp_path: Path) -> None:
