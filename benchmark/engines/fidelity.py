@@ -5,7 +5,7 @@ else passes from token to token. No list of names keeps up with them, so that ea
 two prompts of different length together, and one decoding step, against each alone.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -41,73 +41,85 @@ class Way(NamedTuple):
     refused: dict[str, str]
 
 
-class _Expected(NamedTuple):
-    """What the model's own forward pass gives for one prompt and the token behind it.
+class _Own(NamedTuple):
+    """What the model's own forward pass gives at each place of a sequence.
 
     Attributes:
-        logits: behind the prompt, and behind that token [2, V].
-        states: of the prompt's last token [L + 1, D]; None where the model gives none of one shape.
-        noise: by how much the same pass without that token differs.
+        logits: [T, V].
+        states: [L + 1, T, D]; None where the model gives none of one shape for all layers.
     """
 
     logits: torch.Tensor
     states: torch.Tensor | None
-    noise: float
 
 
 def choose_way(
-    model: PreTrainedModel, device: torch.device, prompts: Sequence[list[int]], name: str
+    model: PreTrainedModel, device: torch.device, tokens: Sequence[int], name: str
 ) -> Way:
     """Return the fastest way to run a model that gives what its own forward pass gives.
 
     Args:
         model: as it was loaded; left set up for the way that is chosen.
         device: of its input.
-        prompts: two of different length; the last token of each is the one that is decoded.
+        tokens: a sequence of the model's own language, at least 4; the check's two prompts are
+            its first half and all but its last token.
         name: of the model, for messages.
 
     Raises:
         ModelError: no way does, or the model's own logits are not finite.
     """
     own_attention = model.config._attn_implementation
-    expected = [_alone(model, device, prompt) for prompt in prompts]
-    if not all(torch.isfinite(one.logits).all() for one in expected):
+    try:
+        own = _own(model, device, tokens)
+    except _FAULTS as fault:
+        raise _unusable(model, name, {"its own forward pass": _short(fault)}) from fault
+    if not own.logits.isfinite().all():
         raise ModelError(
             f"model={name}: its logits are not finite in {model.dtype}. Choose another precision "
             f"with engine.dtype=float32 or bfloat16."
         )
-    tolerance = max(
-        _TOLERANCE.get(model.dtype, 1e-1), _NOISE_FACTOR * max(one.noise for one in expected)
-    )
-    ways: dict[str, Callable[[Sequence[list[int]]], Forward]] = {
-        "packed": lambda all_prompts: PackedForward(model, device, all_prompts),
+    refused: dict[str, str] = {}
+    tolerance = _TOLERANCE[model.dtype]
+    for way, make in _ways(model, device).items():
+        if way in ("packed", "batched") and _positions_depend_on_length(model.config):
+            refused[way] = "its rotary embedding depends on the longest sequence of a batch"
+            continue
+        attention = PACKED_ATTENTION if way == "packed" else own_attention
+        try:
+            model.set_attn_implementation(attention)
+            error = _error(make, tokens, own)
+        except torch.OutOfMemoryError:
+            raise
+        except _FAULTS as fault:
+            refused[way] = _short(fault)
+            continue
+        if error > tolerance and model.dtype != torch.float32:
+            model.set_attn_implementation(own_attention)
+            tolerance = max(tolerance, _NOISE_FACTOR * _noise(model, device, tokens, own))
+            model.set_attn_implementation(attention)
+        if error <= tolerance:
+            return Way(way, make, error, own.states is not None, refused)
+        refused[way] = f"off by {error:.2g}, rounding explains {tolerance:.2g}"
+    raise _unusable(model, name, refused)
+
+
+def _ways(
+    model: PreTrainedModel, device: torch.device
+) -> dict[str, Callable[[Sequence[list[int]]], Forward]]:
+    """Return all ways to run a model, the fastest first."""
+    return {
+        "packed": lambda prompts: PackedForward(model, device, prompts),
         "batched": lambda _: OwnForward(model, device, together=True),
         "single": lambda _: OwnForward(model, device, together=False),
         "recomputed": lambda _: RecomputedForward(model, device),
     }
-    refused: dict[str, str] = {}
-    if _positions_depend_on_length(model.config):
-        why = "its rotary embedding depends on the longest sequence of a batch"
-        refused = dict.fromkeys(("packed", "batched"), why)
-    for way, make in ways.items():
-        if way in refused:
-            continue
-        try:
-            model.set_attn_implementation(PACKED_ATTENTION if way == "packed" else own_attention)
-            error = _error(make, prompts, expected)
-        except torch.OutOfMemoryError:
-            raise
-        except _FAULTS as fault:
-            refused[way] = f"{type(fault).__name__}: {str(fault).splitlines()[0]:.200}"
-            continue
-        if error <= tolerance:
-            has_states = all(one.states is not None for one in expected)
-            return Way(way, make, error, has_states, refused)
-        refused[way] = f"off by {error:.2g}, rounding explains {tolerance:.2g}"
-    raise ModelError(
+
+
+def _unusable(model: PreTrainedModel, name: str, refused: Mapping[str, str]) -> ModelError:
+    reasons = "; ".join(f"{way}: {why}" for way, why in refused.items())
+    return ModelError(
         f"model={name}: {type(model).__name__} can't be run in this process as its own forward "
-        f"pass says ({'; '.join(f'{way}: {why}' for way, why in refused.items())}). Use a server "
-        f"(engine=server or engine=vllm)."
+        f"pass says ({reasons}). Use a server (engine=server or engine=vllm)."
     )
 
 
@@ -119,47 +131,49 @@ def _positions_depend_on_length(config: PreTrainedConfig) -> bool:
 
 
 @torch.inference_mode()
-def _alone(model: PreTrainedModel, device: torch.device, prompt: list[int]) -> _Expected:
-    tokens = torch.tensor([prompt], device=device)
-    output = model(input_ids=tokens, use_cache=False, output_hidden_states=True)
-    logits = output.logits[0, -2:].float()
-    layers = output.hidden_states or ()
-    states = None
-    if layers and len({layer.shape for layer in layers}) == 1 and layers[0].ndim == 3:
-        states = torch.stack([layer[0, -2] for layer in layers]).float()
-    noise = 0.0
-    if model.dtype != torch.float32:
-        shorter = model(input_ids=tokens[:, :-1], use_cache=False).logits[0, -1:].float()
-        noise = _relative(_centred(shorter), _centred(logits[:1]))
-    return _Expected(logits, states, noise)
+def _own(model: PreTrainedModel, device: torch.device, tokens: Sequence[int]) -> _Own:
+    ids = torch.tensor([tokens], device=device)
+    output = model(input_ids=ids, use_cache=False, output_hidden_states=True)
+    layers = [*(output.hidden_states or ())]
+    alike = len({layer.shape for layer in layers}) == 1 and layers[0].ndim == 3
+    states = torch.cat([layer.to(device) for layer in layers]).float() if alike else None
+    return _Own(output.logits[0].float(), states)
+
+
+def _noise(model: PreTrainedModel, device: torch.device, tokens: Sequence[int], own: _Own) -> float:
+    """Return the relative error of logits that comes from rounding: a token more, in other sums."""
+    shorter = _own(model, device, tokens[:-1]).logits
+    return _relative(_centred(shorter), _centred(own.logits[:-1]))
 
 
 def _error(
-    make: Callable[[Sequence[list[int]]], Forward],
-    prompts: Sequence[list[int]],
-    expected: Sequence[_Expected],
+    make: Callable[[Sequence[list[int]]], Forward], tokens: Sequence[int], own: _Own
 ) -> float:
-    """Return the largest relative error of a way of running the model."""
+    """Return the largest relative error of a way of running the model.
+
+    Both prompts begin the same sequence, so that one pass of a causal model is the measure of both.
+    """
     forward = make([])
-    groups = [[0, 1]] if forward.together else [[0], [1]]
+    lengths = [len(tokens) // 2, len(tokens) - 1]
     errors = []
-    for group in groups:
-        begun = [prompts[i][:-1] for i in group]
-        first = forward.step([], begun)
-        rows = [*group, group[0]]  # a sample that splits off
-        forward.arrange([*range(len(group)), 0])
-        second = forward.step([prompts[i][-1] for i in rows], [])
-        for logits, i, place in [
-            *((row, i, 0) for row, i in zip(first, group, strict=True)),
-            *((row, i, 1) for row, i in zip(second, rows, strict=True)),
-        ]:
-            wanted = expected[i].logits[place][None]
-            errors.append(_relative(_centred(logits[None].float()), _centred(wanted)))
-        wanted_states = [one.states for i in group if (one := expected[i]).states is not None]
-        if len(wanted_states) == len(group):
-            for states, wanted in zip(forward.hidden_states(begun), wanted_states, strict=True):
-                errors.append(_relative(states.float(), wanted))
+    for group in [lengths] if forward.together else [[length] for length in lengths]:
+        prompts = [list(tokens[:length]) for length in group]
+        found = [*forward.step([], prompts)]
+        forward.arrange([*range(len(group)), 0])  # a sample splits off
+        rows = [*group, group[0]]
+        found += forward.step([tokens[length] for length in rows], [])
+        places = [length - 1 for length in group] + rows
+        logits = torch.stack([row.float() for row in found])
+        errors.append(_relative(_centred(logits), _centred(own.logits[places])))
+        if own.states is not None:
+            states = forward.hidden_states(prompts).float().transpose(0, 1)
+            errors.append(_relative(states, own.states[:, [length - 1 for length in group]]))
     return max(errors)
+
+
+def _short(fault: Exception) -> str:
+    lines = str(fault).splitlines() or [""]
+    return f"{type(fault).__name__}: {lines[0]:.200}"
 
 
 def _centred(logits: torch.Tensor) -> torch.Tensor:

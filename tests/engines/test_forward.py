@@ -23,7 +23,7 @@ from tests.engines.architectures import ARCHITECTURES, VOCABULARY, WINDOW, build
 CPU = torch.device("cpu")
 HEAD = [40, 41, 42, 43, 44, 45, 46, 47, 48, 49]  # of a chat template
 PROMPTS = [[*HEAD, 3, 4, 5, 6, 7, 8, 9], [*HEAD, 12], [*HEAD, 20, 21, 22, 23], [*HEAD, 60, 61]]
-TRIED = [[5, 17, 33, 60, 21, 9, 44, 28, 71, 13, 55, 39], [12, 40, 7, 66, 31]]
+TRIED = [5, 17, 33, 60, 21, 9, 44, 28, 71, 13, 55, 39, 12, 40, 7, 66, 31]
 BATCHED = {
     "bamba", "bloom", "diffllama", "doge", "falcon", "falcon_h1", "falcon_mamba", "gemma2", "gptj",
     "granitemoehybrid", "jamba", "lfm2", "lfm2_moe", "mamba", "mamba2", "mpt", "nemotron_h",
@@ -171,8 +171,8 @@ def test_rotary_embeddings_that_depend_on_a_batchs_longest_sequence_run_one_by_o
     factors = {"long_factor": [4.0] * 4, "short_factor": [1.0] * 4}
     scaling = {"rope_type": "longrope", "rope_theta": 1e4, **factors}
     config = Phi3Config(
-        **SIZES, pad_token_id=0, max_position_embeddings=64, original_max_position_embeddings=12,
-        rope_parameters={**scaling, "original_max_position_embeddings": 12},
+        **SIZES, pad_token_id=0, max_position_embeddings=64, original_max_position_embeddings=20,
+        rope_parameters={**scaling, "original_max_position_embeddings": 20},
     )  # fmt: skip
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_config(config).eval()
@@ -182,7 +182,7 @@ def test_rotary_embeddings_that_depend_on_a_batchs_longest_sequence_run_one_by_o
     assert way.name == "single"
     forward = way.make(PROMPTS)
     assert not forward.together
-    for prompt in (PROMPTS[0], PROMPTS[1]):  # beyond the bound and below it
+    for prompt in (PROMPTS[1], PROMPTS[0] * 2, PROMPTS[0]):  # below the bound, beyond, below
         assert_same_distribution(forward.read([prompt])[0], alone(model, prompt)[0])
 
 
