@@ -260,6 +260,7 @@ class Cell:
             stored = read_features(artifact)
             missing = {key: prompts[key] for key in keys if keys[key] not in stored}
             if missing:
+                self._check_same_prompts(missing, role)
                 self._read_hidden_states(missing, artifact, role)
                 stored = read_features(artifact)
             artifact.write_manifest({"questions": len(stored)}, {})
@@ -271,6 +272,23 @@ class Cell:
             n=torch.tensor(capability["n"].to_list()),
             c=torch.tensor(capability["c"].to_list()),
         )
+
+    def _check_same_prompts(self, prompts: Mapping[str, str], role: Role) -> None:
+        """Refuse to read hidden states of other prompts than responses were sampled from.
+
+        Raises:
+            DataError: a server rendered a prompt to another number of tokens than it has here.
+        """
+        responses = self.split(role).responses.drop_nulls("prompt_tokens")
+        sampled = dict(responses.select("question_id", "prompt_tokens").unique().iter_rows())
+        for key, tokens in self.engine.prompt_tokens(prompts).items():
+            if sampled.get(key, tokens) != tokens:
+                raise DataError(
+                    f"The responses to '{key}' were sampled from a prompt of {sampled[key]} "
+                    f"tokens, which has {tokens} tokens here: the server renders the chat template "
+                    f"in another way, so that a probe would read another prompt. Give the server "
+                    f"the model's own template, or sample with engine=transformers."
+                )
 
     def features_artifact(self, role: Role) -> Artifact:
         """Return where the hidden states of a split's prompts are kept."""

@@ -160,6 +160,7 @@ class ModelConfig:
         gguf: taken instead of the hub where the package is installed.
         system_prompt: None leaves it to the chat template.
         chat_template_kwargs: handed to the chat template.
+        template_date: the day, YYYY-MM-DD, that a template which writes today's date gets.
         few_shot: in place of a chat template, for base models.
         reasoning: how reasoning is told from the answer: none, think or harmony.
         decoding: of the sampled responses.
@@ -171,6 +172,7 @@ class ModelConfig:
     gguf: GGUFConfig | None = None
     system_prompt: str | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    template_date: str = "2026-02-01"
     few_shot: FewShotConfig | None = None
     reasoning: str = "none"
     decoding: DecodingConfig = field(default_factory=DecodingConfig)

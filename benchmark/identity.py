@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmark.config import Config, DatasetConfig, typed
 from benchmark.engines import Decoding
-from benchmark.engines.weights import find_weights, hub_commit, model_identity
+from benchmark.engines.weights import find_weights, hub_commit, known_identity
 from benchmark.grading import build_graders
 from benchmark.store import Artifact, Store, file_checksum
 
@@ -35,7 +35,7 @@ def cell_artifact(config: Config, console: Console) -> Artifact:
     if not config.dataset.counted:
         weights = find_weights(config.model, cache, console)
         inputs |= {
-            "model": model_identity(config.model, weights),
+            "model": known_identity(config.model, weights, cache),
             "decoding": Decoding(**asdict(config.model.decoding)).inputs,
             "sampling": asdict(config.sampling),
             "grading": config.grading,

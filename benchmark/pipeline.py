@@ -18,7 +18,7 @@ from benchmark.cell import Cell
 from benchmark.config import Config, SamplingConfig, TransformersConfig, VLLMConfig
 from benchmark.counts import CountedCell, read_counts
 from benchmark.engines import Engine
-from benchmark.engines.weights import find_weights, local_folder, model_identity
+from benchmark.engines.weights import find_weights, known_identity, local_folder
 from benchmark.errors import BenchmarkError
 from benchmark.estimators import (
     Estimator,
@@ -193,7 +193,8 @@ def build_engine(config: Config, folder: Path, console: Console) -> Engine:
         console: shows what takes long.
     """
     settings = engine_config(config.engine)
-    weights = find_weights(config.model, Path(config.paths.cache).expanduser(), console)
+    cache = Path(config.paths.cache).expanduser()
+    weights = find_weights(config.model, cache, console)
 
     def in_process(settings: TransformersConfig) -> Engine:
         from benchmark.engines.transformers import TransformersEngine  # seconds to import
@@ -218,7 +219,7 @@ def build_engine(config: Config, folder: Path, console: Console) -> Engine:
     return ServerEngine(
         config.model,
         settings,
-        model_identity(config.model, weights),
+        known_identity(config.model, weights, cache),
         os.environ.get(settings.api_key_env) or "none",
         console,
         lambda: in_process(settings.in_process),

@@ -26,7 +26,7 @@ from benchmark.composition import compose_jobs, explained, misread, system_fault
 from benchmark.config import Config, DatasetConfig, Role, ServerConfig, TrainingConfig
 from benchmark.engines import Engine
 from benchmark.engines.device import precisions
-from benchmark.engines.weights import find_weights, model_identity
+from benchmark.engines.weights import find_weights, known_identity
 from benchmark.errors import BenchmarkError
 from benchmark.estimators import build_estimators, needed_roles
 from benchmark.finished import is_finished
@@ -134,7 +134,7 @@ class Planner:
         if (root / config.model.name).is_dir():  # else nothing is stored, whatever the weights are
             cache = Path(config.paths.cache).expanduser()
             weights = find_weights(config.model, cache, self._console)
-            identity = model_identity(config.model, weights)
+            identity = known_identity(config.model, weights, cache)
         known = precisions(engine_config(config.engine)) if identity else {}
         engine = cast(Engine, SimpleNamespace(identity=identity, precisions=known))
         questions = self._questions(config.dataset, roles)

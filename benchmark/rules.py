@@ -6,6 +6,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import date
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,7 @@ def check_model(model: ModelConfig) -> None:
     """
     _check_name("model.name", model.name)
     _one_of(("none", "think", "harmony"), model, "model", "reasoning")
+    _check_date("model.template_date", model.template_date)
     decoding, where = model.decoding, "model.decoding"
     warm = decoding.temperature == 0 or _COLDEST <= decoding.temperature < inf
     rule = f"0, or at least {_COLDEST} and finite"
@@ -107,6 +109,13 @@ def check_model(model: ModelConfig) -> None:
         held = "{question}" in template
         _require(held, f"{where}.template", template[-80:], "with {question} in it")
         _require(len(stop) == 1, f"{where}.stop", repr(stop), "one character")
+
+
+def _check_date(where: str, value: str) -> None:
+    try:
+        date.fromisoformat(value)
+    except ValueError:
+        raise ConfigError(f"{where}={value} is not a day, as in 2026-02-01.") from None
 
 
 def _check_sampling(sampling: SamplingConfig) -> None:

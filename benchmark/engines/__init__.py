@@ -120,5 +120,8 @@ class Engine(Protocol):
     def hidden_states(self, prompts: Mapping[str, str]) -> Iterator[tuple[str, "torch.Tensor"]]:
         """Yield, per key, the last prompt token's states [L + 1, D]: embedding, then each layer."""
 
+    def prompt_tokens(self, prompts: Mapping[str, str]) -> dict[str, int]:
+        """Return the number of tokens of each prompt that ``hidden_states`` reads, by key."""
+
     def close(self) -> None:
         """Free what the engine holds; it can be used again."""

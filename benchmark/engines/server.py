@@ -168,6 +168,10 @@ class ServerEngine:
         self.close()
         yield from self._in_process.hidden_states(prompts)
 
+    def prompt_tokens(self, prompts: Mapping[str, str]) -> dict[str, int]:
+        """Return the number of tokens of each prompt as the in-process engine renders it."""
+        return self._in_process.prompt_tokens(prompts)
+
     def close(self) -> None:
         """Stop the server where the harness runs it; it starts again when it is needed."""
         if self._launched is not None:

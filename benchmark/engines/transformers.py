@@ -15,7 +15,7 @@ from benchmark.engines.device import find_device, find_dtype, precisions
 from benchmark.engines.fidelity import Way, choose_way
 from benchmark.engines.reasoning import THINK_TAGS, Split, answer_start
 from benchmark.engines.weights import Weights, model_identity, unavailable
-from benchmark.engines.wording import chat_messages, few_shot_text, read_answer
+from benchmark.engines.wording import read_answer, rendered, rendering
 from benchmark.errors import ModelError
 from benchmark.records import FinishReason
 
@@ -49,7 +49,6 @@ class TransformersEngine:
         self._device = find_device(config.device)
         self._console = console or Console(stderr=True, soft_wrap=True, markup=False)
         self.precisions = precisions(config)
-        self.identity = model_identity(model_config, weights)
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         try:
@@ -64,6 +63,9 @@ class TransformersEngine:
                 f"template, so its prompts can't be rendered; choose an instruct model, or give "
                 f"solved examples as model.few_shot.template."
             )
+        self.identity = model_identity(
+            model_config, weights, rendering(model_config, self._tokenizer)
+        )
 
     def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
         """Yield every requested response once, as it is finished.
@@ -269,7 +271,7 @@ class TransformersEngine:
 
     def _tokens(self, key: str, prompt: str, new: int = 0) -> list[int]:
         """Render the chat template around a prompt, straight to ids; room is needed for ``new``."""
-        tokens = self._rendered(prompt)
+        tokens = rendered(self._model_config, self._tokenizer, prompt)
         config = self._model.config.get_text_config(decoder=True)
         limit = getattr(config, "max_position_embeddings", None)
         if limit is not None and len(tokens) + new > limit:
@@ -280,18 +282,12 @@ class TransformersEngine:
             )
         return tokens
 
-    def _rendered(self, prompt: str) -> list[int]:
-        model = self._model_config
-        if model.few_shot is not None:
-            ids: list[int] = self._tokenizer(few_shot_text(model.few_shot, prompt))["input_ids"]
-            return ids
-        tokens: list[int] = self._tokenizer.apply_chat_template(
-            chat_messages(model, prompt),
-            add_generation_prompt=True,
-            return_dict=False,
-            **model.chat_template_kwargs,
-        )
-        return tokens
+    def prompt_tokens(self, prompts: Mapping[str, str]) -> dict[str, int]:
+        """Return the number of tokens of each rendered prompt, by key."""
+        return {
+            key: len(rendered(self._model_config, self._tokenizer, prompt))
+            for key, prompt in prompts.items()
+        }
 
     def _read(
         self, prompts: Mapping[str, list[int]], *, states: bool = False

@@ -22,11 +22,13 @@ import huggingface_hub
 import safetensors
 from filelock import FileLock
 from huggingface_hub.errors import HFValidationError
+from jinja2.exceptions import TemplateError
 from rich.console import Console
 
 from benchmark.config import ModelConfig
+from benchmark.engines.wording import rendering
 from benchmark.errors import ModelError, StoreError
-from benchmark.store import file_checksum
+from benchmark.store import file_checksum, fingerprint
 
 _DIGEST = 16  # characters of a checksum in a name
 
@@ -80,10 +82,13 @@ def _installed(package: str) -> ModuleSpec | None:
         return None
 
 
-def model_identity(config: ModelConfig, weights: Weights) -> dict[str, Any]:
+def model_identity(config: ModelConfig, weights: Weights, rendering: str | None) -> dict[str, Any]:
     """Return what of the model decides its responses, whatever engine runs it.
 
-    The chat template is among the files that ``weights.identity`` covers.
+    Args:
+        config: of the model.
+        weights: whose ``identity`` covers the files of the tokenizer and its chat template, too.
+        rendering: what these give, as ``wording.rendering`` says; None where they can't be had.
     """
     return {
         "weights": weights.identity,
@@ -91,7 +96,34 @@ def model_identity(config: ModelConfig, weights: Weights) -> dict[str, Any]:
         "system_prompt": config.system_prompt,
         "few_shot": None if config.few_shot is None else asdict(config.few_shot),
         "reasoning": config.reasoning,
+        "rendering": rendering,
     }
+
+
+def known_identity(config: ModelConfig, weights: Weights, cache: Path) -> dict[str, Any]:
+    """Return ``model_identity`` without an engine.
+
+    Transformers takes seconds to import, so that what a template renders is remembered in
+    ``cache``. A model behind a server may have no tokenizer here; its rendering is None.
+    """
+    known = model_identity(config, weights, None)
+    settings = known | {"date": config.template_date, "transformers": version("transformers")}
+    kept = cache / "renderings" / f"{fingerprint(settings)}.txt"
+    with suppress(OSError):
+        return known | {"rendering": kept.read_text()}
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(weights.location, revision=weights.revision)
+        found = rendering(config, tokenizer)
+    except (OSError, ValueError, TemplateError):
+        return known
+    with suppress(OSError):
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(f".{os.getpid()}")
+        partial.write_text(found)
+        partial.rename(kept)
+    return known | {"rendering": found}
 
 
 def local_folder(weights: Weights, name: str) -> str:

@@ -109,7 +109,8 @@ class CapabilityProbe:
         from benchmark.engines.transformers import TransformersEngine  # seconds to import
 
         running = TransformersEngine(model, settings, weights)
-        if running.identity != card["identity"]:
+        # Cards that were written before renderings were known name none.
+        if running.identity != {"rendering": running.identity["rendering"], **card["identity"]}:
             raise ModelError(
                 f"The probe in '{folder}' was trained on {card['identity']['weights']}, but "
                 f"{model.name} is now {running.identity['weights']}: other weights, another chat "

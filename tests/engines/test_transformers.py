@@ -11,7 +11,8 @@ from benchmark.engines.decoding import Finished
 from benchmark.engines.forward import PackedForward
 from benchmark.engines.tokens import sample_seed
 from benchmark.engines.transformers import TransformersEngine
-from benchmark.engines.weights import Weights
+from benchmark.engines.weights import Weights, known_identity
+from benchmark.engines.wording import rendered
 from benchmark.errors import ModelError
 from tests.conftest import tiny_tokenizer
 from tests.engines.architectures import build
@@ -226,7 +227,7 @@ def test_p_true_is_read_behind_the_reasoning(tiny_model):
     assert found["two"].completion_tokens == len(drawn[1])
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     for key, before in (("one", thought[:-1]), ("three", [])):
-        tokens = torch.tensor([[*engine._rendered(PROMPTS[key]), *before]])
+        tokens = torch.tensor([[*engine._tokens(key, PROMPTS[key]), *before]])
         expected = model(tokens).logits[0, -1].softmax(-1)[encode("Yes")[0]].item()
         assert found[key].probabilities["Yes"] == pytest.approx(expected, rel=1e-4)
 
@@ -253,7 +254,7 @@ def test_an_engine_reads_what_transformers_itself_gives_for_each_prompt_alone(
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
     yes = engine._tokenizer.convert_tokens_to_ids("Yes")
     for key, prompt in PROMPTS.items():
-        tokens = torch.tensor([engine._rendered(prompt)])
+        tokens = torch.tensor([engine._tokens(key, prompt)])
         with torch.inference_mode():
             output = model(tokens, use_cache=False, output_hidden_states=True)
         expected = torch.stack([layer[0, -1] for layer in output.hidden_states])
@@ -294,6 +295,59 @@ def test_logits_that_are_not_finite_are_an_error_state_of_their_question_alone(
     assert "not finite" in str(found["two"].error)
     assert found["one"].error is None
     assert 0 < found["one"].probabilities["Yes"] < 1
+
+
+TURNS = "{% for message in messages %}<|start|>{{ message['content'] }}<|end|>{% endfor %}"
+DATED = [
+    "{{ 'Today is ' + strftime_now('%d %b %Y') + '.' }}",
+    # As gpt-oss's, inside a macro, and as Llama 3's, if there is a clock.
+    "{%- macro head() -%}{{- 'Today is ' + strftime_now(\"%d %b %Y\") + '.' }}{%- endmacro -%}"
+    "{{- head() }}",
+    "{%- if not date_string is defined %}{%- if strftime_now is defined %}"
+    "{%- set date_string = strftime_now( '%d %b %Y' ) %}{%- else %}{%- set date_string = '' %}"
+    "{%- endif %}{%- endif %}{{- 'Today is ' + date_string + '.' }}",
+]
+
+
+@pytest.mark.parametrize("head", DATED)
+def test_a_template_that_writes_todays_date_gets_the_configured_one(
+    tiny_model: Path, tmp_path: Path, head: str
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.chat_template = head + TURNS
+    tokenizer.save_pretrained(tmp_path)
+
+    def engine(day: str, source: Path = tmp_path) -> TransformersEngine:
+        config = ModelConfig(name="tiny", hub_id=str(source), template_date=day)
+        return TransformersEngine(
+            config, TransformersConfig(device="cpu"), Weights(str(source), None, "tiny")
+        )
+
+    first = engine("2025-03-04")
+    text = first._tokenizer.decode(rendered(first._model_config, first._tokenizer, "Hi"))
+    assert text == "Today is 04 Mar 2025.<|start|>Hi<|end|>"
+    assert engine("2025-03-05").identity != first.identity
+    assert engine("2025-03-04").identity == first.identity
+    assert engine("2025-03-05", tiny_model).identity == engine("2025-03-04", tiny_model).identity
+
+
+def test_the_identity_without_an_engine_is_that_of_the_engine_and_is_remembered(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = ModelConfig(name="tiny", hub_id=str(tiny_model))
+    weights = Weights(str(tiny_model), None, "tiny")
+    engine = TransformersEngine(config, TransformersConfig(device="cpu"), weights)
+    assert known_identity(config, weights, tmp_path) == engine.identity
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", None)  # nothing is loaded again
+    assert known_identity(config, weights, tmp_path) == engine.identity
+
+
+def test_a_model_without_a_tokenizer_here_has_an_identity_without_rendering(
+    tmp_path: Path,
+) -> None:
+    weights = Weights(str(tmp_path / "nowhere"), None, "a server's")
+    assert known_identity(ModelConfig(name="tiny"), weights, tmp_path)["rendering"] is None
+    assert not (tmp_path / "renderings").exists()
 
 
 def test_end_tokens_are_those_of_the_generation_settings_and_of_the_tokenizer(
