@@ -11,6 +11,8 @@ counts a response's tokens by their log probabilities alone, is asked for one of
 import argparse
 import importlib.util
 import json
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -50,6 +52,7 @@ def measure(options: argparse.Namespace) -> Iterator[Result]:
     register_schema()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         config = checked(compose("config", overrides=["engine.device=cpu"]))
+    yield loading()
     engine = build_engine(config, Path.cwd(), Console(stderr=True))
     table = load_questions(config.dataset, "test", options.questions)
     prompts = dict(table.select("question_id", "prompt").iter_rows())
@@ -83,6 +86,36 @@ def measure(options: argparse.Namespace) -> Iterator[Result]:
     theirs = server_rate(config.model.gguf, some, options.k)
     against = f"llama.cpp's server, n = {options.k}, 16 slots, the same GGUF"
     yield Result(what, took, f"{against}: {theirs:.0f} tokens/s", ours / theirs, memory)
+
+
+def loading() -> Result:
+    """Return what the check of a model takes, against loading it in a new process."""
+    run = subprocess.run([sys.executable, "-c", _LOADING], capture_output=True, check=True)
+    load, check = map(float, run.stdout.split())
+    what = "the check of SmolLM2-135M against its own forward pass"
+    against = f"a process that loads it: {load:.2f} s"
+    return Result(what, f"{check:.2f} s, {check / load:.1%}", against, load / check)
+
+
+_LOADING = """
+import time
+start = time.perf_counter()
+from pathlib import Path
+from hydra import compose, initialize_config_dir
+from rich.console import Console
+from benchmark.composition import CONF
+from benchmark.config import register_schema
+from benchmark.pipeline import build_engine
+from benchmark.rules import checked
+register_schema()
+with initialize_config_dir(str(CONF), version_base="1.3"):
+    config = checked(compose("config", overrides=["engine.device=cpu"]))
+engine = build_engine(config, Path.cwd(), Console(stderr=True))
+engine._model
+loaded = time.perf_counter()
+engine._way
+print(loaded - start, time.perf_counter() - loaded)
+"""
 
 
 @torch.inference_mode()

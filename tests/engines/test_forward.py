@@ -1,7 +1,9 @@
 """Every architecture in the way that the check gives it, against its own forward pass alone."""
 
+import re
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 import torch
@@ -208,3 +210,13 @@ def test_own_batches_are_padded_at_the_left_and_their_rows_can_be_dropped() -> N
 
 def test_prompts_of_the_tests_have_different_lengths() -> None:
     assert all(len(a) != len(b) for a, b in pairwise(PROMPTS))
+
+
+def test_the_documents_say_which_way_each_architecture_takes() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "models.md").read_text(encoding="utf-8")
+    listed = {
+        way: set(re.findall(r"`([^`]+)`", text))
+        for way, text in re.findall(r"- \*\*(\w+)\*\*: ((?:.|\n  )+)", page)
+    }
+    packed = ARCHITECTURES.keys() - BATCHED - RECOMPUTED
+    assert listed == {"packed": packed, "batched": BATCHED, "recomputed": RECOMPUTED}
