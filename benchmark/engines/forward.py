@@ -63,8 +63,6 @@ class PackedForward:
         self._model = model
         self._device = device
         self._cache = KVCache()
-        self._running = 0
-        self._longest = 0
         self._prefix: KVCache | None = None
         self.shared = _shared(prompts)
         if self.shared:
