@@ -28,6 +28,7 @@ class PlantedEngine:
 
     def __init__(self, questions, said):
         self.identity = {"weights": "planted"}
+        self.precisions = {}
         self.solutions = {row["question"]: row["references"][0] for row in questions}
         self.said = said
         self.asked = Counter()
@@ -55,6 +56,9 @@ class PlantedEngine:
                 cut = not right and seed % 3 == 0
                 reason, tokens = "length" if cut else "stop", len(request.prompt.split())
                 yield Response(request.question_id, index, text, None, reason, tokens, 3, seed)
+
+    def prompt_tokens(self, prompts):
+        return {key: len(prompt.split()) for key, prompt in prompts.items()}
 
     def choice_probabilities(self, requests, _choices, _decoding):
         for request in requests:
