@@ -16,7 +16,7 @@ _COLOUR = re.compile(r"\\(?:text)?color\s?(?:\[[^\]]{0,40}\])?\{[^{}]{0,40}\}")
 _SPACE = re.compile(r"\\(?:[,;: ]|(?:q?quad|thinspace|enspace)(?![A-Za-z]))|(?<!\\)~")
 _FORM = re.compile(
     r"\\(?:(?:text|math)(?!emdash)[a-z]*|mbox|hbox|emph|operatorname\*?|boldsymbol|bm|underline"
-    r"|boxed|fbox|ce|left|right|displaystyle|bf|it|rm|sf|tt|tiny|small|normalsize|[lL]arge|LARGE"
+    r"|boxed|fbox|ce|num|left|right|displaystyle|bf|it|rm|sf|tt|tiny|small|normalsize|[lL]arge|LARGE"
     r"|[hH]uge)(?![A-Za-z])\s?"
 )
 _COMMAND = re.compile(r"\\([A-Za-z]+)\s?")

@@ -3,7 +3,7 @@ r"""The grader ``number``, for GSM8K and AIME: the last box that holds a number.
 Where no box holds one, ``#### 42``, then "the answer is 42", then a last line that is nothing but
 the number are read. Currencies, units, percent signs and thousands separators don't count; what is
 more than a number, such as ``3x`` or "3 or 5", is an answer that is wrong. A list of numbers is
-unparsed.
+unparsed. "3 dozen" is 36, unless the question asks how many dozens.
 """
 
 import re
@@ -34,6 +34,10 @@ _CLAUSE_END = re.compile(
     r"|\s\(?(?:because|since|so|which)\b",
     re.IGNORECASE,
 )
+_ASKED = re.compile(
+    r"\b(?:how (?:many|much)[^?.\n]{0,20}?\s|in (?=\w+s\b))(dozen|hundred|thousand|million|billion)s?\b",
+    re.IGNORECASE,
+)
 
 
 @dataclass
@@ -62,6 +66,8 @@ class Number(TextGrader):
         if not answer.finished:
             return TRUNCATED
         text = own_turn(visible(without_echo(answer.text, answer.prompt)))
+        for scale in {m[1].lower() for m in _ASKED.finditer(answer.prompt)}:
+            text = re.sub(rf"\b{scale}s?\b", " ", text, flags=re.IGNORECASE)
         content, value, rule = _found(text)
         if content is None:
             return Verdict(None, "unparsed", rule)

@@ -53,7 +53,10 @@ _NO_LEAD = re.compile(
 _NEGATIVE = re.compile(r"\A(?:negative|minus)\s(?=[\d.])", re.IGNORECASE)
 _RANGE = re.compile(r"\A\(?(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)(?![\d.]*\s*[-+*/^(])")
 _AND_PART = re.compile(r"\A\s?and\s(?:a|one|1)\s(half|quarter)\b", re.IGNORECASE)
-_SCALE = re.compile(rf"\A\s?({'|'.join(_SCALES)})s?(?![A-Za-z])|\A(k|K|M)(?![A-Za-z])|\A\s(k)\b")
+_SCALE = re.compile(rf"\A\s?((?i:{'|'.join(_SCALES)}))s?(?![A-Za-z])|\A(k|K|M)(?![A-Za-z])|\A\s(k)\b")
+_MODULUS = re.compile(r"\\?\(?\s?\\?[pb]?mod\b.*", re.DOTALL)
+_SCIENTIFIC = re.compile(r"(?<![\w.])(\d(?:\.\d{1,15})?)[eE]\+?(-?\d{1,2})(?!\w)")
+_ORDINAL = re.compile(r"(?<=\d)\s?\^?\s?\(?\s?(?:st|nd|rd|th)(?![A-Za-z])\s?\)?")
 _SAME_AGAIN = re.compile(r"\A\s?\((\d+)\)")
 
 _SHORT_UNITS = (
@@ -71,7 +74,7 @@ _NO_UNIT = re.compile(
 )
 _UNIT = re.compile(
     r"(?P<gap>[\s/-]*)(?P<word>[(\[]?[^\W\d_]+)"
-    r"(?:[\s./'’()\[\]-]|[^\W\d_]|(?<=[^\W\d_])\^\{?[23]\}?|%)*"  # noqa: RUF001
+    r"(?:[\s./'’()\[\]-]|[^\W\d_]|(?<=[^\W\d_])\^[({]?[23][)}]?|%)*"  # noqa: RUF001
 )
 
 
@@ -138,11 +141,12 @@ def _cleaned(text: str) -> str:
     text = re.sub(r"\\div(?![A-Za-z])|÷", "/", text)
     text = re.sub(r"\\(?:text|mathrm|mbox|textbf|textrm)\s?\{", r"\\text{ ", text)
     text = _FRACTION.sub(lambda m: f" (({m[1].strip('{}')})/({m[2].strip('{}')}))", text)
+    text = _SCIENTIFIC.sub(r"\1⊗10^{\2}", _MODULUS.sub("", text).replace("\\therefore", ""))
     text = re.sub(r"\^\{([^{}]*)\}", r"^(\1)", text).replace("^", "⌃").replace("_", "⌄")
     text = _kept_commands(text)
     text = plain(text).strip(" \n\t.*").translate(_UNHIDDEN)
     text = _GROUPED.sub(lambda m: re.sub(r"\D", "", m.group()), text)
-    text = re.sub(r"_(?:\(?10\)?)\b", "", text)
+    text = _ORDINAL.sub("", re.sub(r"_(?:\(?10\)?)\b", "", text))
     text = re.sub(r"\bhalf an? (?=million|billion|thousand|dozen|hundred)", "0.5 ", text)
     return " ".join(with_digits(text).split())
 
@@ -192,7 +196,7 @@ def _value(side: str) -> Fraction | None:
         rest = rest[part.end() :]
     if scale := _SCALE.match(rest):
         name = scale[1] or scale[2] or scale[3]
-        value *= _SCALES.get(name) or {"k": 1000, "K": 1000, "M": 10**6}[name]
+        value *= _SCALES.get(name.lower()) or {"k": 1000, "K": 1000, "M": 10**6}[name]
         rest = rest[scale.end() :]
     if (again := _SAME_AGAIN.match(rest)) and int(again[1]) == value:
         rest = rest[again.end() :]
