@@ -113,7 +113,8 @@ def _answer_begin(text: str, tags: Sequence[re.Match[str]], form: str) -> int | 
 
 def _split_tags(text: str, *, opened: bool) -> Split:
     """Split at think tags, of which there may be several pairs, or one half of a pair."""
-    thoughts, answers = [], []
+    thoughts: list[str] = []
+    answers: list[str] = []
     inside, begin = opened, 0
     for tag in _TAG.finditer(text):
         part, begin = text[begin : tag.start()], tag.end()

@@ -6,9 +6,11 @@ the references, never the question's other responses, and never what a response 
 as ``<think>``. Regrading never samples.
 """
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from difflib import get_close_matches
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import polars as pl
@@ -138,13 +140,10 @@ def grade(
     return graded.with_columns(grader=pl.lit(name, pl.String)).select(list(GRADE))
 
 
-def grade_text(
-    grader: str, response: str, references: Sequence[str], prompt: str = ""
-) -> Verdict:
+def grade_text(grader: str, response: str, references: Sequence[str], prompt: str = "") -> Verdict:
     r"""Return the verdict of a grader, with its default settings, on one finished response.
 
-    It is what a run's grade would be. ``math_verify`` starts processes, so a script that calls it
-    needs the guard ``if __name__ == "__main__"``.
+    It is what a run's grade would be.
 
     Args:
         grader: one of ``KINDS`` but ``llm_judge``, whose judge a run's configuration names.
@@ -166,9 +165,22 @@ def grade_text(
         raise ValueError(f"{grader!r} is no grader of single texts; choose one of {near}.")
     if isinstance(references, str) or not references or not all(r.strip() for r in references):
         raise ValueError(f"references={references!r} must be a list of accepted answers.")
-    answer = _answer(prompt, response, True, tuple(references))  # noqa: FBT003
+    answer = _answer(prompt, response, True, tuple(references))
     kept = cast("Artifact", _Unkept())
-    return KINDS[grader](kind=grader).grade([answer], kept, Console(quiet=True))[0]  # type: ignore[no-any-return]
+    with _no_main_module():
+        verdicts: list[Verdict] = KINDS[grader]().grade([answer], kept, Console(quiet=True))
+    return verdicts[0]
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Keep worker processes from running the caller's script anew: they need nothing of it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 class _Unkept:
@@ -225,7 +237,7 @@ def disagreements(grades: Mapping[str, pl.DataFrame], questions: pl.DataFrame) -
     ]
 
 
-def _answer(prompt: str, text: str, finished: bool, references: tuple[str, ...]) -> Answer:  # noqa: FBT001
+def _answer(prompt: str, text: str, finished: bool, references: tuple[str, ...]) -> Answer:
     """Return a response as graders see it; one that ends inside its thoughts was cut off."""
     split = split_reasoning(text, "none")
     return Answer(prompt, split.text, finished and split.ended, references)

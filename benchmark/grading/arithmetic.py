@@ -10,7 +10,7 @@ _TOKEN = re.compile(r"\s*(\d+\.\d*|\.\d+|\d+|[-+*/^()])")
 _MIXED = re.compile(r"\s+(\d{1,9})\s?/\s?(\d{1,9})(?![\d.])|\s*\(\((\d{1,9})\)/\((\d{1,9})\)\)")
 
 
-class _NoNumber(Exception):
+class _NoNumberError(Exception):
     """What stands here is no arithmetic."""
 
 
@@ -29,7 +29,7 @@ def evaluated(text: str) -> tuple[Fraction, int] | None:
     """
     try:
         return _sum(text, 0, 0)
-    except (_NoNumber, ZeroDivisionError):
+    except (_NoNumberError, ZeroDivisionError):
         return None
 
 
@@ -43,7 +43,7 @@ def _sum(text: str, at: int, depth: int) -> tuple[Fraction, int]:
     while (sign := _symbol(text, at))[0] in {"+", "-"}:
         try:
             other, end = _product(text, sign[1], depth)
-        except _NoNumber:
+        except _NoNumberError:
             break  # "73-year"
         value, at = (value + other if sign[0] == "+" else value - other), end
     return value, at
@@ -54,7 +54,7 @@ def _product(text: str, at: int, depth: int) -> tuple[Fraction, int]:
     while (sign := _symbol(text, at))[0] in {"*", "/"}:
         try:
             other, end = _power(text, sign[1], depth)
-        except _NoNumber:
+        except _NoNumberError:
             break  # "73/day"
         value, at = (value * other if sign[0] == "*" else value / other), end
     return value, at
@@ -70,7 +70,7 @@ def _power(text: str, at: int, depth: int) -> tuple[Fraction, int]:
         exponent, at = _power(text, raised[1], depth + 1)
         small = abs(exponent) <= _LARGEST_POWER and len(str(value)) < _MOST_DIGITS
         if exponent.denominator != 1 or not small:
-            raise _NoNumber
+            raise _NoNumberError
         value = value ** int(exponent)
     return value, at
 
@@ -81,10 +81,10 @@ def _atom(text: str, at: int, depth: int) -> tuple[Fraction, int]:
         value, end = _sum(text, end, depth + 1)
         closing, end = _symbol(text, end)
         if closing != ")":
-            raise _NoNumber
+            raise _NoNumberError
         return value, end
-    if not symbol or not symbol.strip("."). replace(".", "").isdigit() or len(symbol) > _MOST_DIGITS:
-        raise _NoNumber
+    if not symbol or not symbol.strip(".").replace(".", "").isdigit() or len(symbol) > _MOST_DIGITS:
+        raise _NoNumberError
     value = Fraction(Decimal(symbol))
     if value.denominator == 1 and (part := _MIXED.match(text, end)):
         top, bottom = int(part[1] or part[3]), int(part[2] or part[4])

@@ -27,7 +27,7 @@ _SYMBOL_LENGTH = 2
 _RULES = 2  # raise it when verdicts change
 
 _SPELLING = str.maketrans("‘’“”−", "''\"\"-")
-_MINUS = re.compile(r"(?<!\w)(?<!\d\s)[‐‑‒–—](?=\d)")  # noqa: RUF001 - dashes
+_MINUS = re.compile(r"(?<!\w)(?<!\d\s)[‐‑‒–—](?=\d)")
 _BOX = re.compile(r"\\(?:boxed|fbox|text|mathbf|textbf)\s?\{([^{}\n]*)\}")
 _STATEMENT_END = re.compile(r"""(?<=[.!?])["')]*\s+|\n+|,\s+(?=(?:but|which|because|since|as)\b)""")
 _LIST_MARK = re.compile(r"\A\s*1[.)]\s+(?=\S)")

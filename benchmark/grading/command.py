@@ -32,7 +32,7 @@ def main(arguments: Sequence[str]) -> int:
             text.encode()  # what isn't UTF-8 comes as halves of surrogate pairs
         for response in _responses(lines=settings.lines):
             verdict = grade_text(settings.grader, response, settings.reference, settings.prompt)
-            print(_shown(verdict))
+            sys.stdout.write(_shown(verdict))
         sys.stdout.flush()
     except UnicodeEncodeError as error:
         _report(f"{error.object!a} is not text in UTF-8.")
@@ -82,8 +82,8 @@ def _responses(*, lines: bool) -> list[str]:
 
 def _shown(verdict: Verdict) -> str:
     fields = (verdict.outcome, verdict.answer or "", verdict.rule or "")
-    return "\t".join(" ".join(field.split()) for field in fields)
+    return "\t".join(" ".join(field.split()) for field in fields) + "\n"
 
 
 def _report(message: str) -> None:
-    print(f"Error: {' '.join(message.split())}", file=sys.stderr)
+    sys.stderr.write(f"Error: {' '.join(message.split())}\n")

@@ -15,11 +15,11 @@ _NOT = r"(?:isn|wasn|aren|weren|don|doesn|didn|can|won|couldn|wouldn|shouldn|has
 _DENIED_BEFORE = re.compile(
     r"\b(?:not|never|neither|nor|cannot|without|except|excluding|nobody|nothing|unlike|no(?!,))\b"
     r"|\b(?:other|rather)\sthan\b|\binstead\sof\b"
-    rf"|\b{_NOT}['’]?t\b|\b(?:any|every|no|all)\w*\s(?:else\s)?but\b",  # noqa: RUF001
+    rf"|\b{_NOT}['’]?t\b|\b(?:any|every|no|all)\w*\s(?:else\s)?but\b",
     re.IGNORECASE,
 )
 _DENIED_AFTER = re.compile(
-    rf"\A\s?(?:is|was|are|were)\s(?:not|wrong|incorrect|false|never)\b|\A\s{_NOT}['’]?t\b",  # noqa: RUF001
+    rf"\A\s?(?:is|was|are|were)\s(?:not|wrong|incorrect|false|never)\b|\A\s{_NOT}['’]?t\b",
     re.IGNORECASE,
 )
 _CLAUSE = re.compile(
@@ -28,8 +28,13 @@ _CLAUSE = re.compile(
 )
 _LISTED = re.compile(r"\A,\s?[A-Z][^,]{1,40}(?:,[^,]{1,40}){0,8},?\s(?:and|or)\s[A-Z]")
 
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
 _ARTICLES = frozenset({"a", "an", "the"})
-_FUNCTION = frozenset(
+_FUNCTION = _words(
     "is was are were be been in on at by for to from with as it its he she they this that these"
     " those which who whom whose what when where how why if then so because since after before"
     " during between under over also likely probably perhaps maybe possibly definitely certainly"
@@ -37,36 +42,35 @@ _FUNCTION = frozenset(
     " known i my we our you your his her their there here yes ok okay well answer final correct"
     " only both either year a an the has have had do does did would could should will can may"
     " might must think believe therefore thus hence than like famous american english british"
-    " french german italian spanish".split()
+    " french german italian spanish"
 )
-_TITLES = frozenset(
-    "mr mrs ms miss doctor sir dame lord lady prof professor president king queen prince princess"
-    " pope emperor empress general captain colonel admiral senator governor minister chancellor"
-    " judge justice reverend rev father mother brother sister mount river planet actor actress"
-    " author singer footballer count countess baron duke duchess tsar sultan".split()
+_TITLES = _words(
+    "mr mrs ms miss doctor sir dame lord lady prof professor president king queen prince"
+    " princess pope emperor empress general captain colonel admiral senator governor minister"
+    " chancellor judge justice reverend rev father mother brother sister mount river planet"
+    " actor actress author singer footballer count countess baron duke duchess tsar sultan"
 )
-_BEHIND = frozenset(
+_BEHIND = _words(
     "river mountain mountains ocean desert inc ltd corporation company corp junior senior esq"
-    .split()
-)  # fmt: skip
-_KINDS = frozenset(
+)
+_KINDS = _words(
     "gas language country city people dynasty sea river state metal element island ocean team"
-    " band group party tribe religion fish bird tree plant animal virus disease colour color year"
-    " years bone coin acid".split()
+    " band group party tribe religion fish bird tree plant animal virus disease colour color"
+    " year years bone coin acid"
 )
-_COUNTED = frozenset(
+_COUNTED = _words(
     "week number no day year chapter season episode group version channel level grade round age"
-    " type page part volume act scene room route highway january february march april may june july"
-    " august september october november december".split()
+    " type page part volume act scene room route highway january february march april may june"
+    " july august september october november december"
 )
-_ENLARGING = frozenset(
+_ENLARGING = _words(
     "new north northern south southern east eastern west western great greater lower upper old"
     " first second third fourth last late early little big san santa los las saint fort port"
-    " american soviet".split()
+    " american soviet"
 )
-_OF_PLACE = frozenset(
-    "city town state province republic kingdom island islands country village county planet name"
-    " year month element region isle".split()
+_OF_PLACE = _words(
+    "city town state province republic kingdom island islands country village county planet"
+    " name year month element region isle"
 )
 _ROMAN = re.compile(r"[IVXLC]+\Z")
 
@@ -106,9 +110,9 @@ def _contains(answer: str, reference: str) -> bool:
             if len(part) > longest:
                 break
             ends = short or given[end - 1].key not in _ARTICLES
-            if part in wanted and ends and _stands_alone(given, start, end):
-                if not _denied(given, start, end):
-                    return True
+            found = part in wanted and ends and _stands_alone(given, start, end)
+            if found and not _denied(given, start, end):
+                return True
     return False
 
 
@@ -145,9 +149,7 @@ def _is_number(word: Word) -> bool:
     return word.key.strip("~").replace(".", "").isdigit()
 
 
-def _number_goes_on(
-    other: Word, gap: str, side: tuple[Word, ...], *, behind: bool = False
-) -> bool:
+def _number_goes_on(other: Word, gap: str, side: tuple[Word, ...], *, behind: bool = False) -> bool:
     """Tell whether a number is a part of a range, a time or a name: "Henry 5", "500 Miles".
 
     Args:

@@ -17,16 +17,16 @@ _ANSWER = (
 )
 _IS = (
     r"(?:\s(?:is|are|was|would be|should be|must be|could be|will be|seems to be|appears to be|ist"
-    r"|es|est|é|è|sont|son)(?!\w)|\s?[:：=]|是|为|為|は|은|는)"  # noqa: RUF001
+    r"|es|est|é|è|sont|son)(?!\w)|\s?[:：=]|是|为|為|は|은|는)"
 )
 _ANSWER_IS = re.compile(
-    rf"{_ANSWER}(?:[^.\n:：=?!]{{0,60}}?){_IS}[*_`]{{0,3}}\s?[:：]?"  # noqa: RUF001
+    rf"{_ANSWER}(?:[^.\n:：=?!]{{0,60}}?){_IS}[*_`]{{0,3}}\s?[:：]?"
     rf"|^\W{{0,8}}(?:final |correct )?answer\W{{0,4}}$",
     re.IGNORECASE | re.MULTILINE,
 )
-_DENIED = re.compile(r"(?:n['’]t|\bnot|\bnever|\bdoubt)\b[^.\n]{0,30}\Z", re.IGNORECASE)  # noqa: RUF001
+_DENIED = re.compile(r"(?:n['’]t|\bnot|\bnever|\bdoubt)\b[^.\n]{0,30}\Z", re.IGNORECASE)
 _NEXT_QUESTION = re.compile(
-    r"\n\s{0,20}[*#]{0,4}\s?(?:question|problem|q|user|human)\s?\d{0,4}\s?[:：]",  # noqa: RUF001
+    r"\n\s{0,20}[*#]{0,4}\s?(?:question|problem|q|user|human)\s?\d{0,4}\s?[:：]",
     re.IGNORECASE,
 )
 _MOST_CHARACTERS = 200_000  # the answer stands at the end
@@ -87,10 +87,10 @@ def without_echo(text: str, prompt: str) -> str:
 
 
 def own_turn(text: str) -> str:
-    """Return the response up to where it goes on with a question of its own, as base models do.
+    r"""Return the response up to where it goes on with a question of its own, as base models do.
 
     Examples:
-        >>> own_turn("Answer: 7\\n\\nQuestion: and now?\\nAnswer: 8")
+        >>> own_turn("Answer: 7\n\nQuestion: and now?\nAnswer: 8")
         'Answer: 7'
     """
     for match in _NEXT_QUESTION.finditer(text):
@@ -112,7 +112,7 @@ def stated_answers(text: str) -> list[str]:
         if _DENIED.search(text[max(0, match.start() - 80) : match.start()]):
             continue
         rest = text[match.end() : match.end() + 2000].lstrip(" *_`\n\t").partition("\n")[0]
-        if stated := rest.strip(" *_`\"'."):
+        if stated := rest.strip(" *_`\"'").rstrip(" *_`\"'."):
             found.append(stated)
     return found
 

@@ -20,8 +20,8 @@ _RULES = 2  # raise it when verdicts change
 _READ = 20_000  # characters; the answer stands at the end
 _ROMAN = "IVX"  # numerals, unless they are choices
 
-_BEFORE = r"(?<![\w'’\-+.])"  # noqa: RUF001 - apostrophes as models write them
-_AFTER = r"(?![A-Za-z0-9À-ӿ'’^_+=(]|[\-–]\w|\.\w)"  # noqa: RUF001
+_BEFORE = r"(?<![\w'’\-+.])"
+_AFTER = r"(?![A-Za-z0-9À-ӿ'’^_+=(]|[\-–]\w|\.\w)"
 _CAPITAL = rf"{_BEFORE}[(\[]?([A-Z])[)\]]?{_AFTER}"
 _JOINER = r"\s?(?:,\s?(?:and|or)\b|[,;/&]|\b(?:and|or|und|oder|et|ou)\b|和|或|、)\s?"
 _SEVERAL = re.compile(
@@ -39,7 +39,7 @@ _ARTICLE = re.compile(
     r"\s(?!(?:because|since|as|and|but|or|which|with|for|from|by|in|is|was|not|due|based|so|given"
     r"|when|while|if|according|where)\b)[a-z]"
 )
-_WITH_TEXT = re.compile(r"(?:\(([A-Z])\)|([A-Z])\s?(?:[).:\]]|[\-–—,](?=\s)))(?!\w).*", re.DOTALL)  # noqa: RUF001
+_WITH_TEXT = re.compile(r"(?:\(([A-Z])\)|([A-Z])\s?(?:[).:\]]|[\-–—,](?=\s)))(?!\w).*", re.DOTALL)
 _WITH_WORDS = re.compile(r"([B-Z])\s[A-Z0-9].*", re.DOTALL)
 _WORTH = r"(?:the\s)?(?:only\s)?(?:correct|right|best|true|proper)\b"
 _NAMED = re.compile(
@@ -158,7 +158,9 @@ class Letter(TextGrader):
         letter, ended = match[1], re.match(r"\W*\Z|[.,;:)!]", match["rest"].lstrip(" "))
         if letter.islower() or letter not in self.letters:
             known = letter.upper() in self.letters or letter.isupper()
-            return self._single(letter.upper(), numeral=letter in _ROMAN) if ended and known else None
+            return (
+                self._single(letter.upper(), numeral=letter in _ROMAN) if ended and known else None
+            )
         return None if letter == "A" and _ARTICLE.match(match["rest"]) else letter
 
     def _on_its_own(self, text: str) -> tuple[str | None, str]:

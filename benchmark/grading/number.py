@@ -28,6 +28,7 @@ from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
 _RULES = 2  # raise it when verdicts change
 _SHOWN = 60  # characters of an answer
+_DIGIT = re.compile(r"\d")
 _HASHES = re.compile(r"####[ \t]*([^\n#]{1,80})")
 _CLAUSE_END = re.compile(
     r"(?<=[\w)%}$\]])[.!?](?=\s|\Z)|;|\n|,\s?(?:not|so|because|since|which)\b|,\s(?!(?:and|or)\b)(?=[^\d$])"
@@ -35,7 +36,8 @@ _CLAUSE_END = re.compile(
     re.IGNORECASE,
 )
 _ASKED = re.compile(
-    r"\b(?:how (?:many|much)[^?.\n]{0,20}?\s|in (?=\w+s\b))(dozen|hundred|thousand|million|billion)s?\b",
+    r"\b(?:how (?:many|much)[^?.\n]{0,20}?\s|in (?=\w+s\b))"
+    r"(dozen|hundred|thousand|million|billion)s?\b",
     re.IGNORECASE,
 )
 
@@ -84,23 +86,16 @@ def _found(text: str) -> tuple[str | None, Fraction | None, str]:
 
     Without a value the text is more than a number; without a text there is no answer.
     """
-    other: str | None = None  # what holds digits without being a number
-    for content, rule in _boxed(text):
-        if (value := parse_number(content)) is not None:
-            return content[:_SHOWN], value, rule
-        if other is None and re.search(r"\d", content):
-            other = content
-    if other is None:
-        for content, rule in _stated(text):
+    for candidates in (_boxed(text), _stated(text)):
+        other = None  # the first that holds digits without being a number
+        for content, rule in candidates:
             if (value := parse_number(content)) is not None:
                 return content[:_SHOWN], value, rule
-            if re.search(r"\d", content):
-                other = content
-                break
-    if other is not None:
-        if several_numbers(other):
+            other = content if other is None and _DIGIT.search(content) else other
+        if other is not None and several_numbers(other):
             return None, None, "several numbers"
-        return other[:_SHOWN], None, "more than a number"
+        if other is not None:
+            return other[:_SHOWN], None, "more than a number"
     line = last_line(text)
     if line is not None and (value := parse_number(line)) is not None:
         return line[:_SHOWN], value, "the last line"
@@ -113,7 +108,11 @@ def _boxed(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _stated(text: str) -> Iterator[tuple[str, str]]:
-    for line in reversed(_HASHES.findall(text)):
-        yield line.strip(), "the text after ####"
-    for stated in stated_answers(text):
-        yield _CLAUSE_END.split(stated, maxsplit=1)[0].strip(), "the stated answer"
+    """Yield what is stated as the answer, up to the last that holds digits."""
+    stated = [(line.strip(), "the text after ####") for line in reversed(_HASHES.findall(text))]
+    for answer in stated_answers(text):
+        stated.append((_CLAUSE_END.split(answer, maxsplit=1)[0].strip(), "the stated answer"))
+    for content, rule in stated:
+        yield content, rule
+        if _DIGIT.search(content):
+            return

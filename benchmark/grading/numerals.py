@@ -1,7 +1,7 @@
 r"""Reads a number as people and models write it: ``\$70\,000``, "seventy-three", ``3\frac{1}{2}``.
 
-A text is either one number, with or without a unit, or no number at all: nothing is read from a part
-of it. Arithmetic is carried out, and the last side of an equation counts.
+A text is either one number, with or without a unit, or no number at all: nothing is read from a
+part of it. Arithmetic is carried out, and the last side of an equation counts.
 """
 
 import re
@@ -32,16 +32,16 @@ _SPELLED_OUT = re.compile(
     re.IGNORECASE,
 )
 
-_MINUS = str.maketrans(dict.fromkeys("−‐‑‒–—﹣－", "-"))  # noqa: RUF001
+_MINUS = str.maketrans(dict.fromkeys("−‐‑‒–—﹣－", "-"))
 _UNHIDDEN = str.maketrans("⌃⌄⊗", "^_*")  # signs that LaTeX and Markdown would read otherwise
 _MONEY = re.compile(r"\\?[$€£¥₹¢]|\b(?:USD|EUR|GBP|Rs\.?)(?![A-Za-z])")
 _TIMES = re.compile(
     r"\\(?:times|cdot|ast)(?![A-Za-z])|[×·⋅∗]|(?<=\d\s)x(?=\s\d)|(?<=[\d)])\s?\*\s?(?=[\d(])"
-)  # noqa: RUF001
+)
 _EQUAL = re.compile(r"\\(?:approx|simeq|sim|equiv|eq)(?![A-Za-z])|[≈≃≅≡]")
 _DEGREES = re.compile(r"\^?\s?\{?\\circ(?![A-Za-z])\}?|\\degree|°")
 _FRACTION = re.compile(r"\\[dtc]?frac\s*(\{[^{}]*\}|\d)\s*(\{[^{}]*\}|\d)")
-_GROUPED = re.compile(r"(?<![\d.,^_])\d{1,3}(?:(?:\s*,\s*|\s+|['’_])\d{3})+(?![\d])")  # noqa: RUF001
+_GROUPED = re.compile(r"(?<![\d.,^_])\d{1,3}(?:(?:\s*,\s*|\s+|['’_])\d{3})+(?![\d])")
 _LABEL = re.compile(r"\A[^\d=]{1,60}:\s")
 _LEAD = re.compile(r"\A(?:[A-Za-z][A-Za-z'-]+[\s,]+|a\s|\*+)+(?=[-(]*\s?[\d.])")
 _NO_LEAD = re.compile(
@@ -53,7 +53,9 @@ _NO_LEAD = re.compile(
 _NEGATIVE = re.compile(r"\A(?:negative|minus)\s(?=[\d.])", re.IGNORECASE)
 _RANGE = re.compile(r"\A\(?(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)(?![\d.]*\s*[-+*/^(])")
 _AND_PART = re.compile(r"\A\s?and\s(?:a|one|1)\s(half|quarter)\b", re.IGNORECASE)
-_SCALE = re.compile(rf"\A\s?((?i:{'|'.join(_SCALES)}))s?(?![A-Za-z])|\A(k|K|M)(?![A-Za-z])|\A\s(k)\b")
+_SCALE = re.compile(
+    rf"\A\s?((?i:{'|'.join(_SCALES)}))s?(?![A-Za-z])|\A(k|K|M)(?![A-Za-z])|\A\s(k)\b"
+)
 _MODULUS = re.compile(r"\\?\(?\s?\\?[pb]?mod\b.*", re.DOTALL)
 _SCIENTIFIC = re.compile(r"(?<![\w.])(\d(?:\.\d{1,15})?)[eE]\+?(-?\d{1,2})(?!\w)")
 _ORDINAL = re.compile(r"(?<=\d)\s?\^?\s?\(?\s?(?:st|nd|rd|th)(?![A-Za-z])\s?\)?")
@@ -74,7 +76,7 @@ _NO_UNIT = re.compile(
 )
 _UNIT = re.compile(
     r"(?P<gap>[\s/-]*)(?P<word>[(\[]?[^\W\d_]+)"
-    r"(?:[\s./'’()\[\]-]|[^\W\d_]|(?<=[^\W\d_])\^[({]?[23][)}]?|%)*"  # noqa: RUF001
+    r"(?:[\s./'’()\[\]-]|[^\W\d_]|(?<=[^\W\d_])\^[({]?[23][)}]?|%)*"
 )
 
 
@@ -132,7 +134,7 @@ def _of_words(words: str) -> int:
 
 
 def _cleaned(text: str) -> str:
-    """Return a text in ASCII where it can be: 70\\,000 as 70000, × as *, half as 1/2."""
+    r"""Return a text in ASCII where it can be: 70\,000 as 70000, × as *, half as 1/2."""
     text = "".join(_spread(c) for c in text)
     text = unicodedata.normalize("NFKC", text).translate(_MINUS)
     text = re.sub(r"(?<=\d)\{,\}(?=\d{1,2}(?!\d))", ".", text).replace("\\!", "")
@@ -144,7 +146,7 @@ def _cleaned(text: str) -> str:
     text = _SCIENTIFIC.sub(r"\1⊗10^{\2}", _MODULUS.sub("", text).replace("\\therefore", ""))
     text = re.sub(r"\^\{([^{}]*)\}", r"^(\1)", text).replace("^", "⌃").replace("_", "⌄")
     text = _kept_commands(text)
-    text = plain(text).strip(" \n\t.*").translate(_UNHIDDEN)
+    text = plain(text).lstrip(" *").rstrip(" .*").translate(_UNHIDDEN)
     text = _GROUPED.sub(lambda m: re.sub(r"\D", "", m.group()), text)
     text = _ORDINAL.sub("", re.sub(r"_(?:\(?10\)?)\b", "", text))
     text = re.sub(r"\bhalf an? (?=million|billion|thousand|dozen|hundred)", "0.5 ", text)
@@ -156,9 +158,11 @@ def _spread(character: str) -> str:
     decomposed = unicodedata.normalize("NFKC", character)
     if "⁄" in decomposed:
         return " " + decomposed.replace("⁄", "/")
-    if decomposed != character and decomposed.isdigit() and unicodedata.decomposition(
-        character
-    ).startswith("<super>"):
+    if (
+        decomposed != character
+        and decomposed.isdigit()
+        and unicodedata.decomposition(character).startswith("<super>")
+    ):
         return f"^{decomposed}"
     return character
 

@@ -13,9 +13,9 @@ from typing import NamedTuple
 from benchmark.grading.numerals import with_digits
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation + "‘’´`", " "))  # noqa: RUF001
-_DASHES = str.maketrans(dict.fromkeys("−‐‑‒–—﹣－", "-"))  # noqa: RUF001
-_APOSTROPHES = re.compile(r"(?<=\w)['’‘´`ʼ](?=\w)")  # noqa: RUF001
+_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation + "‘’´`", " "))
+_DASHES = str.maketrans(dict.fromkeys("−‐‑‒–—﹣－", "-"))
+_APOSTROPHES = re.compile(r"(?<=\w)['’‘´`ʼ](?=\w)")
 _UNMARKED = str.maketrans({
     "ð": "d", "Ð": "D", "đ": "d", "Đ": "D", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ı": "i",
     "æ": "ae", "Æ": "Ae", "œ": "oe", "Œ": "Oe", "þ": "th", "Þ": "Th", "ß": "ss", "ẞ": "SS",
@@ -23,10 +23,9 @@ _UNMARKED = str.maketrans({
 })  # fmt: skip
 _UMLAUTS = str.maketrans({"ä": "ae", "ö": "oe", "ü": "ue", "Ä": "Ae", "Ö": "Oe", "Ü": "Ue"})
 _GREEK = {
-    letter: unicodedata.name(letter).split()[-1].lower()
-    for letter in "αβγδεζηθικλμνξοπρστυφχψω"  # noqa: RUF001
+    letter: unicodedata.name(letter).split()[-1].lower() for letter in "αβγδεζηθικλμνξοπρστυφχψω"
 }
-_ONE_GREEK = re.compile(r"(?<![^\W\d_])([α-ω])(?![^\W\d_])")  # noqa: RUF001
+_ONE_GREEK = re.compile(r"(?<![^\W\d_])([α-ω])(?![^\W\d_])")
 
 _MONTHS = "January February March April May June July August September October November December"
 _SHORT = {month[:3].lower(): month for month in _MONTHS.split()} | {"sept": "September"}
@@ -43,7 +42,9 @@ _ISO = re.compile(r"(?<![\w-])(\d{4})-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])(?![\
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
 _SCALED = re.compile(r"(?<![\w.])(\d+)(?:\.(\d+))?\s(thousand|million|billion|trillion)\b", re.I)
 _ZEROS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-_NEGATIVE = re.compile(r"(?:(?<=[^\d\s]\s)|(?<=\()|\A)[$€£]?-\s?[$€£]?(?=\.?\d)|\b(?:minus|negative)\s(?=\d)", re.I)
+_NEGATIVE = re.compile(
+    r"(?:(?<=[^\d\s]\s)|(?<=\()|\A)[$€£]?-\s?[$€£]?(?=\.?\d)|\b(?:minus|negative)\s(?=\d)", re.I
+)
 _PERCENT = re.compile(r"\s?(?:%|\bper\s?cent\b)", re.IGNORECASE)
 _INITIALS = re.compile(r"\b(?:(?:[A-Za-z]\.\s?)+[A-Za-z](?!\w)\.?|(?:[A-Za-z]\.\s?){2,})")
 _SHORTENED = {"st": "saint", "mt": "mount", "dr": "doctor", "jr": "junior", "sr": "senior"}
@@ -97,9 +98,7 @@ def evened(text: str, *, umlauts: bool = False) -> str:
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFC", text)).translate(_DASHES)
     text = text.translate(_UMLAUTS) if umlauts else text
     apart = unicodedata.normalize("NFD", text.translate(_UNMARKED))
-    text = unicodedata.normalize(
-        "NFC", "".join(c for c in apart if not "\u0300" <= c <= "\u036f")
-    )
+    text = unicodedata.normalize("NFC", "".join(c for c in apart if not "\u0300" <= c <= "\u036f"))
     text = _ONE_GREEK.sub(lambda m: _GREEK.get(m[1], m[1]), text)
     text = with_digits(_APOSTROPHES.sub("", _dates(" ".join(text.split()))))
     text = _INITIALS.sub(lambda m: re.sub(r"\W", "", m.group()) + " ", text)
