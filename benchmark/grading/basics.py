@@ -136,8 +136,8 @@ def _folded(name: str) -> str:
 
 def _statements(text: str, *, finished: bool) -> list[str]:
     """Return the statements that are complete."""
-    spelled = _BOX.sub(r"\1", text[:_READ].translate(_SPELLING).replace("**", ""))
-    spelled = _MINUS.sub("-", spelled)
+    spelled = text[:_READ].translate(_SPELLING).replace("**", "")
+    spelled = _MINUS.sub("-", _BOX.sub(r"\1", _BOX.sub(r"\1", spelled)))  # \boxed{\text{8}}
     visible = "".join(c for c in spelled if c in "\n\t" or unicodedata.category(c)[0] != "C")
     parts = _STATEMENT_END.split(_LIST_MARK.sub("", visible))
     return parts if finished and len(text) <= _READ else parts[:-1]

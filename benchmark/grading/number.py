@@ -110,8 +110,8 @@ def _boxed(text: str) -> Iterator[tuple[str, str]]:
 def _stated(text: str) -> Iterator[tuple[str, str]]:
     """Yield what is stated as the answer, up to the last that holds digits."""
     stated = [(line.strip(), "the text after ####") for line in reversed(_HASHES.findall(text))]
-    for answer in stated_answers(text):
-        stated.append((_CLAUSE_END.split(answer, maxsplit=1)[0].strip(), "the stated answer"))
+    clauses = (_CLAUSE_END.split(answer, maxsplit=1)[0] for answer in stated_answers(text))
+    stated += [(clause.strip(), "the stated answer") for clause in clauses]
     for content, rule in stated:
         yield content, rule
         if _DIGIT.search(content):

@@ -20,6 +20,7 @@ from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
 RULES = ("exact", "alias", "containment")
 _VERSION = 2  # of the rules; raise it when verdicts change
+_READ = 2000  # characters of an answer
 _REFUSAL = re.compile(r"\W*n\s?/\s?a\W*\Z", re.IGNORECASE)
 
 
@@ -50,7 +51,7 @@ class ShortFact(TextGrader):
         if not answer.finished:
             return TRUNCATED
         found = final_answer(answer.text, answer.prompt) or ""
-        given = found if found in answer.references else plain(found)
+        given = found if found in answer.references else plain(found[:_READ])
         rule = matching_rule(given, answer.references)
         worded = any(c.isalnum() for c in "".join(answer.references))
         if not given or (rule is None and worded and not any(c.isalnum() for c in given)):
