@@ -10,7 +10,11 @@ import re
 from benchmark.grading.spelling import Word, content, forms, joined, same, words
 
 _MOST_WORDS = 40  # of an answer that may contain a reference
-_CHOICE = re.compile(r"\bor\b|(?<=[^\W\d_])\s?/\s?(?=[^\W\d_])|\bnor\b", re.IGNORECASE)
+_CHOICE = re.compile(
+    r"\bor\b|(?<=[^\W\d_])\s?/\s?(?=[^\W\d_])|\bnor\b|\bv(?:ersu)?s\b"
+    r"|[,;]\s(?:or\s)?(?:maybe|perhaps|possibly|alternatively)\s",
+    re.IGNORECASE,
+)
 _NOT = r"(?:isn|wasn|aren|weren|don|doesn|didn|can|won|couldn|wouldn|shouldn|hasn|haven|ain)"
 _DENIED_BEFORE = re.compile(
     r"\b(?:not|never|neither|nor|cannot|without|except|excluding|nobody|nothing|unlike|no(?!,))\b"
@@ -26,7 +30,9 @@ _CLAUSE = re.compile(
     r"[.;:!?]\s|,\s(?:it|he|she|they|but|rather|instead|actually)\b|\bnot\b[^.;]{0,80}?\bbut\b",
     re.IGNORECASE,
 )
-_LISTED = re.compile(r"\A,\s?[A-Z][^,]{1,40}(?:,[^,]{1,40}){0,8},?\s(?:and|or)\s[A-Z]")
+_LISTED = re.compile(
+    r"\A\s?;\s?[A-Z]|\A,\s?[A-Z][^,]{1,40}(?:,[^,]{1,40}){0,8},?\s(?:and|or)\s[A-Z]"
+)
 
 
 def _words(text: str) -> frozenset[str]:
@@ -159,7 +165,7 @@ def _number_goes_on(other: Word, gap: str, side: tuple[Word, ...], *, behind: bo
         behind: the side is that behind the number.
     """
     if _is_number(other):
-        return not gap.strip(" -:")
+        return not gap.strip(" -:/")
     if gap == "-":
         return True
     beyond = side[-2] if len(side) > 1 else None

@@ -21,6 +21,7 @@ _IS = (
 )
 _ANSWER_IS = re.compile(
     rf"{_ANSWER}(?:[^.\n:：=?!]{{0,60}}?){_IS}[*_`]{{0,3}}\s?[:：]?"
+    rf"|{_ANSWER}\s?[-–—]\s"
     rf"|^\W{{0,8}}(?:final |correct )?answer\W{{0,4}}$",
     re.IGNORECASE | re.MULTILINE,
 )

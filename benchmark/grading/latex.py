@@ -13,7 +13,9 @@ _ACCENT = re.compile(
 _LETTERS = {"ss": "ß", "o": "ø", "O": "Ø", "l": "ł", "L": "Ł", "ae": "æ", "AE": "Æ", "oe": "œ",
             "OE": "Œ", "aa": "å", "AA": "Å", "i": "i", "j": "j"}  # fmt: skip
 _COLOUR = re.compile(r"\\(?:text)?color\s?(?:\[[^\]]{0,40}\])?\{[^{}]{0,40}\}")
-_SPACE = re.compile(r"\\(?:[,;: ]|(?:q?quad|thinspace|enspace)(?![A-Za-z]))|(?<!\\)~")
+_SPACE = re.compile(
+    r"\\(?:[,;: ]|(?:q?quad|thinspace|enspace)(?![A-Za-z])|hspace\*?\{[^{}]{0,20}\}|\\)|(?<!\\)~"
+)
 _FORM = re.compile(
     r"\\(?:(?:text|math)(?!emdash)[a-z]*|mbox|hbox|emph|operatorname\*?|boldsymbol|bm|underline"
     r"|boxed|fbox|ce|num|left|right|displaystyle|bf|it|rm|sf|tt|tiny|small|normalsize|[lL]arge|LARGE"

@@ -30,7 +30,8 @@ _SEVERAL = re.compile(
 )
 _LEAD = re.compile(
     r"(?:[\s*_\"'`:(\[]|(?:indeed|therefore|thus|clearly|definitely|probably|the|letter|option"
-    r"|choice|answer|alternative)\b|选项|选)*",
+    r"|choice|answer|alternative|la|le|el|il|die|der|réponse|opción|opção|lettre|letra|respuesta"
+    r"|resposta|antwort)\b|选项|选)*",
     re.IGNORECASE,
 )
 _NOT = re.compile(r"(?:not|neither|none|never)\b", re.IGNORECASE)
@@ -39,21 +40,25 @@ _ARTICLE = re.compile(
     r"\s(?!(?:because|since|as|and|but|or|which|with|for|from|by|in|is|was|not|due|based|so|given"
     r"|when|while|if|according|where)\b)[a-z]"
 )
-_WITH_TEXT = re.compile(r"(?:\(([A-Z])\)|([A-Z])\s?(?:[).:\]]|[\-–—,](?=\s)))(?!\w).*", re.DOTALL)
+_WITH_TEXT = re.compile(
+    r"(?:\(([A-Z])\)|([A-Z])\s?(?:[).:\]]|[\-–—,](?=\s)|(?=\s\()))(?!\w).*", re.DOTALL
+)
 _WITH_WORDS = re.compile(r"([B-Z])\s[A-Z0-9].*", re.DOTALL)
 _WORTH = r"(?:the\s)?(?:only\s)?(?:correct|right|best|true|proper)\b"
 _NAMED = re.compile(
-    rf"(?:both\s)?(?:\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer)s?\s)?{_BEFORE}(?P<of>[(\[]?[A-Z][)\]]?"
+    rf"(?:both\s)?(?:\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer)s?\s)?{_BEFORE}(?P<of>\([a-z]\)|[(\[]?[A-Z][)\]]?"
     rf"(?:{_JOINER}[(\[]?[A-Z][)\]]?)*){_AFTER}\s(?:is|are)\s(?:both\s|all\s)?{_WORTH}"
     rf"|\b(?:correct|right|best)\s(?:option|choice|alternative|letter|statement)\b[^.\n]{{0,30}}?"
     rf"(?:\s(?:is|would be|must be)\b|:)(?P<is>[^\n]{{1,40}})"
     rf"|\b(?:(?:[Cc]hoice|[Oo]ption)\s?[:=]|(?:[Ii]|[Ww]e|I'll|I'd)\s(?:would\s|will\s)?(?:choose"
     rf"|pick|select|say|go\swith|opt\sfor|chose)\b|(?:[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore),?\s(?:it\s"
-    rf"is\s|it's\s|it\smust\sbe\s)?(?=[(*\[]*[A-Z]\b)|[Ii]t(?:\smust\sbe|\sis|'s)\s(?=[(*\[]*[B-Z]\b))"
+    rf"is\s|it's\s|it\smust\sbe\s)?(?=(?:(?:option|choice|answer)\s)?[(*\[]*[A-Z]\b)|[Ii]t(?:\smust\sbe|\sis|'s)\s(?=[(*\[]*[B-Z]\b))"
     rf"(?P<pick>[^\n]{{1,40}})"
     rf"|(?:选择?|選択?)(?!项)(?P<cjk>[^\n]{{1,20}})"
 )
-_LINE = re.compile(r"^[\s\-*_`\"'(\[>]*([A-Za-z])(?:[\s*_`\"')\].:]*$|[).:]\s.*$)", re.MULTILINE)
+_LINE = re.compile(
+    r"^[\s\-*_`\"'(\[>#]*([A-Za-z])(?:[\s*_`\"')\].:]*$|(?:[).:]|\s[-–—])\s.*$)", re.MULTILINE
+)
 
 
 @dataclass
@@ -114,7 +119,7 @@ class Letter(TextGrader):
             return None, "no letter in a box"
         start, _, letter = letters[-1]
         for left, end, other in reversed(letters[:-1]):
-            between = text[end:start].strip(" $")
+            between = plain(text[end:start])
             if other == letter or not re.fullmatch(r",|/|&|,?\s?(?:and|or)", between):
                 break
             letter, start = f"{other}, {letter}", left
@@ -122,7 +127,7 @@ class Letter(TextGrader):
 
     def _boxed(self, box: str) -> str | None:
         r"""Return the letter of a box such as ``B``, ``\text{(B)}`` or ``B. Paris``."""
-        content = plain(box).strip(" _.:\t\n")
+        content = plain(box).strip(" _.:\"'\t\n")
         content = content[_LEAD.match(content).end() :] if len(content) > 3 else content  # type: ignore[union-attr]
         content = content.removeprefix("is ").strip()
         bare = content.strip(" ()[].:")

@@ -31,8 +31,9 @@ _SHOWN = 60  # characters of an answer
 _DIGIT = re.compile(r"\d")
 _HASHES = re.compile(r"####[ \t]*([^\n#]{1,80})")
 _CLAUSE_END = re.compile(
-    r"(?<=[\w)%}$\]])[.!?](?=\s|\Z)|;|\n|,\s?(?:not|so|because|since|which)\b|,\s(?!(?:and|or)\b)(?=[^\d$])"
-    r"|\s\(?(?:because|since|so|which)\b",
+    r"(?<=[\w)%}$\]])[.!?](?=\s(?!=)|\Z)|;|\n|,\s?(?:not|so|because|since|which)\b|,\s(?!(?:and|or)\b.{0,60}\d)(?=[^\d$])"
+    r"|\s\(?(?:because|since|so|which)\b"
+    r"|\s\((?!(?:or|and|in|hundred|thousand|million|billion)\b)",
     re.IGNORECASE,
 )
 _ASKED = re.compile(

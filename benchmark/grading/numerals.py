@@ -8,6 +8,7 @@ import re
 import unicodedata
 from decimal import Decimal
 from fractions import Fraction
+from math import isqrt
 
 from benchmark.grading.arithmetic import evaluated
 from benchmark.grading.latex import plain
@@ -34,7 +35,9 @@ _SPELLED_OUT = re.compile(
 
 _MINUS = str.maketrans(dict.fromkeys("−‐‑‒–—﹣－", "-"))
 _UNHIDDEN = str.maketrans("⌃⌄⊗", "^_*")  # signs that LaTeX and Markdown would read otherwise
-_MONEY = re.compile(r"\\?[$€£¥₹¢]|\b(?:USD|EUR|GBP|Rs\.?)(?![A-Za-z])")
+_MONEY = re.compile(
+    r"\\(?:pounds|euro|yen|textdollar)(?![A-Za-z])|\\?[$€£¥₹¢]|\b(?:USD|EUR|GBP|Rs\.?)(?![A-Za-z])"
+)
 _TIMES = re.compile(
     r"\\(?:times|cdot|ast)(?![A-Za-z])|[×·⋅∗]|(?<=\d\s)x(?=\s\d)|(?<=[\d)])\s?\*\s?(?=[\d(])"
 )
@@ -59,11 +62,13 @@ _SCALE = re.compile(
 _MODULUS = re.compile(r"\\?\(?\s?\\?[pb]?mod\b.*", re.DOTALL)
 _SCIENTIFIC = re.compile(r"(?<![\w.])(\d(?:\.\d{1,15})?)[eE]\+?(-?\d{1,2})(?!\w)")
 _ORDINAL = re.compile(r"(?<=\d)\s?\^?\s?\(?\s?(?:st|nd|rd|th)(?![A-Za-z])\s?\)?")
+_ROOT = re.compile(r"\\sqrt\s?\{\s?(\d{1,18})\s?\}")
+_FRAMED = re.compile(r"\A(?:\(?[A-E]\)\s(?=.)|\[(?=[^,\[\]]*\]\Z))")
 _SAME_AGAIN = re.compile(r"\A\s?\((\d+)\)")
 
 _SHORT_UNITS = (
     "cm mm km dm nm kg mg ml dl cl ft in yd mi lb lbs oz hr hrs min mins sec secs ms mph kph kmh hz"
-    " kw kwh kj mb gb tb ha pt qt gal pts rpm usd eur cal kcal am pm"
+    " kw kwh kj mb gb tb ha pt qt gal pts rpm usd eur cal kcal am pm sq cu"
 )
 _COMMON = "of at by on per as he we she us it is if so an my"
 _KNOWN = frozenset([*_SHORT_UNITS.split(), *_COMMON.split()])
@@ -140,7 +145,7 @@ def _cleaned(text: str) -> str:
     text = re.sub(r"(?<=\d)\{,\}(?=\d{1,2}(?!\d))", ".", text).replace("\\!", "")
     text = _MONEY.sub(" ", text).replace("\\%", "%").replace("%", " percent ")
     text = _EQUAL.sub("=", _TIMES.sub("⊗", _DEGREES.sub(" degrees ", text)))
-    text = re.sub(r"\\div(?![A-Za-z])|÷", "/", text)
+    text = re.sub(r"\\(?:div|over)(?![A-Za-z])|÷", "/", _ROOT.sub(_root, text))
     text = re.sub(r"\\(?:text|mathrm|mbox|textbf|textrm)\s?\{", r"\\text{ ", text)
     text = _FRACTION.sub(lambda m: f" (({m[1].strip('{}')})/({m[2].strip('{}')}))", text)
     text = _SCIENTIFIC.sub(r"\1⊗10^{\2}", _MODULUS.sub("", text).replace("\\therefore", ""))
@@ -150,7 +155,14 @@ def _cleaned(text: str) -> str:
     text = _GROUPED.sub(lambda m: re.sub(r"\D", "", m.group()), text)
     text = _ORDINAL.sub("", re.sub(r"_(?:\(?10\)?)\b", "", text))
     text = re.sub(r"\bhalf an? (?=million|billion|thousand|dozen|hundred)", "0.5 ", text)
+    text = re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", text)
     return " ".join(with_digits(text).split())
+
+
+def _root(match: re.Match[str]) -> str:
+    """Return the root of a square number; others stay."""
+    root = isqrt(int(match[1]))
+    return str(root) if root * root == int(match[1]) else match.group()
 
 
 def _spread(character: str) -> str:
@@ -186,6 +198,8 @@ def _value(side: str) -> Fraction | None:
         if _NO_LEAD.search(words):
             return None
         side = f"-{rest}" if negative else rest
+    if framed := _FRAMED.match(side):  # "(B) 73", "[73]"
+        side = side[framed.end() :].removesuffix("]")
     side = _NEGATIVE.sub("-", side)
     low_high = _RANGE.match(side)
     if low_high and Decimal(low_high[1]) < Decimal(low_high[2]):
@@ -216,7 +230,8 @@ def _is_unit(rest: str) -> bool:
     if match is None or _NO_UNIT.match(rest):
         return False
     word, gap = match["word"].lstrip("(["), match["gap"]
-    if re.search(r"\b(?:or|than)\b", rest):
+    letters = set(re.findall(r"(?<![\w/.'])[A-Za-z](?![\w.'])", rest[len(match["gap"]) :]))
+    if re.search(r"\b(?:or|than)\b", rest) or letters - _LETTERS - {"a"}:
         return False
     if len(word) == 1:
         return bool(gap) and word in _LETTERS

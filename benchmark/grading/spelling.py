@@ -45,6 +45,7 @@ _ZEROS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _NEGATIVE = re.compile(
     r"(?:(?<=[^\d\s]\s)|(?<=\()|\A)[$€£]?-\s?[$€£]?(?=\.?\d)|\b(?:minus|negative)\s(?=\d)", re.I
 )
+_DECIMAL = re.compile(r"(?<![\w.])(\d*)\.(\d+)(?![\d.])")
 _PERCENT = re.compile(r"\s?(?:%|\bper\s?cent\b)", re.IGNORECASE)
 _INITIALS = re.compile(r"\b(?:(?:[A-Za-z]\.\s?)+[A-Za-z](?!\w)\.?|(?:[A-Za-z]\.\s?){2,})")
 _SHORTENED = {"st": "saint", "mt": "mount", "dr": "doctor", "jr": "junior", "sr": "senior"}
@@ -105,6 +106,8 @@ def evened(text: str, *, umlauts: bool = False) -> str:
     text = _THOUSANDS.sub(lambda m: m.group().replace(",", ""), text)
     text = _SCALED.sub(_scaled, _PERCENT.sub(" ", _NEGATIVE.sub("~", text)))
     text = re.sub(r"(?<=\w)\s?&\s?(?=\w)|\s&\s", " and ", text)
+    text = re.sub(r"(?<=[^\W\d_]) \+ (?=[^\W\d_])", " and ", text)
+    text = _DECIMAL.sub(lambda m: f"{m[1] or '0'}.{m[2]}".rstrip("0").rstrip("."), text)
     text = re.sub(r"(?<=[^\W\d_])\+|\+(?=\+)", " plus ", text)
     return re.sub(r"(?<=[^\W\d_])#", " sharp ", text)
 
