@@ -12,7 +12,7 @@ from benchmark.grading.spelling import Word, content, forms, joined, same, words
 _MOST_WORDS = 40  # of an answer that may contain a reference
 _CHOICE = re.compile(
     r"\bor\b|(?<=[^\W\d_])\s?/\s?(?=[^\W\d_])|\bnor\b|\bv(?:ersu)?s\b"
-    r"|[,;]\s(?:or\s)?(?:maybe|perhaps|possibly|alternatively)\s",
+    r"|[,;]\s(?:or\s)?(?:maybe|perhaps|possibly|alternatively)\s|\?\s(?=\S)|\((?=[^()]{1,60}\?\s?\))",
     re.IGNORECASE,
 )
 _NOT = r"(?:isn|wasn|aren|weren|don|doesn|didn|can|won|couldn|wouldn|shouldn|hasn|haven|ain)"
@@ -192,7 +192,8 @@ def _goes_on_before(before: tuple[Word, ...], part: tuple[Word, ...]) -> bool:
         return False
     if part[0].raw[0].islower() or len(word.raw) == 1:  # a Peking duck is a duck; W. B. Yeats
         return False
-    return not (len(part) > 1 and len(before) == 1 and word.key not in _ENLARGING)
+    enlarged = word.key in _ENLARGING or part[0].key in _ENLARGING
+    return enlarged or len(part) == 1 or len(before) > 1
 
 
 def _goes_on_behind(part: tuple[Word, ...], after: tuple[Word, ...], *, bare: bool) -> bool:

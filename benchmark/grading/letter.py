@@ -25,7 +25,7 @@ _AFTER = r"(?![A-Za-z0-9À-ӿ'’^_+=(]|[\-–]\w|\.\w)"
 _CAPITAL = rf"{_BEFORE}[(\[]?([A-Z])[)\]]?{_AFTER}"
 _JOINER = r"\s?(?:,\s?(?:and|or)\b|[,;/&]|\b(?:and|or|und|oder|et|ou)\b|和|或|、)\s?"
 _SEVERAL = re.compile(
-    rf"(?:both\s|either\s)?[(\[]?[A-Z][)\]]?(?:{_JOINER}[(\[]?[A-Z][)\]]?{_AFTER}"
+    rf"(?:[Bb]oth\s|[Ee]ither\s)?[(\[]?[A-Z][)\]]?(?:{_JOINER}[(\[]?[A-Z][)\]]?{_AFTER}"
     rf"(?!\s(?:is|was|can|would|has|does)\b))+"
 )
 _LEAD = re.compile(
@@ -45,6 +45,10 @@ _WITH_TEXT = re.compile(
 )
 _WITH_WORDS = re.compile(r"([B-Z])\s[A-Z0-9].*", re.DOTALL)
 _WORTH = r"(?:the\s)?(?:only\s)?(?:correct|right|best|true|proper)\b"
+_CONCLUDED = (
+    r"(?=(?:(?:option|choice|answer)\s)?[(*\[]{0,4}[A-Z][)\]*]{0,4}"
+    r"(?:\s{0,3}(?:$|[.,;:!])|\s(?:because|since|or|and)\b))"
+)
 _NAMED = re.compile(
     rf"(?:both\s)?(?:\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer)s?\s)?{_BEFORE}(?P<of>\([a-z]\)|[(\[]?[A-Z][)\]]?"
     rf"(?:{_JOINER}[(\[]?[A-Z][)\]]?)*){_AFTER}\s(?:is|are)\s(?:both\s|all\s)?{_WORTH}"
@@ -52,9 +56,10 @@ _NAMED = re.compile(
     rf"(?:\s(?:is|would be|must be)\b|:)(?P<is>[^\n]{{1,40}})"
     rf"|\b(?:(?:[Cc]hoice|[Oo]ption)\s?[:=]|(?:[Ii]|[Ww]e|I'll|I'd)\s(?:would\s|will\s)?(?:choose"
     rf"|pick|select|say|go\swith|opt\sfor|chose)\b|(?:[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore),?\s(?:it\s"
-    rf"is\s|it's\s|it\smust\sbe\s)?(?=(?:(?:option|choice|answer)\s)?[(*\[]*[A-Z]\b)|[Ii]t(?:\smust\sbe|\sis|'s)\s(?=[(*\[]*[B-Z]\b))"
+    rf"is\s|it's\s|it\smust\sbe\s)?{_CONCLUDED}|[Ii]t(?:\smust\sbe|\sis|'s)\s{_CONCLUDED})"
     rf"(?P<pick>[^\n]{{1,40}})"
-    rf"|(?:选择?|選択?)(?!项)(?P<cjk>[^\n]{{1,20}})"
+    rf"|(?:选项\s?[:：是为]|选择?(?!项)|選択?)(?P<cjk>[^\n]{{1,20}})",
+    re.MULTILINE,
 )
 _LINE = re.compile(
     r"^[\s\-*_`\"'(\[>#]*([A-Za-z])(?:[\s*_`\"')\].:]*$|(?:[).:]|\s[-–—])\s.*$)", re.MULTILINE
@@ -100,8 +105,7 @@ class Letter(TextGrader):
         """Return the letter, or several, and the rule that found them."""
         if boxed := boxes(text):
             return self._of_boxes(text, boxed)
-        stated = stated_answers(text)
-        for rest in stated:
+        for rest in stated_answers(text):
             if letter := self._chosen(plain(rest)):
                 return letter, "the stated answer"
         text = plain(text)
@@ -109,7 +113,7 @@ class Letter(TextGrader):
             part = match["of"] or match["is"] or match["pick"] or match["cjk"]
             if letter := self._chosen(part):
                 return letter, "the choice that is named"
-        return (None, "no letter") if stated else self._on_its_own(text)
+        return self._on_its_own(text)
 
     def _of_boxes(self, text: str, boxed: list[tuple[int, int, str]]) -> tuple[str | None, str]:
         """Return the letter of the last box with one; boxes joined by "or" are one answer."""
@@ -170,5 +174,8 @@ class Letter(TextGrader):
 
     def _on_its_own(self, text: str) -> tuple[str | None, str]:
         """Return the one letter that lines give, alone or before a choice's text."""
+        several = _SEVERAL.fullmatch(text.strip(" \n.*"))
+        if several:
+            return ", ".join(re.findall(r"\b[A-Z]\b", several.group())), "a line of its own"
         found = {m[1].upper() for m in _LINE.finditer(text) if m[1].upper() in self.letters}
         return (found.pop(), "a line of its own") if len(found) == 1 else (None, "no letter")

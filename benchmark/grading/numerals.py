@@ -57,7 +57,7 @@ _NEGATIVE = re.compile(r"\A(?:negative|minus)\s(?=[\d.])", re.IGNORECASE)
 _RANGE = re.compile(r"\A\(?(\d+(?:\.\d+)?)-(\d+(?:\.\d+)?)(?![\d.]*\s*[-+*/^(])")
 _AND_PART = re.compile(r"\A\s?and\s(?:a|one|1)\s(half|quarter)\b", re.IGNORECASE)
 _SCALE = re.compile(
-    rf"\A\s?((?i:{'|'.join(_SCALES)}))s?(?![A-Za-z])|\A(k|K|M)(?![A-Za-z])|\A\s(k)\b"
+    rf"\A\s?((?i:{'|'.join(_SCALES)}))s?(?![A-Za-z])|\A(k|K|M)(?![A-Za-z])|\A\s([kK])\b"
 )
 _MODULUS = re.compile(r"\\?\(?\s?\\?[pb]?mod\b.*", re.DOTALL)
 _SCIENTIFIC = re.compile(r"(?<![\w.])(\d(?:\.\d{1,15})?)[eE]\+?(-?\d{1,2})(?!\w)")
@@ -72,7 +72,7 @@ _SHORT_UNITS = (
 )
 _COMMON = "of at by on per as he we she us it is if so an my"
 _KNOWN = frozenset([*_SHORT_UNITS.split(), *_COMMON.split()])
-_LETTERS = frozenset("mgshlLKJNWVCFT")  # units that stand behind a space
+_LETTERS = frozenset("mgshlLJNWVCFT")  # units that stand behind a space
 _NO_UNIT = re.compile(
     r"\A[-\s(]*(?:pi|ln|log|exp|sin|cos|tan|cot|sqrt|mod|choose|or|and|to|times|plus|minus|over|than"
     r"|squared|cubed|factorial|halves|thirds|fourths|fifths|tenths|hundredths|thousandths|hundreds"
@@ -154,6 +154,8 @@ def _cleaned(text: str) -> str:
     text = plain(text).lstrip(" *").rstrip(" .*").translate(_UNHIDDEN)
     text = _GROUPED.sub(lambda m: re.sub(r"\D", "", m.group()), text)
     text = _ORDINAL.sub("", re.sub(r"_(?:\(?10\)?)\b", "", text))
+    text = re.sub(r"\bequals?(?:\sto)?\b", "=", text)
+    text = re.sub(r"(?i)\A(?:one |a )?half\Z", "1/2", text)
     text = re.sub(r"\bhalf an? (?=million|billion|thousand|dozen|hundred)", "0.5 ", text)
     text = re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", text)
     return " ".join(with_digits(text).split())
@@ -214,7 +216,7 @@ def _value(side: str) -> Fraction | None:
         rest = rest[part.end() :]
     if scale := _SCALE.match(rest):
         name = scale[1] or scale[2] or scale[3]
-        value *= _SCALES.get(name.lower()) or {"k": 1000, "K": 1000, "M": 10**6}[name]
+        value *= _SCALES.get(name.lower()) or (10**6 if name == "M" else 1000)
         rest = rest[scale.end() :]
     if (again := _SAME_AGAIN.match(rest)) and int(again[1]) == value:
         rest = rest[again.end() :]

@@ -97,6 +97,7 @@ def words(text: str, *, umlauts: bool = False) -> tuple[Word, ...]:
 def evened(text: str, *, umlauts: bool = False) -> str:
     """Return a text with its capitals, but without other differences of spelling."""
     text = unicodedata.normalize("NFKC", unicodedata.normalize("NFC", text)).translate(_DASHES)
+    text = text.replace("_", " ")
     text = text.translate(_UMLAUTS) if umlauts else text
     apart = unicodedata.normalize("NFD", text.translate(_UNMARKED))
     text = unicodedata.normalize("NFC", "".join(c for c in apart if not "\u0300" <= c <= "\u036f"))
