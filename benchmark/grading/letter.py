@@ -22,7 +22,6 @@ _ROMAN = "IVX"  # numerals, unless they are choices
 
 _BEFORE = r"(?<![\w'’\-+.])"
 _AFTER = r"(?![A-Za-z0-9À-ӿ'’^_+=(]|[\-–]\w|\.\w)"
-_CAPITAL = rf"{_BEFORE}[(\[]?([A-Z])[)\]]?{_AFTER}"
 _JOINER = r"\s?(?:,\s?(?:and|or)\b|[,;/&]|\b(?:and|or|und|oder|et|ou)\b|和|或|、)\s?"
 _SEVERAL = re.compile(
     rf"(?:[Bb]oth\s|[Ee]ither\s)?[(\[]?[A-Z][)\]]?(?:{_JOINER}[(\[]?[A-Z][)\]]?{_AFTER}"
@@ -36,15 +35,18 @@ _LEAD = re.compile(
 )
 _NOT = re.compile(r"(?:not|neither|none|never)\b", re.IGNORECASE)
 _NOT_BUT = re.compile(r"not\b[^.\n]{0,60}?\bbut\s", re.IGNORECASE)
+_FIRST = re.compile(rf"([A-Za-z])(?P<closed>[)\]*_`\"]*){_AFTER}(?P<rest>.*)", re.DOTALL)
 _ARTICLE = re.compile(
     r"\s(?!(?:because|since|as|and|but|or|which|with|for|from|by|in|is|was|not|due|based|so|given"
-    r"|when|while|if|according|where)\b)[a-z]"
+    r"|when|while|if|according|where)\b)[a-z]",
+    re.IGNORECASE,
 )
+_SET_OFF = re.compile(r"(?<![\w'’])([A-Z])(?=[*_`]{1,3}(?:\W|\Z))")  # bold, so no article
 _WITH_TEXT = re.compile(
     r"(?:\(([A-Z])\)|([A-Z])\s?(?:[).:\]]|[\-–—,](?=\s)|(?=\s\()))(?!\w).*", re.DOTALL
 )
 _WITH_WORDS = re.compile(r"([B-Z])\s[A-Z0-9].*", re.DOTALL)
-_WORTH = r"(?:the\s)?(?:only\s)?(?:correct|right|best|true|proper)\b"
+_WORTH = r"(?:the\s)?(?:only\s)?(?:correct|right|best|proper)\b"
 _CONCLUDED = (
     r"(?=(?:(?:option|choice|answer)\s)?[(*\[]{0,4}[A-Z][)\]*]{0,4}"
     r"(?:\s{0,3}(?:$|[.,;:!])|\s(?:because|since|or|and)\b))"
@@ -106,7 +108,7 @@ class Letter(TextGrader):
         if boxed := boxes(text):
             return self._of_boxes(text, boxed)
         for rest in stated_answers(text):
-            if letter := self._chosen(plain(rest)):
+            if letter := self._chosen(plain(_SET_OFF.sub(r"(\1)", rest))):
                 return letter, "the stated answer"
         text = plain(text)
         for match in reversed(list(_NAMED.finditer(text))):
@@ -155,22 +157,20 @@ class Letter(TextGrader):
             begun = begun[but.end() :]
         elif _NOT.match(begun):
             return None
-        if several := _SEVERAL.match(begun):
-            return ", ".join(dict.fromkeys(re.findall(r"\b[A-Z]\b", several.group())))
         lead = _LEAD.match(begun)
         begun = begun[lead.end() :] if lead else begun
         if several := _SEVERAL.match(begun):
             return ", ".join(dict.fromkeys(re.findall(r"\b[A-Z]\b", several.group())))
-        match = re.match(rf"([A-Za-z])[)\]*_`\"]*{_AFTER}(?P<rest>.*)", begun, re.DOTALL)
+        match = _FIRST.match(begun)
         if match is None:
             return None
-        letter, ended = match[1], re.match(r"\W*\Z|[.,;:)!]", match["rest"].lstrip(" "))
+        letter, ended = match[1], bool(re.match(r"\W*\Z|[.,;:)!]", match["rest"].lstrip(" ")))
         if letter.islower() or letter not in self.letters:
             known = letter.upper() in self.letters or letter.isupper()
-            return (
-                self._single(letter.upper(), numeral=letter in _ROMAN) if ended and known else None
-            )
-        return None if letter == "A" and _ARTICLE.match(match["rest"]) else letter
+            single = self._single(letter.upper(), numeral=letter in _ROMAN)
+            return single if ended and known else None
+        article = letter == "A" and not match["closed"] and _ARTICLE.match(match["rest"])
+        return None if article else letter
 
     def _on_its_own(self, text: str) -> tuple[str | None, str]:
         """Return the one letter that lines give, alone or before a choice's text."""
