@@ -7,7 +7,7 @@ Capitals tell where a name goes on.
 
 import re
 
-from benchmark.grading.spelling import Word, content, forms, joined, same, words
+from benchmark.grading.spelling import Word, content, forms, is_article, joined, same, words
 
 _MOST_WORDS = 40  # of an answer that may contain a reference
 _CHOICE = re.compile(
@@ -39,7 +39,6 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-_ARTICLES = frozenset({"a", "an", "the"})
 _FUNCTION = _words(
     "is was are were be been in on at by for to from with as it its he she they this that these"
     " those which who whom whose what when where how why if then so because since after before"
@@ -107,15 +106,15 @@ def _contains(answer: str, reference: str) -> bool:
     longest = max(map(len, wanted))
     if not longest:
         return False
-    short = all(word.key in _ARTICLES for word in words(reference))
+    short = all(is_article(word) for word in words(reference))
     for start, word in enumerate(given):
-        if word.key in _ARTICLES and not short:
+        if is_article(word) and not short:
             continue
         for end in range(start + 1, len(given) + 1):
             part = joined(content(given[start:end]))
             if len(part) > longest:
                 break
-            ends = short or given[end - 1].key not in _ARTICLES
+            ends = short or not is_article(given[end - 1])
             found = part in wanted and ends and _stands_alone(given, start, end)
             if found and not _denied(given, start, end):
                 return True
@@ -181,7 +180,7 @@ def _goes_on_before(before: tuple[Word, ...], part: tuple[Word, ...]) -> bool:
     if part[0].gap.strip() == "-":
         return True
     earlier = before[-2] if len(before) > 1 and _joined_by(word.gap) else None
-    if word.key in _ARTICLES and earlier is not None and earlier.key == "of":
+    if is_article(word) and earlier is not None and earlier.key == "of":
         word, before = earlier, before[:-1]
         earlier = before[-2] if len(before) > 1 else None
     if word.key == "of":

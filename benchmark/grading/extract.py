@@ -138,4 +138,6 @@ def final_answer(text: str, prompt: str) -> str | None:
 
 def visible(text: str) -> str:
     """Return the text without control and direction marks; line feeds and tabs stay."""
+    if text.replace("\n", "").replace("\t", "").isprintable():  # almost always, and fast
+        return text
     return "".join(c for c in text if c in "\n\t" or unicodedata.category(c)[0] != "C")

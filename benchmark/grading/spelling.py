@@ -133,8 +133,12 @@ def _date(day: str, month: str, year: str | None) -> str:
 
 def content(given: tuple[Word, ...]) -> tuple[Word, ...]:
     """Return the words without articles, or all of them where there are no others."""
-    kept = tuple(word for word in given if word.key not in {"a", "an", "the"})
-    return kept or given
+    return tuple(word for word in given if not is_article(word)) or given
+
+
+def is_article(word: Word) -> bool:
+    """Tell whether a word is an article, which the last letter of "U-S-A" isn't."""
+    return word.key in {"a", "an", "the"} and word.gap.strip() != "-"
 
 
 def joined(given: tuple[Word, ...]) -> str:

@@ -2,8 +2,11 @@
 
 import io
 import os
+import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -100,3 +103,14 @@ def test_a_script_without_a_guard_is_not_run_anew_by_workers(tmp_path):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )  # fmt: skip
     assert done.stdout == "correct\n", done.stderr
+
+
+def test_the_examples_of_the_page_give_what_it_says():
+    page = Path(__file__).parents[2].joinpath("docs", "datasets.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```console\n(.*?)```", page, flags=re.DOTALL)
+    python = f"{shlex.quote(sys.executable)} -m benchmark grade"
+    for example in block.removeprefix("$ ").split("\n$ "):
+        command, _, expected = example.partition("\n")
+        shell = ["bash", "-c", command.replace("capcal grade", python)]
+        done = subprocess.run(shell, capture_output=True, text=True, timeout=60, check=True)
+        assert done.stdout == expected.rstrip("\n") + "\n"
