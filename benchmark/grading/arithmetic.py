@@ -6,7 +6,7 @@ from fractions import Fraction
 
 _MOST_DIGITS = 60
 _LARGEST_POWER = 64
-_TOKEN = re.compile(r"\s*(\d+\.\d*|\.\d+|\d+|[-+*/^()])")
+_TOKEN = re.compile(r"\s*(\d+\.\d+|\.\d+|\d+|[-+*/^()])")
 _MIXED = re.compile(r"\s+(\d{1,9})\s?/\s?(\d{1,9})(?![\d.])|\s*\(\((\d{1,9})\)/\((\d{1,9})\)\)")
 
 

@@ -30,6 +30,7 @@ _NEXT_QUESTION = re.compile(
     r"\n\s{0,20}[*#]{0,4}\s?(?:question|problem|q|user|human)\s?\d{0,4}\s?[:：]",
     re.IGNORECASE,
 )
+_HASHES = re.compile(r"####[ \t]*[^\w\n#]{0,4}\d")
 _MOST_CHARACTERS = 200_000  # the answer stands at the end
 _MOST_STATEMENTS = 50
 
@@ -94,11 +95,15 @@ def own_turn(text: str) -> str:
         >>> own_turn("Answer: 7\n\nQuestion: and now?\nAnswer: 8")
         'Answer: 7'
     """
-    for match in _NEXT_QUESTION.finditer(text):
-        before = text[: match.start()]
-        if "####" in before or stated_answers(before) or boxes(before):
-            return before
-    return text
+    text = text[-_MOST_CHARACTERS:]
+    marks = [start for start, _, _ in boxes(text)[:1]]
+    marks += [match.start() for match in [_HASHES.search(text)] if match]
+    stated = _ANSWER_IS.search(text)
+    if not marks and stated is None:
+        return text
+    begin = min(marks) if marks else stated.end()  # type: ignore[union-attr]
+    following = _NEXT_QUESTION.search(text, begin)
+    return text[: following.start()] if following else text
 
 
 def stated_answers(text: str) -> list[str]:

@@ -29,7 +29,8 @@ from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 _RULES = 2  # raise it when verdicts change
 _SHOWN = 60  # characters of an answer
 _DIGIT = re.compile(r"\d")
-_HASHES = re.compile(r"####[ \t]*([^\n#]{1,80})")
+_HASHES = re.compile(r"####[ \t]*((?:[^\w\n#\\]|\\[a-z]+|\\\W){0,9}\d[^\n#]{0,80})")
+_HEADING = re.compile(r"[A-Za-z]{3}")
 _CLAUSE_END = re.compile(
     r"(?<=[\w)%}$\]])[.!?](?=\s(?!=)|\Z)|;|\n|,\s?(?:not|so|because|since|which)\b|,\s(?!(?:and|or)\b.{0,60}\d)(?=[^\d$])"
     r"|\s\(?(?:because|since|so|which)\b"
@@ -110,7 +111,12 @@ def _boxed(text: str) -> Iterator[tuple[str, str]]:
 
 def _stated(text: str) -> Iterator[tuple[str, str]]:
     """Yield what is stated as the answer, up to the last that holds digits."""
-    stated = [(line.strip(), "the text after ####") for line in reversed(_HASHES.findall(text))]
+    lines = [line.strip() for line in reversed(_HASHES.findall(text))]
+    stated = [
+        (line, "the text after ####")
+        for line in lines
+        if not _HEADING.search(line) or parse_number(line) is not None  # "#### 2. The answer"
+    ]
     clauses = (_CLAUSE_END.split(answer, maxsplit=1)[0] for answer in stated_answers(text))
     stated += [(clause.strip(), "the stated answer") for clause in clauses]
     for content, rule in stated:

@@ -57,12 +57,13 @@ def test_a_stated_answer_is_found(text, answer):
         ("Answer: 7\n\nQuestion: next?\nAnswer: 8", "Answer: 7"),
         ("#### 7\nQ: next?\n#### 8", "#### 7"),
         (r"\boxed{7}" + "\n\n**Problem 2:** next", r"\boxed{7}"),
+        ("So my answer is right.\nQuestion: it?\n" + r"\boxed{7}", None),
         ("I restate.\nQuestion: it?\nAnswer: 8", "I restate.\nQuestion: it?\nAnswer: 8"),
         ("Question: it?\nAnswer: 8", "Question: it?\nAnswer: 8"),
     ],
 )
 def test_what_a_base_model_asks_itself_next_is_left_out(text, own):
-    assert own_turn(text) == own
+    assert own_turn(text) == (own or text)
 
 
 def test_the_final_answer_falls_back_to_the_last_line():
@@ -73,7 +74,15 @@ def test_the_final_answer_falls_back_to_the_last_line():
 
 
 @pytest.mark.parametrize(
-    "text", [r"\boxed{" * 50_000, "{" * 10**6, r"\boxed{1}" * 50_000, "answer is " * 80_000]
+    "text",
+    [
+        r"\boxed{" * 50_000,
+        "{" * 10**6,
+        r"\boxed{1}" * 50_000,
+        "answer is " * 80_000,
+        "answer: 1\nQ: 2" * 50_000,
+        "\nQ: " * 100_000,
+    ],
 )
 def test_hostile_texts_are_read_fast(text):
     start = time.process_time()

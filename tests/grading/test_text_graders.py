@@ -64,6 +64,8 @@ def test_what_is_no_single_number_is_not_read(text):
         (r"\boxed{yes}. The answer is 18", Verdict("18", "correct", "the stated answer")),
         ("so\n18", Verdict("18", "correct", "the last line")),
         (r"\boxed{18x}. The answer is 18", Verdict("18x", "incorrect", "more than a number")),
+        ("#### Step 3\nThe answer is 18.", Verdict("18", "correct", "the stated answer")),
+        ("#### 2. Adding up\nThe answer is 18.", Verdict("18", "correct", "the stated answer")),
         (r"\boxed{18, 19}", Verdict(None, "unparsed", "several numbers")),
         (r"\boxed{}", Verdict(None, "unparsed", "no number")),
     ],
