@@ -17,7 +17,7 @@ _CHOICE = re.compile(
 )
 _NOT = r"(?:isn|wasn|aren|weren|don|doesn|didn|can|won|couldn|wouldn|shouldn|hasn|haven|ain)"
 _DENIED_BEFORE = re.compile(
-    r"\b(?:not|never|neither|nor|cannot|without|except|excluding|nobody|nothing|unlike|no(?!,))\b"
+    r"\b(?:not|never|neither|nor|cannot|without|except|excluding|nobody|nothing|unlike|hardly|scarcely|no(?!,))\b"
     r"|\b(?:other|rather)\sthan\b|\binstead\sof\b"
     rf"|\b{_NOT}['’]?t\b|\b(?:any|every|no|all)\w*\s(?:else\s)?but\b",
     re.IGNORECASE,
