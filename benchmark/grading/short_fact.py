@@ -15,7 +15,7 @@ from benchmark.errors import ConfigError
 from benchmark.grading.containment import states
 from benchmark.grading.extract import READING, final_answer
 from benchmark.grading.latex import plain
-from benchmark.grading.spelling import normalise, same
+from benchmark.grading.spelling import same
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
 RULES = ("exact", "alias", "containment")
@@ -68,6 +68,3 @@ def matching_rule(answer: str, references: tuple[str, ...]) -> str | None:
         if same(answer, reference):
             return "exact" if reference == references[0] else "alias"
     return "containment" if states(answer, references) else None
-
-
-__all__ = ["RULES", "ShortFact", "matching_rule", "normalise"]
