@@ -45,7 +45,7 @@ _ZEROS = {"thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _NEGATIVE = re.compile(
     r"(?:(?<=[^\d\s]\s)|(?<=\()|\A)[$€£]?-\s?[$€£]?(?=\.?\d)|\b(?:minus|negative)\s(?=\d)", re.I
 )
-_DECIMAL = re.compile(r"(?<![\w.])(\d*)\.(\d+)(?![\d.])")
+_DECIMAL = re.compile(r"(?<![\w.])(\d*)\.(\d+)(?!\d|\.\d)")
 _PERCENT = re.compile(r"\s?(?:%|\bper\s?cent\b)", re.IGNORECASE)
 _INITIALS = re.compile(r"\b(?:(?:[A-Za-z]\.\s?)+[A-Za-z](?!\w)\.?|(?:[A-Za-z]\.\s?){2,})")
 _SHORTENED = {"st": "saint", "mt": "mount", "dr": "doctor", "jr": "junior", "sr": "senior"}
