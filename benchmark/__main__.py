@@ -1,5 +1,7 @@
 """The command: ``python -m benchmark`` or ``capcal`` runs one cell; ``-m`` runs several.
 
+``capcal grade`` tries a grader on a text.
+
 Whatever a user can mend ends in one message and exit status 1, without a traceback.
 """
 
@@ -61,6 +63,10 @@ def _run(composed: DictConfig) -> None:
 
 def main() -> None:
     """Run the command line; exit status 1 after a fault that its user can mend."""
+    if sys.argv[1:2] == ["grade"]:
+        from benchmark.grading.command import main as grade
+
+        sys.exit(grade(sys.argv[2:]))
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let faults reach us instead of a traceback
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours are rich's

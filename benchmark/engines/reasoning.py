@@ -3,6 +3,10 @@
 Every engine hands a generated text through ``split_reasoning`` before it becomes a response, so
 that graders never see a box inside the reasoning. Reasoning that doesn't end is a truncated
 response with an empty answer, whatever it says.
+
+Models that aren't said to reason write thoughts in tags, too (distilled ones, or where a template
+left the tags to the model). What such tags hold is reasoning for every form, however often they
+occur, and so is all that stands before a closing tag without an opening one.
 """
 
 import re
@@ -11,7 +15,11 @@ from itertools import accumulate
 from typing import NamedTuple
 
 THINK_TAGS = ("<think>", "</think>")
-_ANSWER_MARKS = {"think": "</think>", "harmony": "<|channel|>final<|message|>"}
+_FINAL_MARK = "<|channel|>final<|message|>"
+_TAG = re.compile(
+    r"(?<!`)(?:<(?P<close>/?)(?:think|thinking|thoughts?|reasoning)>|\[(?P<end>/?)THINK\])(?!`)",
+    re.IGNORECASE,
+)
 _MESSAGE = re.compile(
     r"<\|channel\|>(?P<channel>\w++)[^<]*+(?:<\|constrain\|>[^<]*+)?<\|message\|>(?P<text>.*?)"
     r"(?P<end><\|(?:end|return|call)\|>|(?=<\|start\|>|<\|channel\|>)|\Z)",
@@ -37,6 +45,8 @@ class Split(NamedTuple):
 def split_reasoning(text: str, form: str, *, opened: bool = False) -> Split:
     """Return reasoning and answer of a generated text.
 
+    A text without any tag comes back as it is. Tags in back quotes are talked about, not used.
+
     Args:
         text: as generated, with the tags of ``form``.
         form: ``none``, ``think`` (``<think>...</think>``, as Qwen3) or ``harmony`` (channels, as
@@ -46,14 +56,14 @@ def split_reasoning(text: str, form: str, *, opened: bool = False) -> Split:
     Examples:
         >>> split_reasoning("<think>2 + 2</think>4", "think")
         Split(reasoning='2 + 2', text='4', ended=True)
+        >>> split_reasoning("is it 5? no</think>4", "none")
+        Split(reasoning='is it 5? no', text='4', ended=True)
         >>> split_reasoning("<think>2 + 2", "think")
         Split(reasoning='2 + 2', text='', ended=False)
     """
-    if form == "think":
-        return _split_think(text, opened=opened)
     if form == "harmony":
         return _split_harmony(text)
-    return Split(None, text, ended=True)
+    return _split_tags(text, opened=opened and form == "think")
 
 
 def answer_start(
@@ -73,13 +83,13 @@ def answer_start(
         >>> answer_start(["<think>", "hm"], "think") is None
         True
     """
-    if form == "none":
-        return 0
     text = "".join(tokens)
-    mark = _ANSWER_MARKS[form]
-    reasons = opened or text.lstrip().startswith((THINK_TAGS[0], "<|channel|>"))
-    if mark in text:
-        begin = text.index(mark) + len(mark)
+    tags = list(_TAG.finditer(text))
+    if form == "none" and not tags:
+        return 0
+    reasons = opened or bool(tags) or text.lstrip().startswith("<|channel|>")
+    if (ends_at := _answer_begin(text, tags, form)) is not None:
+        begin = ends_at
     elif answer.strip() and text.rfind(answer.strip()) >= 0:
         begin = text.rfind(answer.strip())
     elif reasons:
@@ -93,14 +103,35 @@ def answer_start(
     return None
 
 
-def _split_think(text: str, *, opened: bool) -> Split:
-    start, end = THINK_TAGS
-    begins = text.lstrip().startswith(start)
-    if not (opened or begins or end in text):
+def _answer_begin(text: str, tags: Sequence[re.Match[str]], form: str) -> int | None:
+    """Return where the reasoning ends, by its mark; None where it has none."""
+    if form == "harmony":
+        return text.index(_FINAL_MARK) + len(_FINAL_MARK) if _FINAL_MARK in text else None
+    closed = bool(tags) and bool(tags[-1]["close"] or tags[-1]["end"])
+    return tags[-1].end() if closed else None
+
+
+def _split_tags(text: str, *, opened: bool) -> Split:
+    """Split at think tags, of which there may be several pairs, or one half of a pair."""
+    thoughts: list[str] = []
+    answers: list[str] = []
+    inside, begin = opened, 0
+    for tag in _TAG.finditer(text):
+        part, begin = text[begin : tag.start()], tag.end()
+        if tag["close"] or tag["end"]:
+            if not inside:  # all before it is reasoning
+                thoughts, answers = [*thoughts, *answers], []
+            thoughts.append(part)
+            inside = False
+        else:
+            (thoughts if inside else answers).append(part)
+            inside = True
+    (thoughts if inside else answers).append(text[begin:])
+    if not opened and begin == 0:
         return Split(None, text, ended=True)
-    inside = text.lstrip().removeprefix(start) if begins else text
-    reasoning, close, answer = inside.partition(end)
-    return Split(reasoning.strip() or None, answer.strip(), ended=bool(close))
+    reasoning = "\n\n".join(t.strip() for t in thoughts if t.strip()) or None
+    answer = "" if inside else "".join(answers).strip()
+    return Split(reasoning, answer, ended=not inside)
 
 
 def _split_harmony(text: str) -> Split:

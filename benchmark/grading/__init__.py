@@ -2,17 +2,22 @@
 
 A grader is a dataclass whose fields are its settings, the schema of its file in ``conf/grading``;
 ``KINDS`` maps the ``kind`` of such a file to the class. It sees a response's text, the prompt and
-the references, never the question's other responses. Regrading never samples.
+the references, never the question's other responses, and never what a response thinks in tags such
+as ``<think>``. Regrading never samples.
 """
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Protocol
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import polars as pl
 from rich.console import Console
 
 from benchmark.config import typed
+from benchmark.engines.reasoning import split_reasoning
 from benchmark.errors import ConfigError, DataError
 from benchmark.grading.basics import Basics
 from benchmark.grading.exact import Exact
@@ -27,7 +32,16 @@ from benchmark.records import DISAGREEMENT, GRADE, QUESTION, RESPONSE, check_tab
 if TYPE_CHECKING:
     from benchmark.store import Artifact  # imports torch, which workers don't need
 
-__all__ = ["KINDS", "Answer", "Grader", "Verdict", "build_graders", "disagreements", "grade"]
+__all__ = [
+    "KINDS",
+    "Answer",
+    "Grader",
+    "Verdict",
+    "build_graders",
+    "disagreements",
+    "grade",
+    "grade_text",
+]
 
 KINDS: dict[str, type] = {
     "basics": Basics,
@@ -112,18 +126,80 @@ def grade(
     for row in check_table(responses, RESPONSE, "responses").iter_rows(named=True):
         _check(row["question_id"], row["sample_index"], row["text"], row["finish_reason"], asked)
         prompt, references = asked[row["question_id"]]
-        keys.append(Answer(prompt, row["text"], row["finish_reason"] == "stop", references))
+        keys.append(_answer(prompt, row["text"], row["finish_reason"] == "stop", references))
     verdicts = {} if known is None else known
     new = [key for key in dict.fromkeys(keys) if key not in verdicts]
     verdicts |= zip(new, grader.grade(new, artifact, console), strict=True)
     found = pl.DataFrame(
         [verdicts[key] for key in keys],
-        schema={column: GRADE[column] for column in ("answer", "outcome", "reason")},
+        schema={column: GRADE[column] for column in ("answer", "outcome", "reason")},  # the rule
         orient="row",
     )
     identified = responses.select("question_id", "sample_index")
     graded = pl.concat([identified, found], how="horizontal")
     return graded.with_columns(grader=pl.lit(name, pl.String)).select(list(GRADE))
+
+
+def grade_text(grader: str, response: str, references: Sequence[str], prompt: str = "") -> Verdict:
+    r"""Return the verdict of a grader, with its default settings, on one finished response.
+
+    It is what a run's grade would be.
+
+    Args:
+        grader: one of ``KINDS`` but ``llm_judge``, whose judge a run's configuration names.
+        response: text; thoughts in tags such as ``<think>`` are left out.
+        references: accepted answers, at least one.
+        prompt: the user turn, whose instruction about the box is no answer where it is repeated.
+
+    Raises:
+        ValueError: no such grader, or no reference, or one that is empty.
+
+    Examples:
+        >>> verdict = grade_text("number", r"So it is \boxed{70\,000}.", ["70000"])
+        >>> verdict.outcome, verdict.rule
+        ('correct', 'the last box with a number')
+    """
+    known = [kind for kind in KINDS if kind != "llm_judge"]
+    if grader not in known:
+        near = get_close_matches(grader, known) or known
+        raise ValueError(f"{grader!r} is no grader of single texts; choose one of {near}.")
+    if isinstance(references, str) or not references or not all(r.strip() for r in references):
+        raise ValueError(f"references={references!r} must be a list of accepted answers.")
+    answer = _answer(prompt, response, True, tuple(references))
+    kept = cast("Artifact", _Unkept())
+    with _no_main_module():
+        verdicts: list[Verdict] = KINDS[grader]().grade([answer], kept, Console(quiet=True))
+    return verdicts[0]
+
+
+@contextmanager
+def _no_main_module() -> Iterator[None]:
+    """Keep worker processes from running the caller's script anew: they need nothing of it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+class _Unkept:
+    """What a grader may store, kept in memory as long as one text is graded."""
+
+    def __init__(self) -> None:
+        self._tables: list[pl.DataFrame] = []
+
+    def lock(self) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    def append_table(self, table: pl.DataFrame) -> None:
+        self._tables.append(table)
+
+    def read_table(self, schema: pl.Schema) -> pl.DataFrame:
+        return pl.concat([schema.to_frame(), *self._tables])
+
+    def write_manifest(self, counts: Mapping[str, int], parents: Mapping[str, str]) -> None:
+        """Write nothing."""
 
 
 def disagreements(grades: Mapping[str, pl.DataFrame], questions: pl.DataFrame) -> pl.DataFrame:
@@ -159,6 +235,12 @@ def disagreements(grades: Mapping[str, pl.DataFrame], questions: pl.DataFrame) -
     return joined.sort(["responses", "question_id", "verdicts"], descending=[True, False, False])[
         list(DISAGREEMENT)
     ]
+
+
+def _answer(prompt: str, text: str, finished: bool, references: tuple[str, ...]) -> Answer:
+    """Return a response as graders see it; one that ends inside its thoughts was cut off."""
+    split = split_reasoning(text, "none")
+    return Answer(prompt, split.text, finished and split.ended, references)
 
 
 def _check(

@@ -4,7 +4,8 @@ The references say what is read: numbers where all of them are numbers; symbols,
 where none is longer than two characters; else names, compared without case, accents and
 punctuation. A response is read as statements (lines, sentences and some clauses), and **the first
 statement that gives an answer counts**, since the questions ask for the answer alone. The whole
-value that the statement gives must match; an accepted answer that only occurs in it doesn't.
+value that the statement gives must match; an accepted answer that only occurs in it doesn't, and
+neither does one of two ("8 or 9").
 
 A response that was cut off is graded if a statement that ended before the cut gives the answer,
 since nothing behind it could change the verdict; else it is truncated.
@@ -15,14 +16,19 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
-from benchmark.grading.verdict import Answer, TextGrader, Verdict
+from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
 _READ = 2000  # characters; the answer stands at the beginning, and hostile texts stay cheap
 _MOST_WORDS = 4  # of a name; longer phrases are no answers
 _SYMBOL_LENGTH = 2
 
+_RULES = 2  # raise it when verdicts change
+
 _SPELLING = str.maketrans("‘’“”−", "''\"\"-")
+_MINUS = re.compile(r"(?<!\w)(?<!\d\s)[‐‑‒–—](?=\d)")
+_BOX = re.compile(r"\\(?:boxed|fbox|text|mathbf|textbf)\s?\{([^{}\n]*)\}")
 _STATEMENT_END = re.compile(r"""(?<=[.!?])["')]*\s+|\n+|,\s+(?=(?:but|which|because|since|as)\b)""")
 _LIST_MARK = re.compile(r"\A\s*1[.)]\s+(?=\S)")
 
@@ -39,6 +45,10 @@ _NUMBER = re.compile(
 )
 _OPERAND_AFTER = re.compile(rf"\w\s*(?:{_SIGN})\s*(?:by\s+)?$")
 _OPERAND_BEFORE = re.compile(rf"\s*(?:{_SIGN})")
+_DENIED = re.compile(r"(?:\bnot|n't|\bnever)\s(?:the\s)?\Z", re.IGNORECASE)
+_CHOICE_AFTER = re.compile(
+    r",?\s(?:or|to)\s-?[0-9][0-9.,]*|/[0-9]+|\s(?:hundred|thousand|million|billion|dozen)\b"
+)
 _ANSWER = re.compile(r"\banswer\b", re.IGNORECASE)
 _IS_NUMBER = re.compile(r"(?:\bis\b|:)[\s\"':(]*+(?=-?[0-9])", re.IGNORECASE)
 _THAN = re.compile(r"(?P<less>\b(?:smaller|less|lower|fewer))?\s+than\b", re.IGNORECASE)
@@ -64,7 +74,7 @@ _LEAD = re.compile(
 )
 _PHRASE_END = re.compile(
     r"[,;:()\[\]\"]|\s[-–—]\s"
-    r"|\s(?:which|who|that|and|or|but|because|since|as|in|not|while|with|for|when)\b",
+    r"|\s(?:which|who|that|and|but|because|since|as|in|not|while|with|for|when)\b",
     re.IGNORECASE,
 )
 _DEFINES = re.compile(r"[\s\"']*(?:the|a|an)\b.*\b(?:of|for)\b", re.IGNORECASE)
@@ -75,6 +85,11 @@ class Basics(TextGrader):
     """Reads short answers."""
 
     kind: str = "basics"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the verdicts depend on."""
+        return {**super().identity, "version": _RULES}
 
     def verdict(self, answer: Answer) -> Verdict:
         """Return the answer that a response gives and whether it is a reference."""
@@ -95,13 +110,15 @@ def grade_response(text: str, references: tuple[str, ...], *, finished: bool) ->
         answer = read(statement)
         if answer is not None:
             correct = any(_same(answer, reference, numeric=numeric) for reference in references)
-            return Verdict(answer, "correct" if correct else "incorrect")
-    return Verdict(None, "unparsed" if finished else "truncated")
+            return Verdict(answer, "correct" if correct else "incorrect", "the first statement")
+    if not finished:
+        return TRUNCATED
+    return Verdict(None, "unparsed", "no answer")
 
 
 def _same(answer: str, reference: str, *, numeric: bool) -> bool:
     if numeric:
-        return _value(answer) == _value(reference)
+        return bool(_NUMBER.fullmatch(answer)) and _value(answer) == _value(reference)
     if len(reference) <= _SYMBOL_LENGTH:
         return answer == reference
     return _folded(answer) == _folded(reference)
@@ -120,6 +137,7 @@ def _folded(name: str) -> str:
 def _statements(text: str, *, finished: bool) -> list[str]:
     """Return the statements that are complete."""
     spelled = text[:_READ].translate(_SPELLING).replace("**", "")
+    spelled = _MINUS.sub("-", _BOX.sub(r"\1", _BOX.sub(r"\1", spelled)))  # \boxed{\text{8}}
     visible = "".join(c for c in spelled if c in "\n\t" or unicodedata.category(c)[0] != "C")
     parts = _STATEMENT_END.split(_LIST_MARK.sub("", visible))
     return parts if finished and len(text) <= _READ else parts[:-1]
@@ -171,7 +189,11 @@ def _values(statement: str) -> Iterator[tuple[int, str]]:
     """Yield start and text of the numbers that aren't operands."""
     for match in _NUMBER.finditer(statement):
         before, after = statement[max(0, match.start() - 20) : match.start()], match.end()
-        if not _OPERAND_AFTER.search(before) and not _OPERAND_BEFORE.match(statement, after):
+        if _DENIED.search(before) or _OPERAND_AFTER.search(before):
+            continue
+        if choice := _CHOICE_AFTER.match(statement, after):
+            yield match.start(), match.group() + choice.group()
+        elif not _OPERAND_BEFORE.match(statement, after):
             yield match.start(), match.group()
 
 

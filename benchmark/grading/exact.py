@@ -1,8 +1,12 @@
 """The grader ``exact``: the whole response is the answer, compared without case and white space."""
 
+import unicodedata
 from dataclasses import dataclass
+from typing import Any
 
-from benchmark.grading.verdict import Answer, TextGrader, Verdict
+from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
+
+_RULES = 2  # raise it when verdicts change
 
 
 @dataclass
@@ -10,6 +14,11 @@ class Exact(TextGrader):
     """Compares whole responses."""
 
     kind: str = "exact"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the verdicts depend on."""
+        return {**super().identity, "version": _RULES}
 
     def verdict(self, answer: Answer) -> Verdict:
         """Return the response as the answer and whether it is a reference."""
@@ -26,12 +35,13 @@ def grade_response(text: str, references: tuple[str, ...], *, finished: bool) ->
     """
     answer = _folded(text)
     if not finished:
-        return Verdict(None, "truncated")
+        return TRUNCATED
     if not answer:
-        return Verdict(None, "unparsed")
+        return Verdict(None, "unparsed", "no text")
     correct = answer in {_folded(reference) for reference in references}
-    return Verdict(answer, "correct" if correct else "incorrect")
+    return Verdict(answer, "correct" if correct else "incorrect", "the whole response")
 
 
 def _folded(text: str) -> str:
-    return " ".join(text.casefold().strip().removesuffix(".").split())
+    text = unicodedata.normalize("NFC", text).casefold().strip().removesuffix(".")
+    return " ".join(text.split())

@@ -6,11 +6,50 @@ Everything here is linear in the text's length, since responses are untrusted.
 import re
 import unicodedata
 
+READING = 2  # raise it when another answer is found in the same response
+
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BOX_IN_PROMPT = re.compile(r"\\(?:boxed|fbox)")
-_ANSWER_IS = re.compile(r"answer(?:\s+is|\s*:)\s*:?\s*", re.IGNORECASE)
+_ANSWER = (
+    r"(?:(?<![\w])(?:answers?|antwort|lösung|réponse|respuesta|resposta|risposta|ответ|odpowiedź"
+    r"|antwoord|svar|cevap|jawaban|đáp án)(?!\w)|答案|答え|答|正解|정답|답)"
+)
+_IS = (
+    r"(?:\s(?:is|are|was|would be|should be|must be|could be|will be|seems to be|appears to be|ist"
+    r"|es|est|é|è|sont|son)(?!\w)|\s?[:：=]|是|为|為|は|은|는)"
+)
+_ANSWER_IS = re.compile(
+    rf"{_ANSWER}(?:[^.\n:：=?!]{{0,60}}?){_IS}[*_`]{{0,3}}\s?[:：]?"
+    rf"|{_ANSWER}\s?[-–—]\s"
+    rf"|^\W{{0,8}}(?:final |correct )?answer\W{{0,4}}$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_DENIED = re.compile(r"(?:n['’]t|\bnot|\bnever|\bdoubt)\b[^.\n]{0,30}\Z", re.IGNORECASE)
+_NEXT_QUESTION = re.compile(
+    r"\n\s{0,20}[*#]{0,4}\s?(?:question|problem|q|user|human)\s?\d{0,4}\s?[:：]",
+    re.IGNORECASE,
+)
+_HASHES = re.compile(r"####[ \t]*[^\w\n#]{0,4}\d")
 _MOST_CHARACTERS = 200_000  # the answer stands at the end
+_MOST_STATEMENTS = 50
+
+
+def boxes(text: str) -> list[tuple[int, int, str]]:
+    r"""Return start, end and content of each balanced box that isn't empty, in their order.
+
+    Examples:
+        >>> boxes(r"\boxed{1}, no, \boxed {2}")
+        [(0, 9, '1'), (15, 25, '2')]
+    """
+    text = text[-_MOST_CHARACTERS:]
+    closing = _closing_braces(text)
+    found = []
+    for match in _BOX.finditer(text):
+        end = closing.get(match.end() - 1)
+        if end is not None and (content := text[match.end() : end].strip()):
+            found.append((match.start(), end + 1, content))
+    return found
 
 
 def last_box(text: str) -> str | None:
@@ -22,13 +61,8 @@ def last_box(text: str) -> str | None:
         >>> last_box(r"\boxed{ } and \boxed{unclosed") is None
         True
     """
-    text = text[-_MOST_CHARACTERS:]
-    closing = _closing_braces(text)
-    for match in reversed(list(_BOX.finditer(text))):
-        end = closing.get(match.end() - 1)
-        if end is not None and (content := text[match.end() : end].strip()):
-            return content
-    return None
+    found = boxes(text)
+    return found[-1][2] if found else None
 
 
 def _closing_braces(text: str) -> dict[int, int]:
@@ -54,13 +88,45 @@ def without_echo(text: str, prompt: str) -> str:
     return text
 
 
+def own_turn(text: str) -> str:
+    r"""Return the response up to where it goes on with a question of its own, as base models do.
+
+    Examples:
+        >>> own_turn("Answer: 7\n\nQuestion: and now?\nAnswer: 8")
+        'Answer: 7'
+    """
+    text = text[-_MOST_CHARACTERS:]
+    marks = [start for start, _, _ in boxes(text)[:1]]
+    marks += [match.start() for match in [_HASHES.search(text)] if match]
+    stated = _ANSWER_IS.search(text)
+    if not marks and stated is None:
+        return text
+    begin = min(marks) if marks else stated.end()  # type: ignore[union-attr]
+    following = _NEXT_QUESTION.search(text, begin)
+    return text[: following.start()] if following else text
+
+
+def stated_answers(text: str) -> list[str]:
+    """Return what follows "the answer is", "Answer:" and the like, the last first.
+
+    It is the rest of the line, or the next line where nothing follows. "I don't think that the
+    answer is 4" states none.
+    """
+    text = text[-_MOST_CHARACTERS:]
+    found = []
+    for match in list(_ANSWER_IS.finditer(text))[: -_MOST_STATEMENTS - 1 : -1]:
+        if _DENIED.search(text[max(0, match.start() - 80) : match.start()]):
+            continue
+        rest = text[match.end() : match.end() + 2000].lstrip(" *_`\n\t").partition("\n")[0]
+        if stated := rest.strip(" *_`\"'").rstrip(" *_`\"'."):
+            found.append(stated)
+    return found
+
+
 def stated_answer(text: str) -> str | None:
-    """Return what follows the last "answer is" or "answer:" on its line; None without one."""
-    matches = list(_ANSWER_IS.finditer(text[-_MOST_CHARACTERS:]))
-    if not matches:
-        return None
-    rest = text[-_MOST_CHARACTERS:][matches[-1].end() :].partition("\n")[0]
-    return rest.strip(" *_`\"'.") or None
+    """Return the last stated answer; None without one."""
+    found = stated_answers(text)
+    return found[0] if found else None
 
 
 def last_line(text: str) -> str | None:
@@ -70,11 +136,13 @@ def last_line(text: str) -> str | None:
 
 
 def final_answer(text: str, prompt: str) -> str | None:
-    """Return the last box, else what follows "answer is", else the last line."""
-    text = visible(without_echo(text, prompt))
+    """Return the last box, else the last stated answer, else the last line."""
+    text = own_turn(visible(without_echo(text, prompt)))
     return last_box(text) or stated_answer(text) or last_line(text)
 
 
 def visible(text: str) -> str:
     """Return the text without control and direction marks; line feeds and tabs stay."""
+    if text.replace("\n", "").replace("\t", "").isprintable():  # almost always, and fast
+        return text
     return "".join(c for c in text if c in "\n\t" or unicodedata.category(c)[0] != "C")

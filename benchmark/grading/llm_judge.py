@@ -18,7 +18,7 @@ from omegaconf import MISSING
 from rich.console import Console
 
 from benchmark.errors import ConfigError, DataError
-from benchmark.grading.extract import final_answer
+from benchmark.grading.extract import READING, final_answer
 from benchmark.grading.verdict import TRUNCATED, Answer, Verdict
 from benchmark.progress import Meter, meter
 from benchmark.records import Outcome
@@ -107,7 +107,7 @@ class LLMJudge:
         return {
             "kind": self.kind, "model": self.model, "verdicts": dict(self.verdicts),
             "prompt": hashlib.sha256(self.prompt.encode()).hexdigest()[:16],
-            "max_tokens": self.max_tokens,
+            "max_tokens": self.max_tokens, "reading": READING,
         }  # fmt: skip
 
     def grade(

@@ -83,7 +83,7 @@ class MathVerify:
         pairs = {
             (reference, verdict.answer)
             for answer, verdict in zip(answers, found, strict=True)
-            if verdict.reason is None and verdict.answer is not None
+            if verdict.rule is None and verdict.answer is not None
             for reference in answer.references
         }
         judgements = self._judgements(pairs, artifact, console)
@@ -111,7 +111,7 @@ class MathVerify:
     def _verdict(
         self, answer: Answer, found: Verdict, judgements: "dict[Pair, Judgement]"
     ) -> Verdict:
-        if found.answer is None or found.reason is not None:
+        if found.answer is None or found.rule is not None:
             return found
         of_pairs = [judgements[reference, found.answer] for reference in answer.references]
         outcome, reason = min(

@@ -1,31 +1,47 @@
 r"""The grader ``number``, for GSM8K and AIME: the last box that holds a number.
 
-Where no box holds one, ``#### 42`` and then "the answer is 42" are read. Dollar signs, units,
-percent signs and thousands separators around a number are ignored.
+Where no box holds one, ``#### 42``, then "the answer is 42", then a last line that is nothing but
+the number are read. Currencies, units, percent signs and thousands separators don't count; what is
+more than a number, such as ``3x`` or "3 or 5", is an answer that is wrong. A list of numbers is
+unparsed. "3 dozen" is 36, unless the question asks how many dozens.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from decimal import Decimal
 from fractions import Fraction
 from math import isfinite
+from typing import Any
 
 from benchmark.errors import ConfigError
-from benchmark.grading.extract import last_box, stated_answer, without_echo
+from benchmark.grading.extract import (
+    READING,
+    boxes,
+    last_line,
+    own_turn,
+    stated_answers,
+    visible,
+    without_echo,
+)
+from benchmark.grading.numerals import parse_number, several_numbers
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
-_MOST_DIGITS = 60
-_NUMBER = re.compile(
-    r"(?P<sign>[-+−]?)\s*(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d*)?|\.\d+)"
+_RULES = 2  # raise it when verdicts change
+_SHOWN = 60  # characters of an answer
+_DIGIT = re.compile(r"\d")
+_HASHES = re.compile(r"####[ \t]*((?:[^\w\n#\\]|\\[a-z]+|\\\W){0,9}\d[^\n#]{0,80})")
+_HEADING = re.compile(r"[A-Za-z]{3}")
+_CLAUSE_END = re.compile(
+    r"(?<=[\w)%}$\]])[.!?](?=\s(?!=)|\Z)|;|\n|,\s?(?:not|so|because|since|which)\b|,\s(?!(?:and|or)\b.{0,60}\d)(?=[^\d$])"
+    r"|\s\(?(?:because|since|so|which)\b"
+    r"|\s\((?!(?:or|and|in|hundred|thousand|million|billion)\b)",
+    re.IGNORECASE,
 )
-_FRACTION = re.compile(r"([-+−]?)\s*\\[dt]?frac\s*\{\s*(\d+)\s*\}\s*\{\s*(\d+)\s*\}")
-_SLASH = re.compile(r"([-+−]?)\s*(\d+)\s*/\s*(\d+)")
-_DROPPED = re.compile(
-    r"\\text\s*\{[^{}]*\}|\\(?:mathrm|textbf|mbox)\s*\{[^{}]*\}|\\[,;:! ]|\\?[$%]"
+_ASKED = re.compile(
+    r"\b(?:how (?:many|much)[^?.\n]{0,20}?\s|in (?=\w+s\b))"
+    r"(dozen|hundred|thousand|million|billion)s?\b",
+    re.IGNORECASE,
 )
-_UNIT = re.compile(r"[\s°^\\]*[A-Za-z](?:[A-Za-z ./²³{}\\]|\^\{?[23])*|\^\s*\{?\\circ\}?")
-_HASHES = re.compile(r"####\s*([^\n]{1,80})")
-_ASSIGNED = re.compile(r"\A\s*[A-Za-z]\w{0,20}\s*=\s*")
 
 
 @dataclass
@@ -44,76 +60,66 @@ class Number(TextGrader):
         if not (isfinite(self.tolerance) and self.tolerance >= 0):
             raise ConfigError(f"number: tolerance={self.tolerance} must be at least 0 and finite.")
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the verdicts depend on."""
+        return {**super().identity, "reading": READING, "version": _RULES}
+
     def verdict(self, answer: Answer) -> Verdict:
         """Return the number that a response gives and whether it is the reference's."""
         if not answer.finished:
             return TRUNCATED
-        text = without_echo(answer.text, answer.prompt)
-        found = _found(text)
-        if found is None:
-            return Verdict(None, "unparsed", "no number")
-        content, value, rule = found
+        text = own_turn(visible(without_echo(answer.text, answer.prompt)))
+        for scale in {m[1].lower() for m in _ASKED.finditer(answer.prompt)}:
+            text = re.sub(rf"\b{scale}s?\b", " ", text, flags=re.IGNORECASE)
+        content, value, rule = _found(text)
+        if content is None:
+            return Verdict(None, "unparsed", rule)
+        if value is None:
+            return Verdict(content, "incorrect", rule)
         references = [parse_number(reference) for reference in answer.references]
         near = Fraction(str(self.tolerance))
         correct = any(r is not None and abs(r - value) <= near for r in references)
         return Verdict(content, "correct" if correct else "incorrect", rule)
 
 
-def _found(text: str) -> tuple[str, Fraction, str] | None:
-    """Return text, value and rule of the number that a response gives."""
-    box = last_box(text)
-    hashes = _HASHES.findall(text)
-    candidates = (
-        ("box", box),
-        ("####", hashes[-1] if hashes else None),
-        ("answer is", stated_answer(text)),
-    )
-    for rule, content in candidates:
-        if (
-            content is not None
-            and (value := parse_number(content, loose=rule != "box")) is not None
-        ):
-            return content.strip()[:_MOST_DIGITS], value, rule
-    return None
+def _found(text: str) -> tuple[str | None, Fraction | None, str]:
+    """Return text, value and rule of the number that a response gives.
 
-
-def parse_number(text: str, *, loose: bool = False) -> Fraction | None:
-    r"""Return the value of a number, exactly; None if the text is anything else.
-
-    Args:
-        text: a number with or without a unit.
-        loose: take the number that the text begins with, whatever follows.
-
-    Examples:
-        >>> parse_number(r"\$1{,}234.50")
-        Fraction(2469, 2)
-        >>> parse_number("x = 12 cm")
-        Fraction(12, 1)
-        >>> parse_number("3 or 4") is None
-        True
+    Without a value the text is more than a number; without a text there is no answer.
     """
-    text = text[:400].replace("{,}", ",").replace("\\!", "").replace("−", "-")
-    text = _ASSIGNED.sub("", _DROPPED.sub(" ", text)).strip().rstrip(".")
-    for pattern in (_FRACTION, _SLASH):
-        if match := pattern.match(text):
-            sign, top, bottom = match.groups()
-            if len(top + bottom) > _MOST_DIGITS or int(bottom) == 0:
-                return None
-            value = Fraction(int(top), int(bottom))
-            return _ended(text, match.end(), -value if sign == "-" else value, loose=loose)
-    match = _NUMBER.match(text)
-    if match is None or len(match["digits"]) > _MOST_DIGITS:
-        return None
-    value = Fraction(Decimal(match["digits"].replace(",", "")))
-    return _ended(text, match.end(), -value if match["sign"] == "-" else value, loose=loose)
+    for candidates in (_boxed(text), _stated(text)):
+        other = None  # the first that holds digits without being a number
+        for content, rule in candidates:
+            if (value := parse_number(content)) is not None:
+                return content[:_SHOWN], value, rule
+            other = content if other is None and _DIGIT.search(content) else other
+        if other is not None and several_numbers(other):
+            return None, None, "several numbers"
+        if other is not None:
+            return other[:_SHOWN], None, "more than a number"
+    line = last_line(text)
+    if line is not None and (value := parse_number(line)) is not None:
+        return line[:_SHOWN], value, "the last line"
+    return None, None, "no number"
 
 
-def _ended(text: str, end: int, value: Fraction, *, loose: bool) -> Fraction | None:
-    """Return the value if nothing but a unit follows it."""
-    rest = text[end:].strip()
-    if loose:
-        return value if not rest or not (rest[0].isdigit() or rest[0] in "/^*") else None
-    return value if not rest or (_UNIT.fullmatch(rest) and not _JOINS.search(rest)) else None
+def _boxed(text: str) -> Iterator[tuple[str, str]]:
+    for _, _, content in reversed(boxes(text)):
+        yield content, "the last box with a number"
 
 
-_JOINS = re.compile(r"\b(?:or|and|to)\b|\\(?:times|cdot|frac|sqrt|pi)")
+def _stated(text: str) -> Iterator[tuple[str, str]]:
+    """Yield what is stated as the answer, up to the last that holds digits."""
+    lines = [line.strip() for line in reversed(_HASHES.findall(text))]
+    stated = [
+        (line, "the text after ####")
+        for line in lines
+        if not _HEADING.search(line) or parse_number(line) is not None  # "#### 2. The answer"
+    ]
+    clauses = (_CLAUSE_END.split(answer, maxsplit=1)[0] for answer in stated_answers(text))
+    stated += [(clause.strip(), "the stated answer") for clause in clauses]
+    for content, rule in stated:
+        yield content, rule
+        if _DIGIT.search(content):
+            return

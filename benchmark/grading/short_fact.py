@@ -1,25 +1,27 @@
-"""The grader ``short_fact``, for TriviaQA and SimpleQA: string rules on normalised answers.
+"""The grader ``short_fact``, for TriviaQA and SimpleQA: rules on evened-out answers.
 
 The rules stay apart, and the grade names the first that holds: ``exact`` (the first reference),
-``alias`` (another one), ``containment`` (a reference's words occur in the answer, in order and
-next to each other). Which of them count as correct is a setting. Words are compared after
-TriviaQA's official normalisation: lower case, no punctuation, no articles.
+``alias`` (another one), ``containment`` (the answer is a phrase or sentence that states one). Which
+of them count as correct is a setting. Answers are equal in TriviaQA's official normal form (lower
+case, no punctuation, no articles), where only signs and symbols that the form drops are minded, and
+where their spellings are.
 """
 
 import re
-import string
 from dataclasses import dataclass, field
+from typing import Any
 
 from benchmark.errors import ConfigError
-from benchmark.grading.extract import final_answer
+from benchmark.grading.containment import states
+from benchmark.grading.extract import READING, final_answer
+from benchmark.grading.latex import plain
+from benchmark.grading.spelling import same
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
 RULES = ("exact", "alias", "containment")
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation + "‘’´`", " "))
-_LATEX = re.compile(r"\\(?:text|textbf|mathrm|mathbf|mbox|textit|emph)\s*\{([^{}]*)\}")
-_HEDGED = frozenset({"not", "or", "nor", "neither", "either", "cannot"})
-_MOST_WORDS = 40  # of an answer that may contain a reference
+_VERSION = 2  # of the rules; raise it when verdicts change
+_READ = 2000  # characters of an answer
+_REFUSAL = re.compile(r"\W*n\s?/\s?a\W*\Z", re.IGNORECASE)
 
 
 @dataclass
@@ -39,42 +41,30 @@ class ShortFact(TextGrader):
         if unknown or not self.rules:
             raise ConfigError(f"short_fact: rules={self.rules} must be some of {list(RULES)}.")
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the verdicts depend on."""
+        return {**super().identity, "reading": READING, "version": _VERSION}
+
     def verdict(self, answer: Answer) -> Verdict:
         """Return the answer that a response gives and which rule makes it right, if any."""
         if not answer.finished:
             return TRUNCATED
-        found = final_answer(answer.text, answer.prompt)
-        given = _LATEX.sub(r"\1", found).replace("\\", " ").strip(" $") if found else ""
-        if not normalise(given):
-            return Verdict(None, "unparsed", "no answer")
+        found = final_answer(answer.text, answer.prompt) or ""
+        given = found if found in answer.references else plain(found[:_READ])
         rule = matching_rule(given, answer.references)
+        worded = any(c.isalnum() for c in "".join(answer.references))
+        if not given or (rule is None and worded and not any(c.isalnum() for c in given)):
+            return Verdict(None, "unparsed", "no answer")
         correct = rule in self.rules
-        return Verdict(given, "correct" if correct else "incorrect", rule)
+        return Verdict(given, "correct" if correct else "incorrect", rule or "no reference")
 
 
 def matching_rule(answer: str, references: tuple[str, ...]) -> str | None:
     """Return the first rule of ``RULES`` that holds, or None. An empty text matches nothing."""
-    given = normalise(answer)
-    accepted = [normalise(reference) for reference in references]
-    if not given:
+    if not answer or (_REFUSAL.match(answer) and answer not in references):
         return None
-    if given == accepted[0]:
-        return "exact"
-    if given in accepted:
-        return "alias"
-    words = given.split()
-    if len(words) > _MOST_WORDS or _HEDGED.intersection(answer.lower().split()):
-        return None
-    contained = any(reference and f" {reference} " in f" {given} " for reference in accepted)
-    return "containment" if contained else None
-
-
-def normalise(answer: str) -> str:
-    """Return the answer in TriviaQA's official normal form (its evaluation script).
-
-    Examples:
-        >>> normalise("The  Beatles!")
-        'beatles'
-    """
-    text = answer.replace("_", " ").lower().translate(_PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", text).split())
+    for reference in references:
+        if same(answer, reference):
+            return "exact" if reference == references[0] else "alias"
+    return "containment" if states(answer, references) else None

@@ -36,12 +36,13 @@ class Verdict(NamedTuple):
     Attributes:
         answer: as extracted from the text; None where none was found.
         outcome: correct or incorrect where there is an answer, else unparsed or truncated.
-        reason: the rule that decided, or why there is no answer; None where the outcome says all.
+        rule: what decided, in a few words, or why there is no answer; None where the outcome says
+            all. The grades' column ``reason`` holds it.
     """
 
     answer: str | None
     outcome: Outcome
-    reason: str | None = None
+    rule: str | None = None
 
 
 TRUNCATED = Verdict(None, "truncated")

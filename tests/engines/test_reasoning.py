@@ -19,7 +19,15 @@ FINAL = "<|start|>assistant<|channel|>final<|message|>It is \\boxed{4}.<|return|
         ("4", False, Split(None, "4", True)),
         ("<think>a \\boxed{5}", False, Split("a \\boxed{5}", "", False)),
         ("a \\boxed{5}", True, Split("a \\boxed{5}", "", False)),
-        ("<think>a</think>4 </think> 5", False, Split("a", "4 </think> 5", True)),
+        ("<think>a</think>4 </think> 5", False, Split("a\n\n4", "5", True)),
+        ("<think>a</think>4<think>b</think> is it", False, Split("a\n\nb", "4 is it", True)),
+        ("a</think>4<think>b</think>!", True, Split("a\n\nb", "4!", True)),
+        ("<think>a<think>b</think>4", False, Split("a\n\nb", "4", True)),
+        ("<think>a</think>4<think>b", False, Split("a\n\nb", "", False)),
+        ("<thinking>a</thinking>4", False, Split("a", "4", True)),
+        ("<Thought>a</Thought>4", False, Split("a", "4", True)),
+        ("[THINK]a[/THINK]4", False, Split("a", "4", True)),
+        ("Write `<think>` first", False, Split(None, "Write `<think>` first", True)),
         ("", True, Split(None, "", False)),
         ("", False, Split(None, "", True)),
     ],
@@ -49,11 +57,25 @@ def test_harmony_channels_split_reasoning_from_the_answer(text, expected):
     assert split_reasoning(text, "harmony") == expected
 
 
-def test_a_model_that_does_not_reason_keeps_its_text():
-    assert split_reasoning(" <think>a</think>4", "none") == Split(None, " <think>a</think>4", True)
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (" 4\n", Split(None, " 4\n", True)),
+        (" <think>a</think>4", Split("a", "4", True)),
+        ("a</think>4", Split("a", "4", True)),
+        ("<thinking>a</thinking>\n4", Split("a", "4", True)),
+        ("4 <think>a</think>", Split("a", "4", True)),
+        ("1 <think>a</think>2 <think>b</think>3", Split("a\n\nb", "1 2 3", True)),
+        ("<think>a", Split("a", "", False)),
+        ("1 < 2 and <b>4</b>", Split(None, "1 < 2 and <b>4</b>", True)),
+        ("the tag `</think>` ends it", Split(None, "the tag `</think>` ends it", True)),
+    ],
+)
+def test_a_model_that_does_not_reason_keeps_its_text_without_thoughts(text, expected):
+    assert split_reasoning(text, "none", opened=True) == expected
 
 
-@pytest.mark.parametrize("form", ["think", "harmony"])
+@pytest.mark.parametrize("form", ["none", "think", "harmony"])
 @pytest.mark.parametrize(
     "text", ["<think>" * 100_000, "<|channel|>final" * 50_000, "<|message|>" * 50_000, "<" * 10**6]
 )
@@ -67,6 +89,9 @@ def test_hostile_texts_are_split_fast(form, text):
     ("form", "tokens", "settings", "expected"),
     [
         ("none", ["Yes"], {}, 0),
+        ("none", ["<think>", "a", "</think>", " ", "Yes"], {}, 4),
+        ("none", ["a", "</think>", "Yes"], {}, 2),
+        ("think", ["<think>", "a", "</think>", "b", "<think>", "</think>", "Yes"], {}, 6),
         ("think", ["<think>", "a", "</think>", "\n\n", "Yes"], {}, 4),
         ("think", ["a", "</think>", "Yes"], {"opened": True}, 2),
         ("think", ["a", "</th", "ink>", " No"], {"opened": True}, 3),

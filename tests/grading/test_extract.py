@@ -2,7 +2,13 @@ import time
 
 import pytest
 
-from benchmark.grading.extract import final_answer, last_box, stated_answer, without_echo
+from benchmark.grading.extract import (
+    final_answer,
+    last_box,
+    own_turn,
+    stated_answer,
+    without_echo,
+)
 
 PROMPT = "What is the capital?\n\nPut the answer in a box.\nFor example: \\boxed{Mount Everest}"
 
@@ -33,11 +39,31 @@ def test_the_prompts_own_box_is_no_answer():
     [
         ("The answer is Paris.", "Paris"), ("Answer: **Paris**", "Paris"),
         ("Final answer is: Paris\nmore", "Paris"), ("no statement", None),
-        ("the answer is 4. The answer is 5", "5"),
+        ("the answer is 4. The answer is 5", "5"), ("### Answer\n18", "18"),
+        ("The answer is:\n\n18", "18"), ("**Final answer**: 18", "18"), ("Answer: `18`", "18"),
+        ("答案：東京", "東京"), ("Die Antwort ist 18.", "18"), ("Respuesta: 18", "18"),
+        ("the answer would be 18", "18"), ("The answer to the question is 18.", "18"),
+        ("I don't think the answer is 18", None), ("I doubt that the answer is 18", None),
+        ("The answer is .5", ".5"),
     ],
 )  # fmt: skip
 def test_a_stated_answer_is_found(text, answer):
     assert stated_answer(text) == answer
+
+
+@pytest.mark.parametrize(
+    ("text", "own"),
+    [
+        ("Answer: 7\n\nQuestion: next?\nAnswer: 8", "Answer: 7"),
+        ("#### 7\nQ: next?\n#### 8", "#### 7"),
+        (r"\boxed{7}" + "\n\n**Problem 2:** next", r"\boxed{7}"),
+        ("So my answer is right.\nQuestion: it?\n" + r"\boxed{7}", None),
+        ("I restate.\nQuestion: it?\nAnswer: 8", "I restate.\nQuestion: it?\nAnswer: 8"),
+        ("Question: it?\nAnswer: 8", "Question: it?\nAnswer: 8"),
+    ],
+)
+def test_what_a_base_model_asks_itself_next_is_left_out(text, own):
+    assert own_turn(text) == (own or text)
 
 
 def test_the_final_answer_falls_back_to_the_last_line():
@@ -48,7 +74,15 @@ def test_the_final_answer_falls_back_to_the_last_line():
 
 
 @pytest.mark.parametrize(
-    "text", [r"\boxed{" * 50_000, "{" * 10**6, r"\boxed{1}" * 50_000, "answer is " * 80_000]
+    "text",
+    [
+        r"\boxed{" * 50_000,
+        "{" * 10**6,
+        r"\boxed{1}" * 50_000,
+        "answer is " * 80_000,
+        "answer: 1\nQ: 2" * 50_000,
+        "\nQ: " * 100_000,
+    ],
 )
 def test_hostile_texts_are_read_fast(text):
     start = time.process_time()

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from benchmark.errors import ConfigError, DataError
-from benchmark.grading import Verdict, build_graders, disagreements
+from benchmark.grading import Answer, Verdict, build_graders, disagreements, grade_text
 from benchmark.grading import grade as grade_with
 from benchmark.grading.basics import Basics
 from benchmark.grading.verdict import TextGrader
@@ -44,9 +44,9 @@ def test_each_response_is_graded_against_its_own_question_whatever_the_order():
     )
     assert table.schema == GRADE
     assert table.rows() == [
-        ("capital", 1, "7", "incorrect", None, "basics"),
-        ("sum", 0, "7", "correct", None, "basics"),
-        ("capital", 0, "Lima", "correct", None, "basics"),
+        ("capital", 1, "7", "incorrect", "the first statement", "basics"),
+        ("sum", 0, "7", "correct", "the first statement", "basics"),
+        ("capital", 0, "Lima", "correct", "the first statement", "basics"),
     ]
 
 
@@ -104,6 +104,81 @@ def test_graders_that_disagree_are_listed_with_their_answers():
     listed = disagreements(tables, QUESTIONS)
     assert listed.schema == DISAGREEMENT
     assert listed.rows() == [
-        ("capital", "Lima", "basics: correct (Lima); exact: incorrect (it is lima)", 2)
+        (
+            "capital",
+            "Lima",
+            "basics: correct (Lima; the first statement); "
+            "exact: incorrect (it is lima; the whole response)",
+            2,
+        )
     ]
     assert disagreements({"basics": tables["basics"]}, QUESTIONS).is_empty()
+
+
+THOUGHTS = [
+    "<think>7</think>8", "8</think>7", "<think>8</think>7<think>9</think>",
+    "<thinking>9</thinking>7", "<thought>9</thought>\n7", "[THINK]8[/THINK]7", "<THINK>8</THINK>7",
+    "<think>8<think>9</think>8</think>7", "<think>\n\n</think>\n\n7", "7<think>8</think>",
+    "<reasoning>8</reasoning>7",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", THOUGHTS)
+def test_thoughts_reach_no_grader(text):
+    seen = []
+
+    class See(TextGrader):
+        def verdict(self, answer):
+            seen.append(answer)
+            return Verdict(answer.text, "correct")
+
+    grade(responses(("sum", 0, text, "stop")), QUESTIONS, See())
+    last = "8" if text == THOUGHTS[0] else "7"
+    assert seen == [Answer("What is 3 + 4?", last, True, ("7",))]
+
+
+def test_a_response_that_ends_in_its_thoughts_is_truncated():
+    table = grade(responses(("sum", 0, "<think>7", "stop")), QUESTIONS)
+    assert table["outcome"].to_list() == ["truncated"]
+    assert grade_text("number", "<think>\\boxed{7}", ["7"]) == Verdict(None, "truncated")
+
+
+@pytest.mark.parametrize(
+    ("grader", "text", "references", "rule"),
+    [
+        ("number", r"\boxed{7}", ["7"], "the last box with a number"),
+        ("letter", "<think>A</think>The answer is B.", ["B"], "the stated answer"),
+        ("short_fact", "It is Lima.", ["Quito", "Lima"], "containment"),
+        ("basics", "It is Lima.", ["Lima"], "the first statement"),
+        ("exact", "lima", ("Lima",), "the whole response"),
+        ("math_verify", r"\boxed{\frac{1}{2}}", ["0.5"], None),
+    ],
+)
+def test_a_text_is_graded_as_in_a_run(grader, text, references, rule):
+    found = grade_text(grader, text, references)
+    assert found.outcome == "correct"
+    assert found.answer
+    assert found.rule == rule or rule is None
+
+
+def test_the_prompts_box_is_no_answer_of_a_text():
+    prompt = "Put it into \\boxed{7}."
+    assert grade_text("number", prompt, ["7"], prompt) == Verdict(None, "unparsed", "no number")
+    assert grade_text("number", prompt, ["7"]).outcome == "correct"
+
+
+@pytest.mark.parametrize(
+    ("grader", "references", "message"),
+    [("leter", ["A"], "letter"), ("llm_judge", ["A"], "no grader of single texts"),
+     ("letter", [], "accepted answers"), ("letter", ["A", " "], "accepted answers"),
+     ("letter", "A", "accepted answers")],
+)  # fmt: skip
+def test_a_wrong_grader_or_reference_is_named(grader, references, message):
+    with pytest.raises(ValueError, match=message):
+        grade_text(grader, "A", references)
+
+
+def test_a_grader_whose_rules_changed_has_another_identity():
+    for kind in ("basics", "exact", "number", "letter", "short_fact"):
+        (grader,) = build_graders({kind: {"kind": kind}}).values()
+        assert grader.identity["version"] >= 2

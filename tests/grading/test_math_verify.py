@@ -78,10 +78,10 @@ def test_hostile_answers_end_in_bounded_time(artifact):
     assert verdicts[-1].outcome == "correct"
     by_text = dict(zip(HOSTILE, verdicts, strict=False))
     assert by_text["\u202e4\u200f"].outcome == "correct"
-    assert by_text[""].reason == "no box"
+    assert by_text[""].rule == "no box"
     assert all(v.outcome != "correct" for text, v in by_text.items() if "4" not in text)
     assert by_text["1" * 10**6].outcome == "unparsed"
-    assert by_text[HOSTILE[3]].reason == "longer than 2,000 characters"
+    assert by_text[HOSTILE[3]].rule == "longer than 2,000 characters"
 
 
 def test_a_worker_that_dies_is_replaced_and_its_pairs_compared_again():
