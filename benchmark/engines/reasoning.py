@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-THINK_TAGS = ("<think>", "</think>")
 _FINAL_MARK = "<|channel|>final<|message|>"
 _TAG = re.compile(
     r"(?<!`)(?:<(?P<close>/?)(?:think|thinking|thoughts?|reasoning)>|\[(?P<end>/?)THINK\])(?!`)",
@@ -63,7 +62,22 @@ def split_reasoning(text: str, form: str, *, opened: bool = False) -> Split:
     """
     if form == "harmony":
         return _split_harmony(text)
-    return _split_tags(text, opened=opened and form == "think")
+    return _split_tags(text, opened=opened)
+
+
+def is_think_tag(text: str) -> bool:
+    """Tell whether a token's text is a tag that opens or closes reasoning."""
+    return _TAG.fullmatch(text.strip()) is not None
+
+
+def opens_reasoning(prompt: str) -> bool:
+    """Tell whether a rendered prompt, or its end, leaves the model inside its reasoning."""
+    tags = list(_TAG.finditer(prompt))
+    return (
+        bool(tags)
+        and not prompt[tags[-1].end() :].strip()
+        and not (tags[-1]["close"] or tags[-1]["end"])
+    )
 
 
 def answer_start(

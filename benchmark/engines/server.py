@@ -245,7 +245,8 @@ class ServerEngine:
             text = choice.text.strip()
             return Split(choice.reasoning, text, ended=stopped and bool(text))
         # A template may open the reasoning in the prompt: cut off, it then shows no tag at all.
-        split = read_answer(self._model_config, choice.text, opened=not stopped)
+        hidden = not stopped and self._model_config.reasoning == "think"
+        split = read_answer(self._model_config, choice.text, opened=hidden)
         return split._replace(ended=split.ended and stopped)
 
     def _answer_token(self, choice: Choice) -> Token | None:

@@ -13,7 +13,7 @@ from benchmark.engines import ChoiceProbabilities, Decoding, Response, SampleReq
 from benchmark.engines.decoding import Finished, Job, sample_tokens
 from benchmark.engines.device import find_device, find_dtype, precisions
 from benchmark.engines.fidelity import Way, choose_way
-from benchmark.engines.reasoning import THINK_TAGS, Split, answer_start
+from benchmark.engines.reasoning import Split, answer_start, is_think_tag, opens_reasoning
 from benchmark.engines.weights import Weights, model_identity, unavailable
 from benchmark.engines.wording import read_answer, rendered, rendering
 from benchmark.errors import ModelError
@@ -133,20 +133,20 @@ class TransformersEngine:
 
     def _split(self, tokens: Sequence[int], prompt: Sequence[int]) -> Split:
         """Return reasoning and answer of a response's tokens."""
-        form = self._model_config.reasoning
-        # Channels are marked by special tokens; whether think tags are depends on the model.
-        text = self._tokenizer.decode(tokens, skip_special_tokens=form == "none")
-        if form == "think":
-            for special in self._tokenizer.all_special_tokens:
-                text = text.replace(special, "") if special not in THINK_TAGS else text
-        return read_answer(self._model_config, text, opened=self._opens_reasoning(prompt))
+        kept = [token for token in tokens if token not in self._silent_tokens]
+        text = self._tokenizer.decode(kept, skip_special_tokens=False)
+        tail = self._tokenizer.decode(prompt[-_TAIL:], skip_special_tokens=False)
+        return read_answer(self._model_config, text, opened=opens_reasoning(tail))
 
-    def _opens_reasoning(self, prompt: Sequence[int]) -> bool:
-        """Tell whether the chat template ends inside the reasoning."""
-        if self._model_config.reasoning != "think":
-            return False
-        tail = self._tokenizer.decode(prompt[-_TAIL:], skip_special_tokens=False).rstrip()
-        return bool(tail.endswith(THINK_TAGS[0]))
+    @cached_property
+    def _silent_tokens(self) -> frozenset[int]:
+        """Special tokens that are no text; channels and think tags, which may be special, are."""
+        if self._model_config.reasoning == "harmony":
+            return frozenset()
+        added = self._tokenizer.added_tokens_decoder.items()
+        return frozenset(
+            index for index, token in added if token.special and not is_think_tag(token.content)
+        )
 
     def choice_probabilities(
         self, requests: Sequence[SampleRequest], choices: Sequence[str], decoding: Decoding
@@ -186,8 +186,9 @@ class TransformersEngine:
         for index, _, tokens, *_ in self._draw([*prompts.values()], seeds, decoding):
             key = requests[index].question_id
             texts = [self._tokenizer.decode([token]) for token in tokens]
-            opened = self._opens_reasoning(prompts[key])
-            start = answer_start(texts, self._model_config.reasoning, opened=opened)
+            tail = self._tokenizer.decode(prompts[key][-_TAIL:], skip_special_tokens=False)
+            form = self._model_config.reasoning
+            start = answer_start(texts, form, opened=opens_reasoning(tail))
             spent[key] = len(tokens) if start is None else start + 1
             if start is not None:
                 asked[key] = [*prompts[key], *tokens[:start]]

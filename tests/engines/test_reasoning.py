@@ -2,7 +2,12 @@ import time
 
 import pytest
 
-from benchmark.engines.reasoning import Split, answer_start, split_reasoning
+from benchmark.engines.reasoning import (
+    Split,
+    answer_start,
+    opens_reasoning,
+    split_reasoning,
+)
 
 ANALYSIS = "<|channel|>analysis<|message|>User asks 2+2. \\boxed{5}?<|end|>"
 FINAL = "<|start|>assistant<|channel|>final<|message|>It is \\boxed{4}.<|return|>"
@@ -72,7 +77,7 @@ def test_harmony_channels_split_reasoning_from_the_answer(text, expected):
     ],
 )
 def test_a_model_that_does_not_reason_keeps_its_text_without_thoughts(text, expected):
-    assert split_reasoning(text, "none", opened=True) == expected
+    assert split_reasoning(text, "none") == expected
 
 
 @pytest.mark.parametrize("form", ["none", "think", "harmony"])
@@ -110,3 +115,16 @@ def test_hostile_texts_are_split_fast(form, text):
 )  # fmt: skip
 def test_the_first_answer_token_lies_behind_the_reasoning(form, tokens, settings, expected):
     assert answer_start(tokens, form, **settings) == expected
+
+
+@pytest.mark.parametrize(
+    ("prompt", "opens"),
+    [
+        ("assistant\n<think>\n", True), ("<think>\n\n</think>\n\n", False), ("<Thinking>", True),
+        ("[THINK]", True), ("[/THINK]", False), ("is <think> ?\nassistant\n", False), ("", False),
+    ],
+)  # fmt: skip
+def test_a_prompt_that_ends_with_an_opening_tag_leaves_the_model_in_its_reasoning(
+    prompt: str, opens: bool
+) -> None:
+    assert opens_reasoning(prompt) is opens

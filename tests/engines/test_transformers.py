@@ -403,7 +403,7 @@ def test_real_model_answers_and_knows_its_layers(smollm2: TransformersEngine) ->
 @pytest.mark.parametrize(
     ("form", "prompt", "text", "expected"),
     [
-        ("none", "4?", "<think>a</think>4<|end|>", (None, "<think>a</think>4", True)),
+        ("none", "4?", "<think>a</think>4<|end|>", ("a", "4", True)),
         ("think", "4?", "<think>a</think>4<|end|>", ("a", "4", True)),
         ("think", "4? <think>\n", "a</think>4", ("a", "4", True)),
         ("think", "4? <think>\n", "a", ("a", "", False)),
@@ -418,3 +418,23 @@ def test_reasoning_is_split_off_as_the_model_marks_it(tiny_model, form, prompt, 
     encode = engine._tokenizer.encode
     assert engine._split(encode(text), encode(prompt)) == expected
     assert engine.identity["reasoning"] == form
+
+
+@pytest.mark.parametrize("form", ["none", "think"])
+def test_think_tags_that_are_special_tokens_mark_reasoning_for_every_model(
+    tiny_model: Path, tmp_path: Path, form: str
+) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.add_special_tokens(
+        {"additional_special_tokens": ["<|start|>", "<think>", "</think>"]}
+    )
+    tokenizer.save_pretrained(tmp_path)
+    config = ModelConfig(name="tiny", hub_id=str(tmp_path), reasoning=form)
+    engine = TransformersEngine(
+        config, TransformersConfig(device="cpu"), Weights(str(tmp_path), None, "tiny")
+    )
+    encode = engine._tokenizer.encode
+    assert engine._split(encode("<think>a</think>4<|end|>"), encode("4?")) == ("a", "4", True)
+    assert engine._split(encode("a</think>4<|end|>"), encode("4?<think>\n")) == ("a", "4", True)
+    assert engine._split(encode("a cut off"), encode("4?<think>")) == ("a cut off", "", False)
+    assert engine._split(encode("4<|end|>"), encode("4?")) == (None, "4", True)
