@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from math import inf
 from pathlib import Path
@@ -18,6 +18,7 @@ from benchmark.config import (
     ROLES,
     Config,
     DatasetConfig,
+    DecodingConfig,
     EngineConfig,
     ModelConfig,
     SamplingConfig,
@@ -102,11 +103,27 @@ def check_model(model: ModelConfig) -> None:
     _require(warm, f"{where}.temperature", decoding.temperature, rule)
     _require(0 < decoding.top_p <= 1, f"{where}.top_p", decoding.top_p, "in (0, 1]")
     _at_least(1, decoding, where, "max_new_tokens")
+    _check_optional(decoding, where)
     if model.few_shot is not None:
         template, stop, where = model.few_shot.template, model.few_shot.stop, "model.few_shot"
         held = "{question}" in template
         _require(held, f"{where}.template", template[-80:], "with {question} in it")
         _require(len(stop) == 1, f"{where}.stop", repr(stop), "one character")
+
+
+def _check_optional(decoding: DecodingConfig, where: str) -> None:
+    """Refuse settings of decoding out of their range; null is neutral."""
+    signed = ("at least -2 and at most 2, or null", lambda value: -2 <= value <= 2)
+    rules: dict[str, tuple[str, Callable[[float], bool]]] = {
+        "top_k": ("at least 1, or null for all tokens", lambda value: value >= 1),
+        "min_p": ("in [0, 1], or null", lambda value: 0 <= value <= 1),
+        "repetition_penalty": ("above 0 and finite, or null", lambda value: 0 < value < inf),
+        "presence_penalty": signed,
+        "frequency_penalty": signed,
+    }
+    for name, (rule, holds) in rules.items():
+        value = getattr(decoding, name)
+        _require(value is None or holds(value), f"{where}.{name}", value, rule)
 
 
 def _check_sampling(sampling: SamplingConfig) -> None:

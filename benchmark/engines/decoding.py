@@ -16,18 +16,22 @@ import torch
 
 from benchmark.engines import Decoding
 from benchmark.engines.packed import KVCache, Pack
-from benchmark.engines.tokens import draw_tokens
+from benchmark.engines.tokens import draw_tokens, penalised
 
 _SPLIT_ALLOWANCE = 4  # live samples per row that the batch aims at; bounds rows after all splits
 _LOGIT_ROWS = 128  # fresh memory for the logits of all rows would cost more than to compute them
 
 
 class Job(NamedTuple):
-    """One prompt, without the common prefix, and the seeds of the samples wanted of it."""
+    """One prompt, without the common prefix, and the seeds of the samples wanted of it.
+
+    ``whole`` is the prompt with that prefix, which the repetition penalty counts.
+    """
 
     key: int
     prompt: list[int]
     seeds: Sequence[int]
+    whole: Sequence[int] = ()
 
 
 class Finished(NamedTuple):
@@ -151,15 +155,16 @@ class _Batch:
         self._cache.lengths[:running] += 1
         new = pack.prefix_length + torch.tensor(lengths, dtype=torch.long)
         self._cache.lengths[running : len(self.rows)] = new
-        parts = zip(
-            torch.split(hidden, _LOGIT_ROWS), torch.split(self._uniform(), _LOGIT_ROWS), strict=True
-        )
-        drawn = [
-            tokens
-            for states, uniform in parts
-            for tokens in draw_tokens(model.logits(states), uniform, self._decoding).tolist()
-        ]
+        uniform, drawn = self._uniform(), []
+        for start in range(0, len(self.rows), _LOGIT_ROWS):
+            part = slice(start, start + _LOGIT_ROWS)
+            logits = self._penalised(model.logits(hidden[part]), self.rows[part])
+            drawn += draw_tokens(logits, uniform[part], self._decoding).tolist()
         yield from self._split(drawn)
+
+    def _penalised(self, logits: torch.Tensor, rows: list[_Row]) -> torch.Tensor:
+        prompts = [row.job.whole or row.job.prompt for row in rows]
+        return penalised(logits, prompts, [row.tokens for row in rows], self._decoding)
 
     def _uniform(self) -> torch.Tensor:
         """Return one number per row and sample [R, S]; places beyond a row's samples are unused."""

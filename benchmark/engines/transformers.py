@@ -103,7 +103,7 @@ class TransformersEngine:
                 prefix, rest = self._share_prefix([prompts[key] for key in keys])
                 drawn = {key: list(samples) for key, samples in waiting.items()}
                 jobs = [
-                    Job(key, tokens, [seeds[key][sample] for sample in drawn[key]])
+                    Job(key, tokens, [seeds[key][s] for s in drawn[key]], prompts[key])
                     for key, tokens in zip(keys, rest, strict=True)
                 ]
                 for key, place, tokens, stopped in sample_tokens(
