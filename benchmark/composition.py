@@ -25,6 +25,12 @@ _PART_OF_NULL = re.compile(  # as OmegaConf says it, and no other fault of a pro
 )
 
 
+def config_folders(hydra_config: DictConfig) -> list[Path]:
+    """Return the folders that configuration files were searched in, packages left out."""
+    sources = hydra_config.runtime.config_sources
+    return [Path(source.path) for source in sources if source.schema == "file"]
+
+
 def job_overrides(swept: Mapping[str, str] | None, overrides: Sequence[str]) -> list[list[str]]:
     """Return the overrides of each job that Hydra makes of a sweep, in their order.
 

@@ -13,6 +13,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.errors import ConfigError
+from benchmark.spelling import refuse_numbers
 
 Role = Literal["evaluation", "train", "validation"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -349,14 +350,17 @@ def register_schema() -> None:
     ConfigStore.instance().store(name="schema", node=Config)
 
 
-def typed(node: object, schema: type, where: str) -> Any:
+def typed(node: Any, schema: type, where: str) -> Any:
     """Return a group's entry as its dataclass, for groups whose entries differ in kind.
 
     Raises:
         ConfigError: a key is unknown, missing, or of the wrong type.
     """
     try:
-        return OmegaConf.to_object(OmegaConf.merge(_structured(schema), node))
+        merged = OmegaConf.merge(_structured(schema), node)
+        raw: Any = OmegaConf.create(node)
+        refuse_numbers(merged, OmegaConf.to_container(raw), where)
+        return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         why, key = str(error).splitlines()[0], error.full_key
         raise ConfigError(

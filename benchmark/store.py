@@ -170,7 +170,7 @@ class Artifact:
         tables = [schema.to_frame()]
         for path in self.parts(".parquet"):
             try:
-                table = pl.read_parquet(path, hive_partitioning=False)
+                table = pl.read_parquet(path, hive_partitioning=False, glob=False)
                 tables.append(check_table(table, schema, str(path)))
             except (DataError, pl.exceptions.PolarsError) as error:
                 raise StoreError(

@@ -104,7 +104,7 @@ def track_grid(grid: str, tracker: TrackerConfig, folder: Path, jobs: Sequence[o
     about = {"name": f"{grid}/summary", "id": run_id(f"{grid}/summary", {"jobs": jobs})}
     with _run(tracker, folder, group=grid, job_type="summary", **about) as run:
         files = [path for path in sorted(folder.rglob("*")) if folder / "wandb" not in path.parents]
-        tables = {_key(folder, p): pl.read_csv(p) for p in files if p.suffix == ".csv"}
+        tables = {_key(folder, p): pl.read_csv(p, glob=False) for p in files if p.suffix == ".csv"}
         run.log({**_tables(tables), **_images(folder, [p for p in files if p.suffix == ".png"])})
 
 

@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,10 +27,15 @@ from tests.forked import one_figure
 
 
 def run(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *overrides: str, every_figure: bool = False
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *overrides: str,
+    every_figure: bool = False,
+    option: str | None = None,
 ) -> int:
     """Run the command in this process; reports get one figure, unless a test is about them."""
-    arguments = ["capcal", f"paths.outputs={tmp_path}/out", f"paths.cache={tmp_path}/cache"]
+    arguments = ["capcal", *([option] if option else [])]
+    arguments += [f"paths.outputs={tmp_path}/out", f"paths.cache={tmp_path}/cache"]
     with monkeypatch.context() as patch:
         if not every_figure:
             patch.setattr(figures, "_draw", one_figure)
@@ -208,6 +214,23 @@ def test_a_cell_runs_from_questions_to_report(
     assert dict(table.group_by("estimator").agg(pl.col("k").max()).rows())["random"] == 4
     manifests = [json.loads(p.read_text()) for p in tmp_path.glob("out/store/**/manifest.json")]
     assert len({json.dumps(m["inputs"], sort_keys=True) for m in manifests}) > 5
+
+
+@pytest.mark.parametrize("name", ["runs [v2]", "*", "a?b", "{x,y}", "[!a]*", "~", "a#b%20c=d"])
+def test_a_cell_is_read_from_folders_of_any_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path, name: str
+) -> None:
+    moved = shutil.copytree(tiny_model, tmp_path / name / "model")
+    settings = tiny(moved, "estimator=[random,probe_own]", "application=[pass_at_k]")
+    settings = [s for s in settings if "hub_id" not in s]
+    for key in ("paths.outputs", "paths.cache", "model.hub_id"):
+        folder = "model" if "hub" in key else key
+        settings.append(f'{key}="{tmp_path}/{name}/{folder}"')
+    assert run(monkeypatch, tmp_path, *settings) == 0
+    assert run(monkeypatch, tmp_path, *settings) == 0
+    assert run(monkeypatch, tmp_path, *settings, "sampling.k=8") == 0
+    reports = [*(tmp_path / name / "paths.outputs").rglob("report.html")]
+    assert len(reports) == 2  # what was finished is not evaluated again
 
 
 MADE_OF_OTHERS = (
