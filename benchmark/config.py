@@ -32,7 +32,7 @@ class SourceConfig:
         without: splits of this dataset whose questions are left out.
         held_out: this many questions, chosen by their content, form a split of their own.
         part: which side of that cut this is: rest or held_out.
-        unanswered: what a row without a reference answer gets: refuse or drop.
+        unanswered: what a row with a null, or without a reference answer, gets: refuse or drop.
     """
 
     hub_id: str = MISSING
