@@ -31,6 +31,11 @@ from benchmark.errors import ConfigError
 from benchmark.records import storable
 
 _NAME = re.compile(r"\w[\w.-]*")  # becomes a folder of the store
+_OF_TEMPLATE = {  # settings of the rendering that chat_template_kwargs would override
+    "add_generation_prompt", "continue_final_message", "conversation", "max_length", "padding",
+    "return_assistant_tokens_mask", "return_dict", "return_tensors", "tokenize",
+    "tokenizer_kwargs", "truncation",
+}  # fmt: skip
 _COLDEST = 1e-4  # below it, dividing logits leaves the range of float32
 
 
@@ -97,6 +102,12 @@ def check_model(model: ModelConfig) -> None:
     """
     _check_name("model.name", model.name)
     _one_of(("none", "think", "harmony"), model, "model", "reasoning")
+    _require(model.hub_id.strip() != "", "model.hub_id", repr(model.hub_id), "a name or a folder")
+    rule = "what the chat template takes; the harness itself says how its result is used"
+    for name in sorted(_OF_TEMPLATE.intersection(model.chat_template_kwargs)):
+        _require(
+            False, f"model.chat_template_kwargs.{name}", model.chat_template_kwargs[name], rule
+        )
     decoding, where = model.decoding, "model.decoding"
     warm = decoding.temperature == 0 or _COLDEST <= decoding.temperature < inf
     rule = f"0, or at least {_COLDEST} and finite"
@@ -207,6 +218,8 @@ def _check_folders(config: Config) -> None:
         "dataset.hub_root": dataset.hub_root, "model.hub_id": config.model.hub_id,
     }  # fmt: skip
     for key, folder in folders.items():
+        named = not key.startswith("paths.") or bool(str(folder).strip())
+        _require(named, key, repr(folder), "a folder; '.' is the current one")
         check_folder(key, folder or "")
 
 

@@ -14,7 +14,8 @@ from benchmark.engines.decoding import Finished, Job, sample_tokens
 from benchmark.engines.packed import KVCache, Pack, use_packed_attention
 from benchmark.engines.reasoning import THINK_TAGS, Split, answer_start
 from benchmark.engines.weights import Weights, model_identity, unavailable
-from benchmark.engines.wording import chat_messages, few_shot_text, read_answer
+from benchmark.engines.whole import refuse_incomplete
+from benchmark.engines.wording import chat_messages, check_template, few_shot_text, read_answer
 from benchmark.errors import ModelError
 
 _TAIL = 8  # tokens of a prompt that may open the reasoning
@@ -56,14 +57,17 @@ class TransformersEngine:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(
                 weights.location, revision=weights.revision
             )
-        except (OSError, ValueError) as error:
+        except Exception as error:  # of many libraries
             raise unavailable(model_config.name, weights.location, error) from error
-        if not self._tokenizer.chat_template and model_config.few_shot is None:
+        template = model_config.chat_template_kwargs.get("chat_template")
+        if not (self._tokenizer.chat_template or template or model_config.few_shot):
             raise ModelError(
                 f"model={model_config.name}: the tokenizer of {weights.location} has no chat "
                 f"template, so its prompts can't be rendered; choose an instruct model, or give "
                 f"solved examples as model.few_shot.template."
             )
+        if model_config.few_shot is None:
+            check_template(model_config, weights.location, self._from_template)
 
     def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
         """Yield every requested response once, as it is finished.
@@ -220,16 +224,21 @@ class TransformersEngine:
     @cached_property
     def _model(self) -> transformers.PreTrainedModel:
         """The model in evaluation mode; reading it is the slow part, so it happens once, late."""
+        name = self._model_config.name
         try:
-            model = transformers.AutoModelForCausalLM.from_pretrained(
+            model, report = transformers.AutoModelForCausalLM.from_pretrained(
                 self._weights.location,
                 revision=self._weights.revision,
                 dtype=self._dtype(),
                 device_map=self._config.device_map,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # and refuse them by name
             )
-        except (OSError, ValueError) as error:
-            name = self._model_config.name
+        except torch.OutOfMemoryError as error:
+            raise self._too_large(error) from error
+        except Exception as error:  # of many libraries
             raise unavailable(name, self._weights.location, error) from error
+        refuse_incomplete(name, self._weights.location, report)
         use_packed_attention(model)
         return (model if self._config.device_map else model.to(self._device)).eval()
 
@@ -273,11 +282,14 @@ class TransformersEngine:
         if model.few_shot is not None:
             ids: list[int] = self._tokenizer(few_shot_text(model.few_shot, prompt))["input_ids"]
             return ids
+        return self._from_template(chat_messages(model, prompt))
+
+    def _from_template(self, messages: list[dict[str, str]]) -> list[int]:
         tokens: list[int] = self._tokenizer.apply_chat_template(
-            chat_messages(model, prompt),
+            messages,
             add_generation_prompt=True,
             return_dict=False,
-            **model.chat_template_kwargs,
+            **self._model_config.chat_template_kwargs,
         )
         return tokens
 

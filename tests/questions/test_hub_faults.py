@@ -108,7 +108,7 @@ DEFAULT = "dataset.sources.test.configs=[]"
             [DEFAULT],
             ["row 0", "'answer'", "iconv"],
         ),
-        (with_file("notes.md", b"# nothing"), [DEFAULT], ["any data files", GSM8K]),
+        (with_file("notes.md", b"# nothing"), [DEFAULT], ["can't be loaded: No", GSM8K]),
         (with_rows({"question": None, "answer": "#### 1"}), [], ["row 2", "'question' is null"]),
         (with_rows({"question": "x", "answer": None}), [], ["row 2", "'answer' is null", "drop"]),
         (with_rows({"question": " ", "answer": "#### 1"}), [], ["row 2", "question is empty"]),
