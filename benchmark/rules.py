@@ -232,7 +232,10 @@ def check_folder(key: str, folder: str) -> None:
     try:
         Path(folder).expanduser()
     except RuntimeError as error:
-        raise ConfigError(f"{key}={folder} is in no user's home: {error}") from error
+        raise ConfigError(
+            f"{key}={folder} is in no user's home: {error} Set the variable HOME, or name a folder "
+            f"without '~'."
+        ) from error
     _check_texts(folder, key)
 
 

@@ -10,6 +10,7 @@ row by row: ``missing`` rows are produced and appended. What is a pure function 
 (grades, capability, the finished cell) is replaced as a whole.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -34,6 +35,10 @@ from benchmark.records import check_table
 _DIGEST = 16  # characters of a checksum in a file's name
 _FINGERPRINT = 12
 _MANIFEST = "manifest.json"
+_CANNOT_SYNC = {
+    errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EBADF,
+    errno.EACCES, errno.EPERM, errno.EISDIR,
+}  # fmt: skip
 _SETTLED_SECONDS = 2.0  # since a file's last change
 
 
@@ -220,13 +225,12 @@ class Artifact:
             try:
                 with partial.open("wb") as file:
                     file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
+                sync(partial)
                 partial.rename(target)
             except OSError:
                 partial.unlink(missing_ok=True)
                 raise
-            _sync_folder(self.folder)
+            sync(self.folder)
         return target
 
 
@@ -293,9 +297,20 @@ def _writing(path: Path) -> Iterator[None]:
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Wait until a file, or the entries of a folder, are on the disk, if the file system can do it.
+
+    Many network and FUSE file systems can't, for folders above all, and say so in several ways.
+
+    Raises:
+        OSError: for a fault of the disk.
+    """
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _CANNOT_SYNC:
+            raise

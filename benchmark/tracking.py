@@ -245,8 +245,15 @@ def question_table(result: CellResult) -> pl.DataFrame:
 
 @contextmanager
 def _files_below(folder: Path) -> Iterator[None]:
-    """Keep W&B's staged files and its log in ``folder``, unless the user chose another place."""
+    """Keep W&B's staged files and its log in ``folder``, unless the user chose another place.
+
+    Without a home, as in containers whose user the system doesn't know, W&B gets one there, too.
+    """
     places = {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "cache"}
+    try:
+        Path.home()
+    except RuntimeError:
+        places["HOME"] = "home"
     ours = {variable: name for variable, name in places.items() if variable not in os.environ}
     os.environ.update(
         {variable: str((folder / name).absolute()) for variable, name in ours.items()}

@@ -7,7 +7,6 @@ tokenizer files in the cache, named by the GGUF's checksum and by its own: a dam
 import glob
 import hashlib
 import importlib.util
-import os
 import re
 import shutil
 import tempfile
@@ -28,7 +27,7 @@ from benchmark.config import ModelConfig
 from benchmark.engines.whole import refuse_incomplete, refuse_pointers
 from benchmark.errors import ModelError, StoreError
 from benchmark.files import is_pointer, pointer_fault, with_cause
-from benchmark.store import file_checksum
+from benchmark.store import file_checksum, sync
 
 _DIGEST = 16  # characters of a checksum in a name
 
@@ -251,8 +250,7 @@ def _convert(path: Path, folder: Path, name: str, cache: Path) -> Path:
             f"paths.cache=..."
         ) from error
     for file in partial.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+        sync(file)
     return partial.rename(folder / f"{name}-{_checksum(partial, cache)}")
 
 
