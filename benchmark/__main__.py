@@ -102,14 +102,16 @@ def _launch() -> None:
 
 
 def _check_arguments() -> None:
-    """Refuse what Hydra could not write into the run's folder.
+    """Refuse what Hydra could not write into the run's folder, and settings without a key.
 
     Raises:
-        ConfigError: an argument is not text in UTF-8.
+        ConfigError: naming the argument.
     """
     for argument in sys.argv[1:]:
         if storable(argument) != argument:
             raise ConfigError(f"{argument!a} is not text in UTF-8.")
+        if argument.startswith("="):
+            raise ConfigError(f"{argument}: settings are written as key=value.")
 
 
 def _quiet_libraries() -> None:

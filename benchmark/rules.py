@@ -36,6 +36,7 @@ _OF_TEMPLATE = {  # settings of the rendering that chat_template_kwargs would ov
     "return_assistant_tokens_mask", "return_dict", "return_tensors", "tokenize",
     "tokenizer_kwargs", "truncation",
 }  # fmt: skip
+_MOST = 1_000_000  # responses to a question, or resamples: more would fill the memory
 _COLDEST = 1e-4  # below it, dividing logits leaves the range of float32
 
 
@@ -60,6 +61,8 @@ def checked(composed: DictConfig) -> Config:
         _one_of(("incorrect", "left_out"), config.capability, "capability", name)
     _one_of(("refuse", "left_out"), config.capability, "capability", "failed")
     _at_least(1, config.statistics, "statistics", "resamples")
+    resamples = config.statistics.resamples
+    _require(resamples <= _MOST, "statistics.resamples", resamples, f"at most {_MOST:,}")
     _at_least(0, config.statistics, "statistics", "seed")
     _one_of(("none", "wandb"), config.tracker, "tracker", "kind")
     _one_of(("offline", "online"), config.tracker, "tracker", "mode")
@@ -139,10 +142,14 @@ def _check_optional(decoding: DecodingConfig, where: str) -> None:
 
 def _check_sampling(sampling: SamplingConfig) -> None:
     _at_least(1, sampling, "sampling", "k", "k_train")
+    for name in ("k", "k_train"):
+        value = getattr(sampling, name)
+        _require(value <= _MOST, f"sampling.{name}", value, f"at most {_MOST:,}")
     stopping, where = sampling.stopping, "sampling.stopping"
     if stopping is not None:
         rule = f"at least sampling.k={sampling.k}, the responses that every question gets"
-        _require(stopping.k_max >= sampling.k, f"{where}.k_max", stopping.k_max, rule)
+        enough = sampling.k <= stopping.k_max <= _MOST
+        _require(enough, f"{where}.k_max", stopping.k_max, f"{rule}, and at most {_MOST:,}")
         _require(0 < stopping.width < 1, f"{where}.width", stopping.width, "in (0, 1)")
         _at_least(1, stopping, where, "round")
 

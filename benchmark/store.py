@@ -10,7 +10,6 @@ row by row: ``missing`` rows are produced and appended. What is a pure function 
 (grades, capability, the finished cell) is replaced as a whole.
 """
 
-import errno
 import hashlib
 import io
 import json
@@ -30,15 +29,12 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from benchmark.errors import DataError, StoreError
+from benchmark.files import sync
 from benchmark.records import check_table
 
 _DIGEST = 16  # characters of a checksum in a file's name
 _FINGERPRINT = 12
 _MANIFEST = "manifest.json"
-_CANNOT_SYNC = {
-    errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EBADF,
-    errno.EACCES, errno.EPERM, errno.EISDIR,
-}  # fmt: skip
 _SETTLED_SECONDS = 2.0  # since a file's last change
 
 
@@ -295,22 +291,3 @@ def _writing(path: Path) -> Iterator[None]:
             f"{path} can't be written: {error.strerror or error}. Free space or choose another "
             f"folder with paths.outputs=..., then run again: what was finished is kept."
         ) from error
-
-
-def sync(path: Path) -> None:
-    """Wait until a file, or the entries of a folder, are on the disk, if the file system can do it.
-
-    Many network and FUSE file systems can't, for folders above all, and say so in several ways.
-
-    Raises:
-        OSError: for a fault of the disk.
-    """
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if error.errno not in _CANNOT_SYNC:
-            raise

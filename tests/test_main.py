@@ -101,6 +101,16 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["estimator.tfidf.strengths=[]"], ["strengths=[]"]),
         (["estimator=[verbalized_few_shot]", "dataset.train_limit=2"], ["dataset.train_limit"]),
         (["model.decoding.top_p=1.5"], ["top_p=1.5"]),
+        (["sampling.k=99999999999999999999"], ["sampling.k=9", "at most 1,000,000"]),
+        (["statistics.resamples=9999999999"], ["statistics.resamples", "at most 1,000,000"]),
+        (["estimator.random.draws=100000000000"], ["draws=100000000000", "100,000"]),
+        (["paths.outputs=runs [v2]"], ["paths.outputs=runs [v2]", "'paths.outputs=\"runs [v2]\"'"]),
+        (["model.system_prompt=You're"], ["in quotes of both kinds", '"You\'re"']),
+        (["estimator=[random,,]"], ["estimator=[random,,]", "commas and brackets"]),
+        (["sampling.k=4 sampling.k_train=5"], ["an argument of its own"]),
+        (["=5"], ["=5: settings are written as key=value"]),
+        (["dataset=[basics,words]"], ["dataset=... must be one choice", "-m dataset="]),
+        (["dataset=counts"], ["dataset.path", "CSV"]),
         (["model.hub_id=''"], ["model.hub_id=''", "a name or a folder"]),
         (["paths.outputs='  '"], ["paths.outputs='  '", "the current one"]),
         (["paths.cache=''"], ["paths.cache=''", "the current one"]),
@@ -190,6 +200,15 @@ def test_bad_configuration_is_one_message(
 )
 def test_a_launcher_that_is_not_installed_is_named_with_its_extra(message: str, extra: str) -> None:
     assert f"pip install -c constraints.txt -e '.[{extra}]'" in explained(HydraException(message))
+
+
+def test_a_launcher_that_does_not_exist_is_not_to_be_installed() -> None:
+    told = explained(
+        HydraException(
+            "Could not find 'hydra/launcher/foo'\nAvailable options: joblib, submitit_slurm"
+        )
+    )
+    assert "pip install" not in told
 
 
 def test_a_fault_that_is_its_own_cause_is_explained_once() -> None:

@@ -26,8 +26,8 @@ from rich.console import Console
 from benchmark.config import ModelConfig
 from benchmark.engines.whole import refuse_incomplete, refuse_pointers
 from benchmark.errors import ModelError, StoreError
-from benchmark.files import is_pointer, pointer_fault, with_cause
-from benchmark.store import file_checksum, sync
+from benchmark.files import is_pointer, pointer_fault, sync, with_cause
+from benchmark.store import file_checksum
 
 _DIGEST = 16  # characters of a checksum in a name
 
