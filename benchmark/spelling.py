@@ -6,6 +6,7 @@ makes a text of it again, another one, that would name another commit or folder 
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,6 +58,8 @@ def refuse_misread(composed: DictConfig, overrides: Sequence[str], folders: Iter
 def refuse_numbers(node: Any, raw: Any, where: str) -> None:
     """Refuse numbers, true and false where the schema has a text.
 
+    In a list, such as the arguments of a command, numbers are taken as Python writes them.
+
     Args:
         node: of the schema, merged with what was given.
         raw: what was given, as plain containers.
@@ -70,7 +73,8 @@ def refuse_numbers(node: Any, raw: Any, where: str) -> None:
             refuse_numbers(node._get_node(key), value, f"{where}.{key}")
     elif isinstance(node, ListConfig) and isinstance(raw, list):
         for index, value in enumerate(raw):
-            refuse_numbers(node._get_node(index), value, where)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+                refuse_numbers(node._get_node(index), value, where)
     elif isinstance(node, StringNode) and isinstance(raw, bool | int | float):
         raise ConfigError(
             f"{where} is a text, but it was read as {raw!r} ({type(raw).__name__}). "

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.config import DatasetConfig, SourceConfig, typed
+from benchmark.config import DatasetConfig, SourceConfig, VLLMConfig, typed
 from benchmark.errors import ConfigError
 from tests.test_main import run, tiny
 
@@ -89,7 +89,8 @@ def test_a_file_that_says_a_text_without_quotes_is_named_with_its_line(
     "given",
     [
         {"revision": 1e5},
-        {"configs": ["a", 7]},
+        {"configs": ["a", True]},
+        {"configs": ["a", float("inf")]},
         {"hub_id": True},
         {"split": 2024},
     ],
@@ -101,6 +102,11 @@ def test_a_group_of_many_kinds_keeps_its_texts(given: dict[str, object]) -> None
         typed(given, SourceConfig, "where")
     with pytest.raises(ConfigError, match=r"where\.sources\.test\.\w+ is a text"):
         typed({"sources": {"test": given}}, DatasetConfig, "where")
+
+
+def test_the_arguments_of_a_command_may_be_numbers() -> None:
+    given = {"command": ["serve", "--port", 8000, "--share", 0.9], "model": "m"}
+    assert typed(given, VLLMConfig, "engine").command[1:] == ["--port", "8000", "--share", "0.9"]
 
 
 def test_the_text_of_an_estimator_is_no_number(
