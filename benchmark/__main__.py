@@ -20,11 +20,12 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from benchmark import grid
-from benchmark.composition import CONF, explained, misread, system_fault
+from benchmark.composition import CONF, config_folders, explained, misread, system_fault
 from benchmark.config import register_schema
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.records import storable
 from benchmark.rules import checked
+from benchmark.spelling import refuse_misread
 
 _failures: list[str] = []
 
@@ -38,6 +39,7 @@ def _run(composed: DictConfig) -> None:
     number = OmegaConf.select(hydra_config, "job.num")  # None in a single run
     try:
         with grid.recorded(folder, number, hydra_config.overrides.task) as faults:
+            refuse_misread(composed, hydra_config.overrides.task, config_folders(hydra_config))
             config = checked(composed)
             from benchmark.finished import skip_finished  # after the configuration is checked
 
@@ -106,14 +108,16 @@ def _launch() -> None:
 
 
 def _check_arguments() -> None:
-    """Refuse what Hydra could not write into the run's folder.
+    """Refuse what Hydra could not write into the run's folder, and settings without a key.
 
     Raises:
-        ConfigError: an argument is not text in UTF-8.
+        ConfigError: naming the argument.
     """
     for argument in sys.argv[1:]:
         if storable(argument) != argument:
             raise ConfigError(f"{argument!a} is not text in UTF-8.")
+        if argument.startswith("="):
+            raise ConfigError(f"{argument}: settings are written as key=value.")
 
 
 def _quiet_libraries() -> None:

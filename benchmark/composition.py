@@ -10,6 +10,7 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from benchmark.config import Config, register_schema
@@ -23,6 +24,12 @@ CONF = next(
 _PART_OF_NULL = re.compile(  # as OmegaConf says it, and no other fault of a program
     r"'NoneType' object has no attribute '\w+'\n +full_key: |Unexpected type for root: NoneType"
 )
+
+
+def config_folders(hydra_config: DictConfig) -> list[Path]:
+    """Return the folders that configuration files were searched in, packages left out."""
+    sources = hydra_config.runtime.config_sources
+    return [Path(source.path) for source in sources if source.schema == "file"]
 
 
 def job_overrides(swept: Mapping[str, str] | None, overrides: Sequence[str]) -> list[list[str]]:
@@ -97,6 +104,8 @@ def system_fault(error: OSError, folder: Path | None = None) -> str:
 
 def explained(error: Exception) -> str:
     """Return the fault with its cause, and the names near to a mistyped one."""
+    if isinstance(error, OverrideParseException):
+        return _unparsed(error)
     chain: list[BaseException] = []
     cause: BaseException | None = error
     while cause is not None and cause not in chain:  # OmegaConf's, traced, can be their own causes
@@ -106,15 +115,33 @@ def explained(error: Exception) -> str:
     lines = list(dict.fromkeys(line for text in texts for line in text.splitlines() if line))
     noise = ("object_type", "Config search path", "provider=")
     message = "\n".join(line for line in lines if not line.lstrip().startswith(noise))
+    absent = re.search(r"(?:find|load) '([^']+)'", message)
     for extra, choice in {"slurm": "submitit_slurm", "joblib": "hydra/launcher/joblib"}.items():
-        if choice in message:
+        if absent is not None and choice in absent[1]:
             return f"{message}\nInstall it: pip install -c constraints.txt -e '.[{extra}]'"
+    if "resolving interpolation '${dataset}'" in message:
+        return "dataset=... must be one choice; several are run by -m dataset=basics,words."
     match = re.search(r"Key '([^']+)'|override '([^']+)'|(?:find|load) '([^']+)'", message)
     if match is None:
         return message
     wrong = next(group for group in match.groups() if group).rsplit("/", maxsplit=1)[-1]
     near = difflib.get_close_matches(wrong.rsplit(".", maxsplit=1)[-1], _known_names(), n=3)
     return message + (f"\nNear names: {', '.join(near)}." if near else "")
+
+
+def _unparsed(error: OverrideParseException) -> str:
+    """Return what a user reads about a setting whose signs Hydra takes for its own."""
+    key, equals, value = error.override.partition("=")
+    why = str(error.message).splitlines()[0]
+    if not equals or not value.strip():
+        return f"{error.override}: settings are written as key=value ({why})."
+    told = f"{error.override}: Hydra, which reads the command line, can't read this ({why}). "
+    if re.search(r"\s[\w.@/]+=", value):
+        told += "If these are several settings, write each as an argument of its own. "
+    if value[0] in "[{":
+        told += "If it is a list, check its commas and brackets. "
+    text = value.replace('"', '\\"')
+    return f"{told}If it is a text, put it in quotes of both kinds: '{key}=\"{text}\"'"
 
 
 def _known_names() -> list[str]:

@@ -13,6 +13,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.errors import ConfigError
+from benchmark.spelling import refuse_numbers
 
 Role = Literal["evaluation", "train", "validation"]
 ROLES: tuple[Role, ...] = get_args(Role)
@@ -31,7 +32,7 @@ class SourceConfig:
         without: splits of this dataset whose questions are left out.
         held_out: this many questions, chosen by their content, form a split of their own.
         part: which side of that cut this is: rest or held_out.
-        unanswered: what a row without a reference answer gets: refuse or drop.
+        unanswered: what a row with a null, or without a reference answer, gets: refuse or drop.
     """
 
     hub_id: str = MISSING
@@ -351,14 +352,17 @@ def register_schema() -> None:
     ConfigStore.instance().store(name="schema", node=Config)
 
 
-def typed(node: object, schema: type, where: str) -> Any:
+def typed(node: Any, schema: type, where: str) -> Any:
     """Return a group's entry as its dataclass, for groups whose entries differ in kind.
 
     Raises:
         ConfigError: a key is unknown, missing, or of the wrong type.
     """
     try:
-        return OmegaConf.to_object(OmegaConf.merge(_structured(schema), node))
+        merged = OmegaConf.merge(_structured(schema), node)
+        raw: Any = OmegaConf.create(node)
+        refuse_numbers(merged, OmegaConf.to_container(raw), where)
+        return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         why, key = str(error).splitlines()[0], error.full_key
         raise ConfigError(

@@ -26,6 +26,7 @@ from benchmark.cell import Cell, Split
 from benchmark.config import ColumnsConfig, Config, DatasetConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.estimators import KINDS, Estimator
+from benchmark.files import is_pointer, pointer_fault, text_fault
 from benchmark.metrics.inputs import FloatArray
 from benchmark.records import (
     CONFIDENCE,
@@ -107,7 +108,9 @@ def read_counts(config: DatasetConfig, console: Console) -> Counts:
         ConfigError: there is no such file.
         DataError: it is no CSV file, lacks a column, or a value breaks its rule.
     """
-    path = Path(str(config.path)).expanduser()
+    if config.path is None:
+        raise ConfigError("dataset.path is not set: name the CSV file with the counts.")
+    path = Path(config.path).expanduser()
     table, columns = _read(path), config.columns
     for column in (columns.question_id, columns.n, columns.c, *(columns.confidences or [])):
         if column not in table:
@@ -160,17 +163,33 @@ def _read(path: Path) -> dict[str, list[str]]:
                         f"columns. Put values with commas in double quotes."
                     )
                 rows += [row] if row else []
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is no CSV file in UTF-8: {error}.") from error
+    except UnicodeDecodeError as error:
+        raise DataError(text_fault(path)) from error
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}, is no CSV: {error}.") from error
     except OSError as error:
         raise ConfigError(f"dataset.path={path} can't be read: {error.strerror}.") from error
-    names = [name.strip() for name in header]
-    name, times = Counter(names).most_common(1)[0]
-    if times > 1:
-        raise DataError(f"{path} has {times} columns '{name}'; each needs a name of its own.")
+    names = _names(header, path)
     if not rows:
         raise DataError(f"{path} has the columns {names} but no row.")
     return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def _names(header: Sequence[str], path: Path) -> list[str]:
+    """Return the columns' names.
+
+    Raises:
+        DataError: they are no names of columns between commas, or not all of them differ.
+    """
+    if is_pointer(path):
+        raise DataError(pointer_fault(path))
+    names = [name.strip() for name in header]
+    if len(names) == 1 and (others := [mark for mark in ";\t|" if mark in names[0]]):
+        raise DataError(f"{path}: its columns are separated by {others[0]!r}; put commas.")
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"{path} has {times} columns '{name}'; each needs a name of its own.")
+    return names
 
 
 def _ids(values: Sequence[str], path: Path) -> list[str]:

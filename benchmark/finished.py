@@ -149,7 +149,7 @@ def load_cell(folder: Path) -> CellResult:
     paths = {path.name: path for path in artifact.parts(".parquet")}
     try:
         tables = {
-            name: pl.read_parquet(paths[part], hive_partitioning=False)
+            name: pl.read_parquet(paths[part], hive_partitioning=False, glob=False)
             for name, part in content["tables"].items()
         }
         estimates = {name: _estimate(tables, name, content) for name in content["estimates"]}
@@ -207,7 +207,7 @@ def _responses(
                 f"{folder}: {gone} of {len(names)} parts are gone; run the cell again to draw "
                 f"their responses again."
             )
-        stored = pl.scan_parquet(parts, schema=STORED_RESPONSE, hive_partitioning=False)
+        stored = pl.scan_parquet(parts, schema=STORED_RESPONSE, hive_partitioning=False, glob=False)
         wanted = graded.join(prompts, on="question_id").lazy()
         drawn = stored.filter(pl.col("finish_reason") != "error").join(wanted, on=key, how="semi")
         return drawn.unique(key).select(list(RESPONSE))

@@ -169,7 +169,7 @@ def mean_length(wanted: Asked, model: str, seen: float | None) -> tuple[float, s
 
 @cache
 def _reported() -> dict[tuple[str, str, str], float]:
-    table = pl.read_csv(REPORTED)
+    table = pl.read_csv(REPORTED, glob=False)
     return {
         (m, d, r): t for m, d, r, t in table["model", "dataset", "replies", "tokens"].iter_rows()
     }

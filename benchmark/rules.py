@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import date
 from math import inf
@@ -19,6 +19,7 @@ from benchmark.config import (
     ROLES,
     Config,
     DatasetConfig,
+    DecodingConfig,
     EngineConfig,
     ModelConfig,
     SamplingConfig,
@@ -31,6 +32,12 @@ from benchmark.errors import ConfigError
 from benchmark.records import storable
 
 _NAME = re.compile(r"\w[\w.-]*")  # becomes a folder of the store
+_OF_TEMPLATE = {  # settings of the rendering that chat_template_kwargs would override
+    "add_generation_prompt", "continue_final_message", "conversation", "max_length", "padding",
+    "return_assistant_tokens_mask", "return_dict", "return_tensors", "tokenize",
+    "tokenizer_kwargs", "truncation",
+}  # fmt: skip
+_MOST = 1_000_000  # responses to a question, or resamples: more would fill the memory
 _COLDEST = 1e-4  # below it, dividing logits leaves the range of float32
 
 
@@ -55,6 +62,8 @@ def checked(composed: DictConfig) -> Config:
         _one_of(("incorrect", "left_out"), config.capability, "capability", name)
     _one_of(("refuse", "left_out"), config.capability, "capability", "failed")
     _at_least(1, config.statistics, "statistics", "resamples")
+    resamples = config.statistics.resamples
+    _require(resamples <= _MOST, "statistics.resamples", resamples, f"at most {_MOST:,}")
     _at_least(0, config.statistics, "statistics", "seed")
     _one_of(("none", "wandb"), config.tracker, "tracker", "kind")
     _one_of(("offline", "online"), config.tracker, "tracker", "mode")
@@ -98,12 +107,19 @@ def check_model(model: ModelConfig) -> None:
     _check_name("model.name", model.name)
     _one_of(("none", "think", "harmony"), model, "model", "reasoning")
     _check_date("model.template_date", model.template_date)
+    _require(model.hub_id.strip() != "", "model.hub_id", repr(model.hub_id), "a name or a folder")
+    rule = "what the chat template takes; the harness itself says how its result is used"
+    for name in sorted(_OF_TEMPLATE.intersection(model.chat_template_kwargs)):
+        _require(
+            False, f"model.chat_template_kwargs.{name}", model.chat_template_kwargs[name], rule
+        )
     decoding, where = model.decoding, "model.decoding"
     warm = decoding.temperature == 0 or _COLDEST <= decoding.temperature < inf
     rule = f"0, or at least {_COLDEST} and finite"
     _require(warm, f"{where}.temperature", decoding.temperature, rule)
     _require(0 < decoding.top_p <= 1, f"{where}.top_p", decoding.top_p, "in (0, 1]")
     _at_least(1, decoding, where, "max_new_tokens")
+    _check_optional(decoding, where)
     if model.few_shot is not None:
         template, stop, where = model.few_shot.template, model.few_shot.stop, "model.few_shot"
         held = "{question}" in template
@@ -118,12 +134,31 @@ def _check_date(where: str, value: str) -> None:
         raise ConfigError(f"{where}={value} is not a day, as in 2026-02-01.") from None
 
 
+def _check_optional(decoding: DecodingConfig, where: str) -> None:
+    """Refuse settings of decoding out of their range; null is neutral."""
+    signed = ("at least -2 and at most 2, or null", lambda value: -2 <= value <= 2)
+    rules: dict[str, tuple[str, Callable[[float], bool]]] = {
+        "top_k": ("at least 1, or null for all tokens", lambda value: value >= 1),
+        "min_p": ("in [0, 1], or null", lambda value: 0 <= value <= 1),
+        "repetition_penalty": ("above 0 and finite, or null", lambda value: 0 < value < inf),
+        "presence_penalty": signed,
+        "frequency_penalty": signed,
+    }
+    for name, (rule, holds) in rules.items():
+        value = getattr(decoding, name)
+        _require(value is None or holds(value), f"{where}.{name}", value, rule)
+
+
 def _check_sampling(sampling: SamplingConfig) -> None:
     _at_least(1, sampling, "sampling", "k", "k_train")
+    for name in ("k", "k_train"):
+        value = getattr(sampling, name)
+        _require(value <= _MOST, f"sampling.{name}", value, f"at most {_MOST:,}")
     stopping, where = sampling.stopping, "sampling.stopping"
     if stopping is not None:
         rule = f"at least sampling.k={sampling.k}, the responses that every question gets"
-        _require(stopping.k_max >= sampling.k, f"{where}.k_max", stopping.k_max, rule)
+        enough = sampling.k <= stopping.k_max <= _MOST
+        _require(enough, f"{where}.k_max", stopping.k_max, f"{rule}, and at most {_MOST:,}")
         _require(0 < stopping.width < 1, f"{where}.width", stopping.width, "in (0, 1)")
         _at_least(1, stopping, where, "round")
 
@@ -199,6 +234,8 @@ def _check_folders(config: Config) -> None:
         "dataset.hub_root": dataset.hub_root, "model.hub_id": config.model.hub_id,
     }  # fmt: skip
     for key, folder in folders.items():
+        named = not key.startswith("paths.") or bool(str(folder).strip())
+        _require(named, key, repr(folder), "a folder; '.' is the current one")
         check_folder(key, folder or "")
 
 
@@ -211,7 +248,10 @@ def check_folder(key: str, folder: str) -> None:
     try:
         Path(folder).expanduser()
     except RuntimeError as error:
-        raise ConfigError(f"{key}={folder} is in no user's home: {error}") from error
+        raise ConfigError(
+            f"{key}={folder} is in no user's home: {error} Set the variable HOME, or name a folder "
+            f"without '~'."
+        ) from error
     _check_texts(folder, key)
 
 

@@ -29,6 +29,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from benchmark.errors import DataError, StoreError
+from benchmark.files import sync
 from benchmark.records import check_table
 
 _DIGEST = 16  # characters of a checksum in a file's name
@@ -170,7 +171,7 @@ class Artifact:
         tables = [schema.to_frame()]
         for path in self.parts(".parquet"):
             try:
-                table = pl.read_parquet(path, hive_partitioning=False)
+                table = pl.read_parquet(path, hive_partitioning=False, glob=False)
                 tables.append(check_table(table, schema, str(path)))
             except (DataError, pl.exceptions.PolarsError) as error:
                 raise StoreError(
@@ -220,13 +221,12 @@ class Artifact:
             try:
                 with partial.open("wb") as file:
                     file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
+                sync(partial)
                 partial.rename(target)
             except OSError:
                 partial.unlink(missing_ok=True)
                 raise
-            _sync_folder(self.folder)
+            sync(self.folder)
         return target
 
 
@@ -291,11 +291,3 @@ def _writing(path: Path) -> Iterator[None]:
             f"{path} can't be written: {error.strerror or error}. Free space or choose another "
             f"folder with paths.outputs=..., then run again: what was finished is kept."
         ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -104,7 +104,7 @@ def track_grid(grid: str, tracker: TrackerConfig, folder: Path, jobs: Sequence[o
     about = {"name": f"{grid}/summary", "id": run_id(f"{grid}/summary", {"jobs": jobs})}
     with _run(tracker, folder, group=grid, job_type="summary", **about) as run:
         files = [path for path in sorted(folder.rglob("*")) if folder / "wandb" not in path.parents]
-        tables = {_key(folder, p): pl.read_csv(p) for p in files if p.suffix == ".csv"}
+        tables = {_key(folder, p): pl.read_csv(p, glob=False) for p in files if p.suffix == ".csv"}
         run.log({**_tables(tables), **_images(folder, [p for p in files if p.suffix == ".png"])})
 
 
@@ -245,8 +245,15 @@ def question_table(result: CellResult) -> pl.DataFrame:
 
 @contextmanager
 def _files_below(folder: Path) -> Iterator[None]:
-    """Keep W&B's staged files and its log in ``folder``, unless the user chose another place."""
+    """Keep W&B's staged files and its log in ``folder``, unless the user chose another place.
+
+    Without a home, as in containers whose user the system doesn't know, W&B gets one there, too.
+    """
     places = {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "cache"}
+    try:
+        Path.home()
+    except RuntimeError:
+        places["HOME"] = "home"
     ours = {variable: name for variable, name in places.items() if variable not in os.environ}
     os.environ.update(
         {variable: str((folder / name).absolute()) for variable, name in ours.items()}

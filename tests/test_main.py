@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,10 +27,15 @@ from tests.forked import one_figure
 
 
 def run(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *overrides: str, every_figure: bool = False
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    *overrides: str,
+    every_figure: bool = False,
+    option: str | None = None,
 ) -> int:
     """Run the command in this process; reports get one figure, unless a test is about them."""
-    arguments = ["capcal", f"paths.outputs={tmp_path}/out", f"paths.cache={tmp_path}/cache"]
+    arguments = ["capcal", *([option] if option else [])]
+    arguments += [f"paths.outputs={tmp_path}/out", f"paths.cache={tmp_path}/cache"]
     with monkeypatch.context() as patch:
         if not every_figure:
             patch.setattr(figures, "_draw", one_figure)
@@ -95,6 +101,30 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["estimator.tfidf.strengths=[]"], ["strengths=[]"]),
         (["estimator=[verbalized_few_shot]", "dataset.train_limit=2"], ["dataset.train_limit"]),
         (["model.decoding.top_p=1.5"], ["top_p=1.5"]),
+        (["sampling.k=99999999999999999999"], ["sampling.k=9", "at most 1,000,000"]),
+        (["statistics.resamples=9999999999"], ["statistics.resamples", "at most 1,000,000"]),
+        (["estimator.random.draws=100000000000"], ["draws=100000000000", "100,000"]),
+        (["paths.outputs=runs [v2]"], ["paths.outputs=runs [v2]", "'paths.outputs=\"runs [v2]\"'"]),
+        (["model.system_prompt=You're"], ["in quotes of both kinds", '"You\'re"']),
+        (["estimator=[random,,]"], ["estimator=[random,,]", "commas and brackets"]),
+        (["sampling.k=4 sampling.k_train=5"], ["an argument of its own"]),
+        (["=5"], ["=5: settings are written as key=value"]),
+        (["dataset=[basics,words]"], ["dataset=... must be one choice", "-m dataset="]),
+        (["dataset=counts"], ["dataset.path", "CSV"]),
+        (["model.hub_id=''"], ["model.hub_id=''", "a name or a folder"]),
+        (["paths.outputs='  '"], ["paths.outputs='  '", "the current one"]),
+        (["paths.cache=''"], ["paths.cache=''", "the current one"]),
+        (["+model.chat_template_kwargs.tokenize=false"], ["chat_template_kwargs.tokenize=False"]),
+        (["+model.chat_template_kwargs.truncation=true"], ["chat_template_kwargs.truncation"]),
+        (["model.decoding.top_k=0"], ["model.decoding.top_k=0", "at least 1, or null"]),
+        (["model.decoding.top_k=-1"], ["top_k=-1", "or null"]),
+        (["model.decoding.top_k=2.5"], ["2.5", "top_k"]),
+        (["model.decoding.min_p=1.5"], ["model.decoding.min_p=1.5", "[0, 1]"]),
+        (["model.decoding.min_p=nan"], ["min_p=nan"]),
+        (["model.decoding.repetition_penalty=0"], ["repetition_penalty=0.0", "above 0"]),
+        (["model.decoding.repetition_penalty=inf"], ["repetition_penalty=inf", "finite"]),
+        (["model.decoding.presence_penalty=2.1"], ["presence_penalty=2.1", "at most 2"]),
+        (["model.decoding.frequency_penalty=-3"], ["frequency_penalty=-3.0", "at least -2"]),
         (["tracker.kind=tensorboard"], ["tensorboard", "wandb"]),
         (["tracker.mode=cloud"], ["cloud", "offline"]),
         (["engine.dtype=float8"], ["float8"]),
@@ -172,6 +202,15 @@ def test_a_launcher_that_is_not_installed_is_named_with_its_extra(message: str, 
     assert f"pip install -c constraints.txt -e '.[{extra}]'" in explained(HydraException(message))
 
 
+def test_a_launcher_that_does_not_exist_is_not_to_be_installed() -> None:
+    told = explained(
+        HydraException(
+            "Could not find 'hydra/launcher/foo'\nAvailable options: joblib, submitit_slurm"
+        )
+    )
+    assert "pip install" not in told
+
+
 def test_a_fault_that_is_its_own_cause_is_explained_once() -> None:
     outer, inner = HydraException("outer"), ValueError("inner")
     outer.__cause__, inner.__cause__ = inner, outer
@@ -199,6 +238,23 @@ def test_a_cell_runs_from_questions_to_report(
     assert dict(table.group_by("estimator").agg(pl.col("k").max()).rows())["random"] == 4
     manifests = [json.loads(p.read_text()) for p in tmp_path.glob("out/store/**/manifest.json")]
     assert len({json.dumps(m["inputs"], sort_keys=True) for m in manifests}) > 5
+
+
+@pytest.mark.parametrize("name", ["runs [v2]", "*", "a?b", "{x,y}", "[!a]*", "~", "a#b%20c=d"])
+def test_a_cell_is_read_from_folders_of_any_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path, name: str
+) -> None:
+    moved = shutil.copytree(tiny_model, tmp_path / name / "model")
+    settings = tiny(moved, "estimator=[random,probe_own]", "application=[pass_at_k]")
+    settings = [s for s in settings if "hub_id" not in s]
+    for key in ("paths.outputs", "paths.cache", "model.hub_id"):
+        folder = "model" if "hub" in key else key
+        settings.append(f'{key}="{tmp_path}/{name}/{folder}"')
+    assert run(monkeypatch, tmp_path, *settings) == 0
+    assert run(monkeypatch, tmp_path, *settings) == 0
+    assert run(monkeypatch, tmp_path, *settings, "sampling.k=8") == 0
+    reports = [*(tmp_path / name / "paths.outputs").rglob("report.html")]
+    assert len(reports) == 2  # what was finished is not evaluated again
 
 
 MADE_OF_OTHERS = (

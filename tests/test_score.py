@@ -176,7 +176,7 @@ def test_a_model_folder_that_is_gone_is_named_with_the_card_that_names_it(
     card = json.loads((folder / "card.json").read_text())
     card["model"]["hub_id"] = str(tmp_path / "gone") if place == "gone" else "models/here/gone"
     (folder / "card.json").write_text(json.dumps(card))
-    with pytest.raises(ModelError, match=r"gone can't be loaded .* that of .*card\.json"):
+    with pytest.raises(ModelError, match=r"gone can't be loaded: .* that of .*card\.json"):
         CapabilityProbe.load(folder)
 
 

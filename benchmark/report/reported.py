@@ -97,7 +97,8 @@ def reported_by_k(metric: str, model: str, dataset: str, estimator: str) -> dict
 
 @cache
 def _by_our_names() -> dict[tuple[str, str, str, str | None, int | None], Reported]:
-    table = pl.read_csv(Path(__file__).parent / "reported.csv", schema_overrides={"k": pl.Int64})
+    path = Path(__file__).parent / "reported.csv"
+    table = pl.read_csv(path, schema_overrides={"k": pl.Int64}, glob=False)
     return {
         (
             METRICS[row["metric"]],

@@ -1,9 +1,17 @@
+from dataclasses import replace
+
+import pytest
 import torch
 from scipy.stats import chisquare
-from transformers import TopPLogitsWarper
+from transformers import (
+    MinPLogitsWarper,
+    RepetitionPenaltyLogitsProcessor,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
 from benchmark.engines import Decoding
-from benchmark.engines.tokens import draw_tokens, sample_seed
+from benchmark.engines.tokens import draw_tokens, penalised, sample_seed
 
 
 def nucleus(logits: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:
@@ -72,3 +80,127 @@ def test_a_tiny_temperature_is_greedy() -> None:
     logits = torch.tensor([[100.0, 101.0, -1e30]])
     drawn = draw_tokens(logits, torch.rand(1, 50), Decoding(1e-4, 0.9, 1))
     assert set(drawn.flatten().tolist()) == {1}
+
+
+def distribution(logits: torch.Tensor, decoding: Decoding) -> torch.Tensor:
+    """Return the probabilities [V] that tokens are drawn with, from a fine grid of numbers."""
+    grid = (torch.arange(200_000, dtype=torch.float64) + 0.5) / 200_000
+    tokens = draw_tokens(logits[None], grid[None], decoding)[0]
+    return torch.bincount(tokens, minlength=len(logits)).double() / len(grid)
+
+
+def reference(
+    logits: torch.Tensor, prompt: list[int], drawn: list[int], decoding: Decoding
+) -> torch.Tensor:
+    """Return the same, token by token in plain Python numbers."""
+    values = logits.tolist()
+    for token in {*prompt, *drawn}:
+        penalty = decoding.repetition_penalty or 1
+        values[token] = values[token] / penalty if values[token] > 0 else values[token] * penalty
+    for token in set(drawn):
+        values[token] -= (decoding.frequency_penalty or 0) * drawn.count(token)
+        values[token] -= decoding.presence_penalty or 0
+    weights = (torch.tensor(values, dtype=torch.float64) / decoding.temperature).softmax(-1)
+    weights[weights < (decoding.min_p or 0) * weights.max()] = 0
+    order = weights.argsort(descending=True)
+    weights[order[decoding.top_k or len(values) :]] = 0
+    weights /= weights.sum()
+    before = 0.0
+    for token in order.tolist():
+        mass = float(weights[token])
+        if before >= decoding.top_p:
+            weights[token] = 0
+        before += mass
+    return weights / weights.sum()
+
+
+WHAT_IS_LEFT = [
+    Decoding(1.0, 1.0, 1, top_k=5),
+    Decoding(0.7, 1.0, 1, top_k=1),
+    Decoding(0.7, 0.8, 1, top_k=20),
+    Decoding(1.0, 0.5, 1, top_k=1_000),
+    Decoding(1.3, 1.0, 1, min_p=0.1),
+    Decoding(1.0, 0.9, 1, min_p=0.05),
+    Decoding(1.0, 0.9, 1, min_p=1.0),
+    Decoding(1.0, 1.0, 1, min_p=0.0),
+    Decoding(2.0, 0.9, 1, top_k=30, min_p=0.02),
+    Decoding(2.0, 1.0, 1, top_k=200, min_p=0.001),
+]
+PENALTIES = [
+    {"repetition_penalty": 1.3},
+    {"repetition_penalty": 0.7},
+    {"presence_penalty": 1.5},
+    {"presence_penalty": -2.0},
+    {"frequency_penalty": 0.6},
+    {"frequency_penalty": -0.6, "presence_penalty": 0.5},
+    {"repetition_penalty": 1.2, "frequency_penalty": 0.4, "presence_penalty": 0.3},
+]
+
+
+@pytest.mark.parametrize("decoding", WHAT_IS_LEFT)
+def test_what_min_p_top_k_and_top_p_leave_agrees_with_a_plain_reference(decoding) -> None:
+    torch.manual_seed(4)
+    logits = 2 * torch.randn(300)
+    expected = reference(logits, [], [], decoding)
+    found = distribution(logits, decoding)
+    assert (found[expected == 0] == 0).all()
+    assert torch.allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("decoding", WHAT_IS_LEFT)
+def test_what_is_left_agrees_with_the_warpers_of_transformers(decoding) -> None:
+    torch.manual_seed(5)
+    logits = 2 * torch.randn(300)
+    warped = logits[None] / decoding.temperature  # in our order, which is not theirs
+    if decoding.min_p is not None:
+        warped = MinPLogitsWarper(decoding.min_p)(None, warped)
+    if decoding.top_k is not None:
+        warped = TopKLogitsWarper(decoding.top_k)(None, warped)
+    expected = TopPLogitsWarper(decoding.top_p)(None, warped)[0].softmax(-1).double()
+    assert torch.allclose(distribution(logits, decoding), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("penalties", PENALTIES)
+def test_penalties_agree_with_a_plain_reference(penalties) -> None:
+    torch.manual_seed(6)
+    logits = 2 * torch.randn(3, 40)
+    prompts, drawn = [[1, 2, 2, 3], [4], [1]], [[3, 5, 5, 5], [], [7, 1, 7]]
+    decoding = Decoding(0.8, 0.95, 1, top_k=25, **penalties)
+    changed = penalised(logits, prompts, drawn, decoding)
+    for row in range(3):
+        expected = reference(logits[row], prompts[row], drawn[row], decoding)
+        assert torch.allclose(distribution(changed[row], decoding), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("penalty", [0.5, 1.1, 2.0])
+def test_the_repetition_penalty_is_that_of_transformers(penalty: float) -> None:
+    torch.manual_seed(7)
+    logits = 2 * torch.randn(2, 40)
+    prompts, drawn = [[1, 2, 3], [4, 4, 5]], [[6, 1], [7, 8]]
+    seen = torch.tensor([p + d for p, d in zip(prompts, drawn, strict=True)])
+    expected = RepetitionPenaltyLogitsProcessor(penalty)(seen, logits.clone())
+    decoding = Decoding(1.0, 1.0, 1, repetition_penalty=penalty)
+    assert torch.allclose(penalised(logits, prompts, drawn, decoding), expected)
+
+
+def test_neutral_penalties_hand_the_logits_on() -> None:
+    logits = torch.randn(2, 40)
+    neutral = Decoding(1.0, 1.0, 1, 5, 0.1, 1.0, 0.0, 0.0)
+    for decoding in (Decoding(1.0, 1.0, 1), neutral):
+        assert penalised(logits, [[1], [2]], [[3], [4]], decoding) is logits
+
+
+def test_penalties_decide_at_temperature_zero_and_nothing_else_does() -> None:
+    logits = torch.tensor([[3.0, 2.0, 1.0]])
+    greedy = Decoding(0.0, 0.1, 1, top_k=1, min_p=0.9)
+    uniform = torch.rand(1, 3)
+    assert draw_tokens(logits, uniform, greedy).tolist() == [[0, 0, 0]]
+    changed = penalised(logits, [[]], [[0]], replace(greedy, presence_penalty=1.5))
+    assert draw_tokens(changed, uniform, greedy).tolist() == [[1, 1, 1]]
+
+
+def test_ties_with_the_last_token_of_top_k_are_kept() -> None:
+    logits = torch.tensor([2.0, 1.0, 1.0, 0.0])
+    assert (distribution(logits, Decoding(1.0, 1.0, 1, top_k=2)) > 0).tolist() == [True] * 3 + [
+        False
+    ]

@@ -438,3 +438,46 @@ def test_think_tags_that_are_special_tokens_mark_reasoning_for_every_model(
     assert engine._split(encode("a</think>4<|end|>"), encode("4?<think>\n")) == ("a", "4", True)
     assert engine._split(encode("a cut off"), encode("4?<think>")) == ("a cut off", "", False)
     assert engine._split(encode("4<|end|>"), encode("4?")) == (None, "4", True)
+
+
+PENALISED = Decoding(
+    1.0, 0.95, 24, top_k=40, min_p=0.01, repetition_penalty=1.4, presence_penalty=0.5,
+    frequency_penalty=0.3,
+)  # fmt: skip
+
+
+def test_penalties_count_a_sample_own_tokens_whatever_shares_its_row_or_batch(
+    tiny_engine: TransformersEngine,
+) -> None:
+    requests = [request(key, range(12)) for key in PROMPTS]
+    together = by_sample(list(tiny_engine.sample(requests, PENALISED)))
+    for key in PROMPTS:
+        for index in range(12):
+            (alone,) = tiny_engine.sample([request(key, range(index, index + 1))], PENALISED)
+            assert alone.text == together[key, index]
+    plain = by_sample(list(tiny_engine.sample(requests, Decoding(1.0, 0.95, 24))))
+    assert sum(plain[key] != together[key] for key in plain) > 30
+
+
+def test_greedy_samples_with_a_penalty_are_those_of_generate(
+    tiny_engine: TransformersEngine, tiny_model: Path
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    decoding = Decoding(0.0, 1.0, 16, repetition_penalty=1.5)
+    prompts = {key: f"These words are in every prompt. {text}" for key, text in PROMPTS.items()}
+    requests = [request(key, range(1), prompt) for key, prompt in prompts.items()]
+    for response in tiny_engine.sample(requests, decoding):
+        chat = [{"role": "user", "content": prompts[response.question_id]}]
+        inputs = tokenizer.apply_chat_template(
+            chat, add_generation_prompt=True, return_tensors="pt", return_dict=True
+        )
+        output = model.generate(
+            **inputs, max_new_tokens=16, do_sample=False, repetition_penalty=1.5, pad_token_id=0
+        )[0, inputs["input_ids"].shape[1] :]
+        assert response.text == tokenizer.decode(output, skip_special_tokens=True)
+
+
+def test_settings_of_decoding_leave_p_true_alone(tiny_engine: TransformersEngine) -> None:
+    plain = dict(tiny_engine.choice_probabilities(asked(), ("Yes", "No"), PLAIN))
+    assert dict(tiny_engine.choice_probabilities(asked(), ("Yes", "No"), PENALISED)) == plain

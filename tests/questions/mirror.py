@@ -27,7 +27,8 @@ MATH_MIRROR = [
 def dataset_config(name: str, root: Path | None, *overrides: str) -> DatasetConfig:
     """Return the configuration of a dataset as the command composes it."""
     register_schema()
-    settings = [f"dataset={name}", f"paths.hub_root={root or 'null'}", *overrides]
+    mirror = "null" if root is None else f'"{root}"'  # in quotes, whatever it is called
+    settings = [f"dataset={name}", f"paths.hub_root={mirror}", *overrides]
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return checked(compose("config", overrides=settings)).dataset
 
