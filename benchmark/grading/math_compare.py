@@ -1,0 +1,183 @@
+"""Whether two answers that were read are equal: by kind, entry by entry, exactly."""
+
+from collections.abc import Sequence
+
+import sympy
+from sympy import FiniteSet, Interval
+
+from benchmark.grading.math_answer import (
+    DOTS,
+    Assignments,
+    Based,
+    Bracket,
+    Listing,
+    Named,
+    Node,
+    Ratio,
+    Region,
+    Relation,
+    Scalar,
+    Words,
+    as_region,
+    name_symbol,
+)
+from benchmark.grading.math_expression import DEGREE, LOG_BASE
+from benchmark.grading.math_numbers import factor_between, same_value
+from benchmark.grading.math_units import same_unit
+
+
+def equal(reference: Node, answer: Node) -> bool:
+    """Return whether an answer equals the reference; where kinds differ, order doesn't matter."""
+    if type(reference) is type(answer):
+        return _same_kind(reference, answer)
+    return _mixed(reference, answer) or _mixed(answer, reference)
+
+
+def _same_kind(reference: Node, answer: Node) -> bool:
+    match reference, answer:
+        case Scalar(), Scalar():
+            return _same_scalar(reference, answer)
+        case Listing(entries=left), Listing(entries=right):
+            return _ordered(left, right) if DOTS in left + right else _unordered(left, right)
+        case Bracket(), Bracket():
+            brackets = (reference.opening, reference.closing) == (answer.opening, answer.closing)
+            return brackets and _ordered(reference.entries, answer.entries)
+        case Region(), Region():
+            return _same_points(reference.points, answer.points)
+        case Named(), Named():
+            return _same_named(reference, answer)
+        case Assignments(values=left), Assignments(values=right):
+            return _unordered(left, right)
+        case Relation(), Relation():
+            return _same_relation(reference, answer)
+        case Ratio(terms=left), Ratio(terms=right):
+            return _same_ratio(left, right)
+        case _:
+            return reference == answer  # digits in a base, words
+
+
+def _mixed(one: Node, other: Node) -> bool:
+    """Return whether answers of two kinds are equal, where the kinds stand in this order."""
+    match one, other:
+        case Named(), Relation():
+            relation = _as_relation(one)
+            return relation is not None and _same_relation(relation, other)
+        case Named(), Bracket():
+            region = as_region(other) if isinstance(one.value, Region) else None
+            return equal(one.value, region or other)
+        case Named(), (Assignments() | Words()):
+            return False
+        case Named(), _:
+            return equal(one.value, other)
+        case Assignments(values=values), (Bracket(entries=entries) | Listing(entries=entries)):
+            return _ordered([each.value for each in values], entries)
+        case Region(), (Bracket() | Listing()):
+            region = as_region(other)
+            return region is not None and _same_points(one.points, region.points)
+        case Listing(entries=[only]), Scalar():
+            return equal(only, other)
+        case Words(text=letter), Scalar(value=sympy.Symbol()):
+            return letter == str(other.value).lower()
+        case Based(), Scalar(unit=()):
+            return _same_digits(one, other)
+        case Ratio(terms=[top, bottom]), Scalar() if bottom != 0:
+            return same_value(top / bottom, other.value)
+        case _:
+            return False
+
+
+def _ordered(left: Sequence[Node], right: Sequence[Node]) -> bool:
+    return len(left) == len(right) and all(map(equal, left, right))
+
+
+def _unordered(left: Sequence[Node], right: Sequence[Node]) -> bool:
+    """Return whether each entry of one is the partner of one entry of the other."""
+    if len(left) != len(right):
+        return False
+    free = list(right)
+    for entry in left:
+        partner = next((at for at, each in enumerate(free) if equal(entry, each)), None)
+        if partner is None:
+            return False
+        del free[partner]
+    return True
+
+
+def _same_scalar(reference: Scalar, answer: Scalar) -> bool:
+    if not same_unit(reference.unit, answer.unit):
+        return False
+    decimal = reference.decimal or answer.decimal
+    left, right = reference.value, answer.value
+    if left.has(sympy.log) and not left.has(LOG_BASE):
+        right = right.subs(LOG_BASE, 1)  # log beside a reference with ln is the natural one
+    if left.has(DEGREE) != right.has(DEGREE):
+        turns = [sympy.Integer(1), sympy.pi / 180]
+        pairs = [(left.subs(DEGREE, turn), right.subs(DEGREE, turn)) for turn in turns]
+    elif reference.percent != answer.percent:
+        hundredth = sympy.Rational(1, 100)
+        pairs = [(left, right), (left * hundredth, right) if reference.percent else (left, right * hundredth)]
+    else:
+        pairs = [(left, right)]
+    return any(same_value(a, b, decimal=decimal) for a, b in pairs)
+
+
+def _same_points(left: sympy.Set, right: sympy.Set) -> bool:
+    """Return whether sets consist of the same intervals and points."""
+    if left == right:
+        return True
+    parts, others = _parts(left), _parts(right)
+    return parts is not None and others is not None and len(parts) == len(others) and all(
+        kind == other_kind and same_value(start, other_start) and same_value(end, other_end)
+        for (start, end, kind), (other_start, other_end, other_kind) in zip(parts, others, strict=True)
+    )  # fmt: skip
+
+
+def _parts(points: sympy.Set) -> list[tuple[sympy.Expr, sympy.Expr, tuple[bool, bool]]] | None:
+    parts = []
+    for part in points.args if isinstance(points, sympy.Union) else [points]:
+        if isinstance(part, Interval):
+            parts.append((part.start, part.end, (bool(part.left_open), bool(part.right_open))))
+        elif isinstance(part, FiniteSet):
+            parts += [(point, point, (False, False)) for point in part]
+        else:
+            return None
+    return sorted(parts, key=lambda part: (float(part[0]), float(part[1])))
+
+
+def _same_named(reference: Named, answer: Named) -> bool:
+    if reference.name == answer.name and equal(reference.value, answer.value):
+        return True
+    left, right = _as_relation(reference), _as_relation(answer)
+    return left is not None and right is not None and _same_relation(left, right)
+
+
+def _as_relation(named: Named) -> Relation | None:
+    """Return ``y = 2x`` as an equation; None for names that stand for no letter."""
+    symbol = name_symbol(named.name)
+    if symbol is None or not isinstance(named.value, Scalar):
+        return None
+    return Relation(symbol - named.value.value, "=")
+
+
+def _same_relation(reference: Relation, answer: Relation) -> bool:
+    """Return whether relations are the same up to a factor; of an inequality, a positive one."""
+    if reference.operator != answer.operator:
+        return False
+    factor = factor_between(reference.difference, answer.difference)
+    return factor is not None and (reference.operator in {"=", "!="} or bool(factor > 0))
+
+
+def _same_ratio(left: Sequence[sympy.Expr], right: Sequence[sympy.Expr]) -> bool:
+    """Return whether ratios are proportional; those of two terms may be times of day."""
+    if len(left) == 2 and any(term.is_Integer and term > 9 for term in (left[1], right[1])):
+        return tuple(left) == tuple(right)
+    return len(left) == len(right) and all(
+        same_value(a * right[0], b * left[0]) for a, b in zip(left, right, strict=True)
+    )
+
+
+def _same_digits(based: Based, answer: Scalar) -> bool:
+    """Return whether a number without a base has the same digits."""
+    value = answer.value
+    digits = str(abs(value)) if value.is_Integer and not answer.decimal and abs(value) < 10**200 else ""
+    return digits == based.digits and (value < 0) == based.negative

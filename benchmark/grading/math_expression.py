@@ -1,0 +1,341 @@
+r"""Reads one LaTeX expression, wholly or not at all, as an exact sympy expression.
+
+A decimal is read as the fraction that it stands for. What can be read in two ways (``1/xy``,
+``\sqrt23``, ``2{5}``) is not read. Nothing large is computed: a power or factorial of more than
+``MOST_BITS`` bits is refused before it is evaluated.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sympy
+from sympy import Expr, Integer, Rational, Symbol
+
+MOST_BITS = 200_000
+_MOST_DEPTH = 40
+_MOST_FACTORIAL = 10_000
+
+DEGREE = Symbol("degree", positive=True)  # 1 or pi/180, as the other side has it
+INFINITY = Symbol("infinity", positive=True)
+LOG_BASE = Symbol("ln_of_log_base", positive=True)  # a log without a base may be to 10 or e
+
+_TOKEN = re.compile(
+    r"\s*(\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+\.?\d*|\.\d+|\\[A-Za-z]+|\\.|[A-Za-z]+|\S)"
+)
+_GREEK = set(
+    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi "
+    "rho sigma tau phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega "
+    "ell hbar".split()
+)
+_TRIGONOMETRIC: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "sin": (sympy.sin, sympy.asin), "cos": (sympy.cos, sympy.acos),
+    "tan": (sympy.tan, sympy.atan), "cot": (sympy.cot, sympy.acot),
+    "sec": (sympy.sec, sympy.asec), "csc": (sympy.csc, sympy.acsc),
+    "sinh": (sympy.sinh, sympy.asinh), "cosh": (sympy.cosh, sympy.acosh),
+    "tanh": (sympy.tanh, sympy.atanh),
+}  # fmt: skip
+_FUNCTIONS: dict[str, Callable[..., Any]] = {
+    **{name: of for name, (of, _) in _TRIGONOMETRIC.items()},
+    **{f"arc{name}": inverse for name, (_, inverse) in _TRIGONOMETRIC.items() if len(name) == 3},
+    "ln": sympy.log, "exp": sympy.exp, "log": lambda x: sympy.log(x) / LOG_BASE,
+    "lg": lambda x: sympy.log(x) / sympy.log(10),
+}  # fmt: skip
+FUNCTION_NAMES = frozenset(_FUNCTIONS)
+_CONSTANTS = {
+    "\\pi": sympy.pi, "pi": sympy.pi, "e": sympy.E, "i": sympy.I, "\\infty": INFINITY,
+    "infinity": INFINITY, "\\imath": sympy.I,
+}  # fmt: skip
+_TIMES, _DIVIDE = {"\\cdot", "\\times", "*", "\\ast"}, {"/", "\\div"}
+_CLOSING = {"(": ")", "[": "]", "{": "}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil", "|": "|"}
+_MATRICES = {"pmatrix", "vmatrix"}
+
+
+class UnreadableError(ValueError):
+    """The text is no expression, or can be read in two ways."""
+
+
+class TooLargeError(UnreadableError):
+    """A number is too large to be compared exactly."""
+
+
+def expression(text: str) -> Expr:
+    r"""Return the value of a normalised expression.
+
+    Raises:
+        UnreadableError: any part of the text is not understood.
+
+    Examples:
+        >>> expression(r"2\frac{1}{2}x")
+        5*x/2
+    """
+    tokens = _TOKEN.findall(text)
+    depth = 0
+    for token in tokens:
+        depth += (token in "([{") - (token in ")]}")
+        if depth > _MOST_DEPTH:
+            raise UnreadableError("nested too deeply")
+    reader = _Reader(tokens)
+    value = reader.sum()
+    if reader.tokens or value.has(sympy.zoo, sympy.nan):
+        raise UnreadableError(text)
+    return value
+
+
+def power(base: Expr, exponent: Expr) -> Expr:
+    """Return base to the exponent, unless the result would be a huge number.
+
+    Raises:
+        TooLargeError: it would need more than ``MOST_BITS`` bits.
+    """
+    if base.is_Rational and exponent.is_Rational and base not in (0, 1, -1):
+        bits = max(abs(base.p), base.q).bit_length() * abs(exponent)
+        if bits > MOST_BITS:
+            raise TooLargeError("a power too large to compute")
+    return sympy.Pow(base, exponent)
+
+
+def _root(degree: Expr, value: Expr) -> Expr:
+    """Return the root as in school: an odd root of a negative number is negative."""
+    if not (degree.is_Integer and degree > 1):
+        return power(value, 1 / degree)
+    if degree % 2 == 0 or value.is_nonnegative:
+        return power(value, Rational(1, degree))
+    if value.is_negative:
+        return -power(-value, Rational(1, degree))
+    return sympy.sign(value) * power(sympy.Abs(value), Rational(1, degree))
+
+
+def _factorial(value: Expr) -> Expr:
+    if value.is_number and not (value.is_Integer and value >= 0):
+        raise UnreadableError("the factorial of what is no natural number")
+    if value.is_Integer and value > _MOST_FACTORIAL:
+        raise TooLargeError("a factorial too large to compute")
+    return sympy.factorial(value)
+
+
+def _binomial(n: Expr, k: Expr) -> Expr:
+    if n.is_Integer and (abs(n) > _MOST_FACTORIAL or not k.is_Integer):
+        raise TooLargeError("a binomial coefficient too large to compute")
+    return sympy.binomial(n, k)
+
+
+class _Reader:
+    """Takes tokens from the front of what is left; each method reads one level of the grammar."""
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self.tokens = list(reversed(tokens))
+        self._in_bars = False
+
+    def _peek(self, ahead: int = 1) -> str:
+        return self.tokens[-ahead] if len(self.tokens) >= ahead else ""
+
+    def _take(self, expected: str | None = None) -> str:
+        token = self.tokens.pop() if self.tokens else ""
+        if not token or (expected is not None and token != expected):
+            raise UnreadableError(f"'{expected}' is missing")
+        return token
+
+    def sum(self) -> Expr:
+        value = self._signed(self._product)
+        while self._peek() in {"+", "-"}:
+            sign = self._take()
+            term = self._product()
+            value = value + term if sign == "+" else value - term
+        return value
+
+    def _signed(self, read: Callable[[], Expr]) -> Expr:
+        if self._peek() in {"+", "-"}:
+            return read() if self._take() == "+" else -read()
+        return read()
+
+    def _product(self) -> Expr:
+        value = self._factor()
+        while True:
+            if self._peek() in _TIMES:
+                self._take()
+                value = value * self._signed(self._factor)
+            elif self._peek() in _DIVIDE:
+                self._take()
+                divisor = self._signed(self._factor)
+                if divisor.free_symbols and self._starts_implicit():
+                    raise UnreadableError("a quotient that can be read in two ways")
+                value = value / divisor
+            elif self._starts_implicit():
+                value = value * self._factor()
+            else:
+                return value
+
+    def _starts_implicit(self) -> bool:
+        r"""Return whether a factor follows without a sign; a number or ``{`` never does."""
+        token = self._peek()
+        if token == "|":
+            return not self._in_bars
+        return (
+            token in {"(", "[", "\\frac", "\\sqrt", "\\binom", "\\lfloor", "\\lceil", "\\begin"}
+            or token in _CONSTANTS
+            or token.isalpha()
+            or (token.startswith("\\") and token[1:] in _GREEK | FUNCTION_NAMES)
+        )
+
+    def _factor(self) -> Expr:
+        value = self._atom()
+        while self._peek() in {"^", "!"}:
+            if self._take() == "!":
+                if self._peek() == "!":
+                    raise UnreadableError("a double factorial")
+                value = _factorial(value)
+            elif self._peek() == "\\circ":
+                self._take()
+                value = value * DEGREE
+            else:
+                value = power(value, self._script(whole_number=True))
+        return value
+
+    def _script(self, *, whole_number: bool = False) -> Expr:
+        r"""Return a command's argument: a group, or one sign as in ``\frac12``."""
+        token = self._peek()
+        if token in {"+", "-"} and whole_number:
+            return self._signed(lambda: self._script(whole_number=True))
+        if token[:1].isdigit() and not whole_number:
+            self._take()
+            if not token.isdigit():
+                raise UnreadableError("an argument without braces")
+            if token[1:]:
+                self.tokens.append(token[1:])
+            return Integer(token[0])
+        if token.isalpha() and len(token) > 1:
+            self._take()
+            self.tokens += [token[1:], token[0]]
+        return self._atom()
+
+    def _group(self, closing: str) -> Expr:
+        in_bars, self._in_bars = self._in_bars, closing == "|"
+        value = self.sum()
+        self._take(closing)
+        self._in_bars = in_bars
+        return value
+
+    def _atom(self) -> Expr:
+        token = self._take()
+        if token[0].isdigit() or token[0] == ".":
+            return self._number(token)
+        if token in _CLOSING:
+            value = self._group(_CLOSING[token])
+            shape = {"|": sympy.Abs, "\\lfloor": sympy.floor, "\\lceil": sympy.ceiling}.get(token)
+            return shape(value) if shape else value
+        if token in {"\\frac", "\\binom"}:
+            top, bottom = self._script(), self._script()
+            return top / bottom if token == "\\frac" else _binomial(top, bottom)
+        if token == "\\sqrt":
+            degree = Integer(2)
+            if self._peek() == "[":
+                self._take()
+                degree = self._group("]")
+            return _root(degree, self._script())
+        if token == "\\begin":
+            return self._matrix()
+        name = token.removeprefix("\\")
+        if name in _FUNCTIONS:
+            return self._function(name)
+        if token in _CONSTANTS:
+            return _CONSTANTS[token]
+        if name in _GREEK and token[0] == "\\":
+            return self._symbol(token)
+        if token.isascii() and token.isalpha() and len(token) < 5:
+            if token[1:]:
+                self.tokens.append(token[1:])
+            return _CONSTANTS.get(token[0]) or self._symbol(token[0])
+        raise UnreadableError(f"'{token}' is not understood")
+
+    def _symbol(self, name: str) -> Expr:
+        if self._peek() == "_":
+            self._take()
+            name += "_" + self._subscript()
+        while self._peek() == "'":
+            name += self._take()
+        return Symbol(name)
+
+    def _subscript(self) -> str:
+        if self._peek() != "{":
+            return self._take()
+        self._take()
+        name = ""
+        while self._peek() not in {"}", ""}:
+            name += self._take()
+        self._take("}")
+        return name
+
+    def _number(self, token: str) -> Expr:
+        value = Rational(token.replace(",", "").rstrip("."))
+        if token.isdigit() and self._peek() == "\\frac":
+            self._take()
+            top, bottom = self._script(), self._script()
+            if not (top.is_Integer and bottom.is_Integer):
+                return value * top / bottom
+            return value + _proper(top, bottom)
+        if token.isdigit() and self._peek().isdigit() and self._peek(2) == "/":
+            top, _, bottom = self._take(), self._take(), self._take()
+            return value + _proper(Integer(top), Integer(bottom) if bottom.isdigit() else 0)
+        return value
+
+    def _function(self, name: str) -> Expr:
+        of, exponent = _FUNCTIONS[name], None
+        if self._peek() == "^":
+            self._take()
+            exponent = self._script(whole_number=True)
+            if exponent == -1:
+                of, exponent = _TRIGONOMETRIC.get(name, (None, None))[1], None
+                if of is None:
+                    raise UnreadableError("an inverse that can be read in two ways")
+        if name == "log" and self._peek() == "_":
+            self._take()
+            base = self._script()
+            of = lambda x: sympy.log(x) / sympy.log(base)  # noqa: E731
+        if self._peek() in {"(", "[", "{", "|"}:
+            argument = self._atom()
+        else:
+            argument = self._signed(self._bare_argument)
+        if name in _TRIGONOMETRIC:
+            argument = argument.subs(DEGREE, sympy.pi / 180)
+        value = of(argument)
+        return value if exponent is None else power(value, exponent)
+
+    def _bare_argument(self) -> Expr:
+        r"""Return ``3x`` of ``\sin 3x \cos x``: factors up to a bracket, function or sign."""
+        value = self._factor()
+        while self._starts_implicit():
+            token = self._peek()
+            if token in {"(", "[", "|"} or token.removeprefix("\\") in FUNCTION_NAMES:
+                break
+            value = value * self._factor()
+        return value
+
+    def _matrix(self) -> Any:
+        kind = self._subscript()
+        if kind not in _MATRICES:
+            raise UnreadableError(f"'{kind}' is not understood")
+        rows: list[list[Expr]] = [[]]
+        while self._peek() != "\\end":
+            if self._peek() == "\\\\":
+                self._take()
+                if self._peek() != "\\end":
+                    rows.append([])
+                continue
+            if rows[-1]:
+                self._take("&")
+            rows[-1].append(self.sum())
+        self._take()
+        if self._subscript() != kind or len({len(row) for row in rows}) != 1:
+            raise UnreadableError("a matrix of uneven rows")
+        matrix = sympy.ImmutableMatrix(rows)
+        return matrix.det() if kind == "vmatrix" else matrix
+
+
+def _proper(top: Expr, bottom: Expr) -> Expr:
+    """Return the fraction of a mixed number."""
+    if not 0 < top < bottom:
+        raise UnreadableError("neither a mixed number nor a product")
+    return Rational(top, bottom)
+
+

@@ -1,0 +1,117 @@
+"""Whether two exact expressions have the same value.
+
+Rational numbers are compared exactly. Other numbers are computed to far more digits than their
+texts hold. Expressions in letters are compared at points, since two of bounded size that agree
+there are the same function; where one of them is real and the other isn't, they differ.
+"""
+
+import random
+from collections.abc import Iterator
+
+import sympy
+from sympy import Expr, Float, MatrixBase, Rational, Symbol
+
+_NEAR = Rational(1, 10**12)  # what a printed double may differ by from the number it stands for
+_DIGITS = 60
+_POINTS = 8
+_NEEDED = 3  # points at which both sides must be defined
+
+
+def same_value(one: Expr, other: Expr, *, decimal: bool = False) -> bool:
+    """Return whether two expressions or matrices are equal.
+
+    Args:
+        one: exact.
+        other: exact.
+        decimal: one of them was written as a decimal, and may be off by its last digit.
+    """
+    if isinstance(one, MatrixBase) or isinstance(other, MatrixBase):
+        if not (isinstance(one, MatrixBase) and isinstance(other, MatrixBase)):
+            return False
+        return one.shape == other.shape and all(
+            same_value(a, b, decimal=decimal) for a, b in zip(one, other, strict=True)
+        )
+    if one == other:
+        return True
+    if one.is_Rational and other.is_Rational:
+        return decimal and abs(one - other) < _NEAR * abs(other)
+    if one.free_symbols or other.free_symbols:
+        return _same_function(one, other)
+    return _same_number(one, other, decimal=decimal)
+
+
+def _same_number(one: Expr, other: Expr, *, decimal: bool) -> bool:
+    digits = _DIGITS + 2 * _size(one, other)
+    if decimal:
+        first, second = _computed(one, 30), _computed(other, 30)
+        return _finite(first) and _finite(second) and bool(abs(first - second) < _NEAR * abs(second))
+    return _near(_computed(one, digits), _computed(other, digits), digits) or _vanishes(one, other)
+
+
+def _vanishes(one: Expr, other: Expr) -> bool:
+    """Return whether a sum whose terms cancel equals 0."""
+    if one != 0 and other != 0:
+        return False
+    return bool(sympy.simplify(one - other) == 0)
+
+
+def _same_function(one: Expr, other: Expr) -> bool:
+    """Return whether expressions agree wherever both are real, or else wherever both are defined."""
+    letters = sorted(one.free_symbols | other.free_symbols, key=str)
+    digits = _DIGITS + 2 * _size(one, other)
+    agreements: dict[bool, list[bool]] = {True: [], False: []}
+    for values in _points(letters):
+        first, second = (_computed(each, digits, values) for each in (one, other))
+        if not (_finite(first) and _finite(second)):
+            continue
+        if _real(first) != _real(second):
+            return False
+        agreements[_real(first)].append(_near(first, second, digits))
+    decisive = agreements[True] or agreements[False]
+    if not all(decisive):
+        return _vanishes(one, other)
+    return len(decisive) >= _NEEDED
+
+
+def _points(letters: list[Symbol]) -> Iterator[dict[Symbol, Rational]]:
+    """Yield the same points for every pair: one half of them positive, the other of mixed signs."""
+    chance = random.Random(0)
+    for point in range(2 * _POINTS):
+        values = {}
+        for letter in letters:
+            negative = point % 2 and not letter.is_positive and chance.random() < 0.6
+            size = Rational(chance.randint(1001, 9999), 1009)
+            values[letter] = -size if negative else size
+        yield values
+
+
+def _computed(value: Expr, digits: int, values: dict[Symbol, Rational] | None = None) -> Expr:
+    return value.evalf(digits, subs=values, maxn=3 * digits)
+
+
+def _finite(value: Expr) -> bool:
+    return bool(value.is_number and value.is_finite)
+
+
+def _real(value: Expr) -> bool:
+    return abs(sympy.im(value)) < Float(10) ** -20 * max(1, abs(value))
+
+
+def _near(first: Expr, second: Expr, digits: int) -> bool:
+    """Return whether computed values agree to all but the last digits."""
+    largest = max(abs(first), abs(second))
+    return bool(abs(first - second) <= largest * Float(10, digits) ** (12 - digits))
+
+
+def _size(*values: Expr) -> int:
+    """Return a bound on the digits that the numbers in expressions have."""
+    numbers = [number for value in values for number in value.atoms(sympy.Rational)]
+    return sum(max(abs(n.p), n.q).bit_length() for n in numbers) * 3 // 10
+
+
+def factor_between(one: Expr, other: Expr) -> Expr | None:
+    """Return the number by which one expression is the other, other than 0; None without one."""
+    if one == 0 or other == 0:
+        return None
+    ratio = sympy.simplify(one / other)
+    return ratio if ratio.is_number and ratio.is_real and ratio != 0 else None
