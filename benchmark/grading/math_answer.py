@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import sympy
 from sympy import Expr, FiniteSet, Interval, Symbol, Union
 
-from benchmark.grading.math_expression import INFINITY, UnreadableError, expression
+from benchmark.grading.math_expression import INFINITY, TooLargeError, UnreadableError, expression
 from benchmark.grading.math_units import Unit, split_unit
 
 
@@ -93,7 +93,15 @@ class Words:
     text: str
 
 
-Node = Scalar | Based | Listing | Bracket | Region | Named | Assignments | Relation | Ratio | Words
+@dataclass(frozen=True)
+class Clock:
+    """A time of day; ``half`` is a or p for a.m. and p.m., or unknown."""
+
+    time: tuple[int, ...]
+    half: str
+
+
+Node = Clock | Scalar | Based | Listing | Bracket | Region | Named | Assignments | Relation | Ratio | Words
 
 DOTS = Words("...")
 _WORD_BASES = {
@@ -104,14 +112,15 @@ _BASED = re.compile(
     r'([-+]?)\s*\(?([0-9A-Z]*\d[0-9A-Z]*|[A-Z]+)\)?\s*(?:_\s*\{?|"?\s*(?:in\s+)?base)\s*"?\s*'
     r'(\d{1,2}|[a-z]+)\s*"?\s*\}?'
 )
-_TIME = re.compile(r'(\d{1,2})\s*(?::\s*(\d\d))?\s*"?\s*([AaPp])\.?\s*[Mm]\.?\s*"?')
+_TIME = re.compile(r'(\d{1,2})\s*((?:\s*:\s*\d\d){0,2})\s*"?\s*([AaPp])\.?\s*[Mm]\.?\s*"?')
 _NAME = re.compile(
     r"\\?[A-Za-z]+(?:_\{?\w+\}?)?'*(?:\s*\(\s*[\w\s,+\-^\\/{}]*\))?|\|\s*\w+\s*\|"
-    r"|\\(?:angle|triangle|overline)\s*\{?\s*\w+\}?|\w(?:\s*\+\s*\w)+|\(\s*\w(?:\s*,\s*\w)+\s*\)"
+    r"|\\(?:angle|triangle|overline)\s*\{?\s*\w+\}?|[A-Za-z](?:\s*\+\s*[A-Za-z])+|\(\s*\w(?:\s*,\s*\w)+\s*\)"
 )
 _RELATION = re.compile(r"\\le(?![A-Za-z])|\\ge(?![A-Za-z])|\\ne(?![A-Za-z])|\\approx|\\in(?![A-Za-z])|[=<>]")
 _JOIN = re.compile(r'\s*,?\s*(?:"\s*,?\s*(?:and|or)\s*,?\s*"|\b(?:and|or)\b)\s*|\s*;\s*')
-_TIGHT = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
+_THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?!\d)")
+_ALONE = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)")
 _ARTICLE = re.compile(r"\A(?:an?|the)\s+(?=\w)", re.IGNORECASE)
 _SYNONYMS: dict[str, Node] = {
     **dict.fromkeys(
@@ -124,40 +133,47 @@ _SYNONYMS: dict[str, Node] = {
 _PM = re.compile(r"\\(pm|mp)(?![A-Za-z])")
 
 
-def readings(text: str) -> list[Node]:
-    """Return what a normalised answer may mean, the likeliest first; [] if nothing is understood.
+def readings(text: str, *, reference: bool = False) -> list[Node]:
+    """Return what a normalised answer may mean; [] if nothing is understood.
+
+    Args:
+        text: normalised.
+        reference: ``(1,000,2)`` has three entries; in an answer it may stand for ``(1000,2)``, too.
 
     Raises:
         TooLargeError: it holds a number too large to be compared.
     """
-    tight = _outside_brackets(_TIGHT, text)
-    texts = [tight] if tight != text else []
-    if not tight or not re.search(r",0\d\d", text):
+    texts = [_outside_brackets(text)]
+    if not (texts[0] != text and re.search(r",0\d\d", text)):
         texts.append(text)
+    if not reference:
+        texts.append(_THOUSANDS.sub(lambda m: m[0].replace(",", ""), text))
     found = []
-    for each in texts:
+    for each in dict.fromkeys(texts):
         try:
             found.append(_answer(each))
-        except UnreadableError as error:
-            if type(error) is not UnreadableError:
-                raise
+        except TooLargeError:
+            raise
+        except UnreadableError:
+            continue
     return found or _words(text)
 
 
-def _outside_brackets(pattern: re.Pattern[str], text: str) -> str:
-    """Return the text without the commas of matches that stand in no bracket."""
+def _outside_brackets(text: str) -> str:
+    """Return the text without the thousands separators that stand in no bracket."""
     depths, depth = [], 0
     for char in text:
         depth += (char in "([{") - (char in ")]}")
         depths.append(depth)
-    return pattern.sub(lambda m: m[0] if depths[m.start()] else m[0].replace(",", ""), text)
+    return _ALONE.sub(lambda m: m[0] if depths[m.start()] else m[0].replace(",", ""), text)
 
 
 def _words(text: str) -> list[Node]:
     bare = text.replace('"', " ").strip()
     letters = canonical_words(bare)
     if time := _TIME.fullmatch(text):
-        return [Words(f"{int(time[1])}:{time[2] or '00'}{time[3].lower()}m")]
+        parts = tuple(int(part) for part in f"{time[1]}{time[2] or ':0'}".split(":"))
+        return [Clock(parts, time[3].lower())]
     if letters in _SYNONYMS:
         return [_SYNONYMS[letters]]
     if re.fullmatch(r"[A-Za-z0-9\s.,'\-&()]*[A-Za-z]{2}[A-Za-z0-9\s.,'\-&()]*", bare) or (
@@ -290,13 +306,24 @@ def _related(pieces: list[str]) -> Node:
         if operators in (["="], ["\\approx"]):
             return _single(sides[1])
         raise UnreadableError("a relation without a left side")
-    equalities = {"=", "\\approx"}
-    if all(operator in equalities for operator in operators):
-        return _equation(sides)
+    if operators[-1] == "\\approx" and not (len(sides) == 2 and _is_name(sides[0])):
+        return _rounded(_related(pieces[:-2]) if len(sides) > 2 else _single(sides[0]), sides[-1])
     if operators == ["\\in"] and _NAME.fullmatch(sides[0]):
         value = _single(sides[1])
         return Named(_spelled(sides[0]), as_region(value) or value)
+    if all(operator in {"=", "\\approx"} for operator in operators):
+        return _equation(sides)
     return _inequality(sides, operators)
+
+
+def _rounded(exact: Node, text: str) -> Node:
+    """Return what stands before ``\\approx`` and a rounded value."""
+    near, value = _scalar(text).value, exact.value if isinstance(exact, Named) else exact
+    if not (near.is_number and isinstance(value, Scalar) and value.value.is_number):
+        raise UnreadableError("an approximation of what is no number")
+    if not abs(value.value - near) <= abs(value.value) / 20:
+        raise UnreadableError("an approximation that is wrong")
+    return exact
 
 
 def _equation(sides: list[str]) -> Node:
@@ -357,9 +384,10 @@ def _half_line(bound: Expr, operator: str, *, from_left: bool) -> sympy.Set:
         return sympy.S.Reals - FiniteSet(bound)
     if operator not in {"<", ">", "\\le", "\\ge"}:
         raise UnreadableError(operator)
+    strict = operator in {"<", ">"}
     if (operator in {"<", "\\le"}) == from_left:
-        return Interval(-sympy.oo, bound, False, operator == "<")
-    return Interval(bound, sympy.oo, operator == ">", False)
+        return Interval(-sympy.oo, bound, False, strict)
+    return Interval(bound, sympy.oo, strict, False)
 
 
 def _region(text: str) -> sympy.Set | None:

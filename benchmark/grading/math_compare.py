@@ -10,6 +10,7 @@ from benchmark.grading.math_answer import (
     Assignments,
     Based,
     Bracket,
+    Clock,
     Listing,
     Named,
     Node,
@@ -50,6 +51,8 @@ def _same_kind(reference: Node, answer: Node) -> bool:
             return _unordered(left, right)
         case Relation(), Relation():
             return _same_relation(reference, answer)
+        case Clock(half=left), Clock(half=right):
+            return reference.time == answer.time and left == right
         case Ratio(terms=left), Ratio(terms=right):
             return _same_ratio(left, right)
         case _:
@@ -80,6 +83,10 @@ def _mixed(one: Node, other: Node) -> bool:
             return letter == str(other.value).lower()
         case Based(), Scalar(unit=()):
             return _same_digits(one, other)
+        case Clock(), Ratio(terms=terms):
+            return terms == one.time
+        case Clock(time=(hours, 0)), Scalar(unit=()):
+            return bool(other.value == hours)
         case Ratio(terms=[top, bottom]), Scalar() if bottom != 0:
             return same_value(top / bottom, other.value)
         case _:

@@ -94,13 +94,13 @@ def judge_pairs(pairs: Sequence[tuple[str, str]], seconds: float) -> list[Judgem
 
 
 def _judged(reference: str, answer: str) -> Judgement:
-    gold, given = _read(reference), _read(answer)
-    if not re.search(r"\w", given.text):
-        return "unparsed", "empty"
+    gold, given = _read(reference, reference=True), _read(answer, reference=False)
+    if not given.nodes and not re.search(r"\w", given.text):
+        return "unparsed", "no mathematics" if given.text else "empty"
+    if gold.condition and given.condition and gold.condition != given.condition:
+        return "incorrect", "another condition"
     if gold.text == given.text:
         return "correct", "same text"
-    if gold.condition and given.condition and gold.condition != given.condition:
-        return "incorrect", "conditions"
     if any(equal(left, right) for left in gold.nodes for right in given.nodes):
         return "correct", "equal"
     if not gold.nodes and gold.text.replace(" ", "") == given.text.replace(" ", ""):
@@ -117,6 +117,6 @@ class _Read(NamedTuple):
 
 
 @lru_cache(maxsize=4096)
-def _read(latex: str) -> _Read:
+def _read(latex: str, *, reference: bool) -> _Read:
     text, condition = split_qualifier(normalise(latex))
-    return _Read(text, condition, readings(text))
+    return _Read(text, condition, readings(text, reference=reference))

@@ -126,6 +126,7 @@ class _Reader:
     def __init__(self, tokens: Sequence[str]) -> None:
         self.tokens = list(reversed(tokens))
         self._in_bars = False
+        self._last = ""
 
     def _peek(self, ahead: int = 1) -> str:
         return self.tokens[-ahead] if len(self.tokens) >= ahead else ""
@@ -134,6 +135,7 @@ class _Reader:
         token = self.tokens.pop() if self.tokens else ""
         if not token or (expected is not None and token != expected):
             raise UnreadableError(f"'{expected}' is missing")
+        self._last = token
         return token
 
     def sum(self) -> Expr:
@@ -167,10 +169,12 @@ class _Reader:
                 return value
 
     def _starts_implicit(self) -> bool:
-        r"""Return whether a factor follows without a sign; a number or ``{`` never does."""
+        r"""Return whether a factor follows without a sign; of numbers, only after ``n!``."""
         token = self._peek()
         if token == "|":
             return not self._in_bars
+        if token[:1].isdigit():
+            return self._last == "!"
         return (
             token in {"(", "[", "\\frac", "\\sqrt", "\\binom", "\\lfloor", "\\lceil", "\\begin"}
             or token in _CONSTANTS

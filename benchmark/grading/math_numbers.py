@@ -31,8 +31,8 @@ def same_value(one: Expr, other: Expr, *, decimal: bool = False) -> bool:
         return one.shape == other.shape and all(
             same_value(a, b, decimal=decimal) for a, b in zip(one, other, strict=True)
         )
-    if one == other:
-        return True
+    if one == other or not (_bounded(one) and _bounded(other)):
+        return one == other
     if one.is_Rational and other.is_Rational:
         return decimal and abs(one - other) < _NEAR * abs(other)
     if one.free_symbols or other.free_symbols:
@@ -101,6 +101,10 @@ def _near(first: Expr, second: Expr, digits: int) -> bool:
     """Return whether computed values agree to all but the last digits."""
     largest = max(abs(first), abs(second))
     return bool(abs(first - second) <= largest * Float(10, digits) ** (12 - digits))
+
+
+def _bounded(value: Expr) -> bool:
+    return value not in (sympy.oo, -sympy.oo)
 
 
 def _size(*values: Expr) -> int:

@@ -53,6 +53,9 @@ _FONT = re.compile(
     r"\\(text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit|mathsf|mathtt|bm|"
     r"boldsymbol|mbox|hbox|operatorname|emph|underline|boxed|fbox|ensuremath)\s*\{([^{}]*)\}"
 )
+_TEXT_FONTS = {"text", "textbf", "textit", "textrm", "textsf", "texttt", "textnormal", "mbox", "hbox", "emph"}
+_UPRIGHT = set("eid")  # letters that stand upright though they are no unit
+_BARE_FONT = re.compile(r"\\(?:mathrm|mathbf|mathit|mathsf|bm|boldsymbol)\s*([A-Za-z])(?![A-Za-z{])|\\(?:mathrm|mathbf|mathit|mathsf|bm|boldsymbol)\s+([A-Za-z])")
 _BRACED = re.compile(r"\\(?:underline|boxed|fbox|ensuremath|mathbf|boldsymbol|bm)\s*(?=\{)")
 _SEPARATOR = r"(?:,\\[!,;:]?|\{,\}|\\[,;:!~ ]|~)\s?"
 _GROUPED = re.compile(rf"(?<![\d.,_^])\d{{1,3}}(?:{_SEPARATOR}\d{{3}})+(?!\d)")
@@ -147,6 +150,7 @@ def _dollars(text: str) -> str:
 
 
 def _without_fonts(text: str) -> str:
+    text = _BARE_FONT.sub(lambda m: f" {m[1] or m[2]}", text)
     for _ in range(20):
         plain = _FONT.sub(_words, text)
         if plain == text:
@@ -169,7 +173,7 @@ def _words(font: re.Match[str]) -> str:
         return f" {content} "
     if len(letters) > 1 and max(map(len, letters)) == 1 and re.search(r",|and|or", plain):
         return f" {plain} "
-    if not name.startswith(("text", "mbox", "hbox", "emph", "operatorname")) and len(plain) < 2:
+    if name not in _TEXT_FONTS and (len(plain) < 2 and (name != "mathrm" or plain in _UPRIGHT)):
         return plain
     if re.fullmatch(r"\([A-Za-z]\)", plain):
         return f' "{plain[1]}" '
