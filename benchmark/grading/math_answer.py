@@ -11,6 +11,7 @@ import sympy
 from sympy import Expr, FiniteSet, Interval, Symbol, Union
 
 from benchmark.grading.math_expression import INFINITY, TooLargeError, UnreadableError, expression
+from benchmark.grading.math_text import closing_brace
 from benchmark.grading.math_units import Unit, split_unit
 
 
@@ -174,13 +175,11 @@ def _words(text: str) -> list[Node]:
     if time := _TIME.fullmatch(text):
         parts = tuple(int(part) for part in f"{time[1]}{time[2] or ':0'}".split(":"))
         return [Clock(parts, time[3].lower())]
-    if letters in _SYNONYMS:
-        return [_SYNONYMS[letters]]
-    if re.fullmatch(r"[A-Za-z0-9\s.,'\-&()]*[A-Za-z]{2}[A-Za-z0-9\s.,'\-&()]*", bare) or (
-        not bare.isascii() and letters and "\\" not in bare
-    ):
-        return [Words(letters)]
-    return []
+    ascii_words = re.fullmatch(r"\w[\w\s.,'\-&()]*", bare, re.ASCII) and re.search("[A-Za-z]{2}", bare)
+    foreign_words = not bare.isascii() and re.fullmatch(r"[^\\_^{}$|+=-][^\\_^{}$|+=]*", bare)
+    if not letters or not (ascii_words or foreign_words):
+        return []
+    return [_SYNONYMS.get(letters, Words(letters))]
 
 
 def canonical_words(text: str) -> str:
@@ -206,12 +205,16 @@ def split(text: str, separators: str = ",") -> list[str]:
 
 
 def _answer(text: str) -> Node:
+    if re.search(r"[\d\\]|\b[A-Za-z]\b", text):
+        text = _JOIN.sub(", ", text)
     if '"' in text and not re.search(r"[\d\\=]", text) and re.search(r'[A-Za-z]{2}', text):
         return _one_of(_words(text), text)
     if _TIME.fullmatch(text):
         return _words(text)[0]
-    parts = split(_JOIN.sub(", ", text) if re.search(r"[\d\\]|\b[A-Za-z]\b", text) else text)
+    parts = split(text)
     if len(parts) > 1:
+        if all(re.fullmatch(r'[A-Za-z "]{3,}', part) for part in parts):
+            return Words(canonical_words(text))  # of names, the order may be what was asked for
         return _listing([part for part in parts if part or len(parts) < 3])
     return _single(parts[0])
 
@@ -443,7 +446,7 @@ def _as_interval(bracket: Bracket) -> Interval | None:
 def _group(text: str) -> Node | None:
     """Return the tuple, interval or set that one pair of brackets holds; None without one."""
     match = re.fullmatch(r"(\\\{|[(\[{])(.*?)(\\\}|[)\]}])", text, re.DOTALL)
-    if match is None or not _encloses(text):
+    if match is None or closing_brace(text[match.start(1) + len(match[1]) - 1 :]) != len(text) - len(match[1]):
         return None
     opening, inside, closing = match.groups()
     parts = split(inside)
@@ -451,19 +454,8 @@ def _group(text: str) -> Node | None:
         listing = _listing(parts)
         return listing if isinstance(listing, Listing) else None
     if len(parts) < 2:
-        return _single(inside.strip()) if opening in "({" else None
+        return _single(inside.strip()) if opening + closing in {"()", "{}"} else None
     return Bracket(opening, tuple(_single(part) for part in parts), closing)
-
-
-def _encloses(text: str) -> bool:
-    """Return whether the first bracket is closed by the last one, whatever their kinds."""
-    depth = 0
-    for at, char in enumerate(text):
-        depth += (char in "([{") - (char in ")]}")
-        if depth == 0 and at and char in ")]}":
-            return at == len(text) - 1
-    return False
-
 
 
 def name_symbol(name: str) -> Symbol | None:

@@ -118,7 +118,10 @@ def _same_scalar(reference: Scalar, answer: Scalar) -> bool:
     if left.has(sympy.log) and not left.has(LOG_BASE):
         right = right.subs(LOG_BASE, 1)  # log beside a reference with ln is the natural one
     if left.has(DEGREE) != right.has(DEGREE):
-        turns = [sympy.Integer(1), sympy.pi / 180]
+        unit = reference.unit + answer.unit
+        if unit not in {(), ("rad",)}:
+            return False
+        turns = [sympy.pi / 180] if unit else [sympy.Integer(1), sympy.pi / 180]
         pairs = [(left.subs(DEGREE, turn), right.subs(DEGREE, turn)) for turn in turns]
     elif reference.percent != answer.percent:
         hundredth = sympy.Rational(1, 100)
@@ -177,6 +180,8 @@ def _same_relation(reference: Relation, answer: Relation) -> bool:
 def _same_ratio(left: Sequence[sympy.Expr], right: Sequence[sympy.Expr]) -> bool:
     """Return whether ratios are proportional; those of two terms may be times of day."""
     if len(left) == 2 and any(term.is_Integer and term > 9 for term in (left[1], right[1])):
+        return tuple(left) == tuple(right)
+    if 0 in (*left, *right):
         return tuple(left) == tuple(right)
     return len(left) == len(right) and all(
         same_value(a * right[0], b * left[0]) for a, b in zip(left, right, strict=True)

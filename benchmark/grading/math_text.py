@@ -57,7 +57,7 @@ _TEXT_FONTS = {"text", "textbf", "textit", "textrm", "textsf", "texttt", "textno
 _UPRIGHT = set("eid")  # letters that stand upright though they are no unit
 _BARE_FONT = re.compile(r"\\(?:mathrm|mathbf|mathit|mathsf|bm|boldsymbol)\s*([A-Za-z])(?![A-Za-z{])|\\(?:mathrm|mathbf|mathit|mathsf|bm|boldsymbol)\s+([A-Za-z])")
 _BRACED = re.compile(r"\\(?:underline|boxed|fbox|ensuremath|mathbf|boldsymbol|bm)\s*(?=\{)")
-_SEPARATOR = r"(?:,\\[!,;:]?|\{,\}|\\[,;:!~ ]|~)\s?"
+_SEPARATOR = r"(?:,\s?\\[!,;:]|\{,\}|\\[,;:!~ ]|~)\s?"
 _GROUPED = re.compile(rf"(?<![\d.,_^])\d{{1,3}}(?:{_SEPARATOR}\d{{3}})+(?!\d)")
 _SPACED = re.compile(r"(?<![\d.,_^\w}] )(?<![\d.,_^\w}])\d{1,3}(?: \d{3})+(?![ ,.]?\d)")
 _SPACE = re.compile(r"(?<!\\)\\(?:[,;:!> ]|quad\b|qquad\b|thinspace\b|enspace\b)|~|(?<!\\)\\$")
@@ -114,12 +114,31 @@ def normalise(latex: str) -> str:
     text = _MINUTES.sub(_decimal_degrees, text)
     text = _TEMPERATURE.sub(lambda m: f' "deg{(m[1] or m[2])[0].upper()}"', text)
     text = _DEGREES.sub(r"^\\circ", text).replace("^ \\circ", "^\\circ")
-    return _tidy(_without_words(_SPACED.sub(lambda m: m[0].replace(" ", ""), _tidy(text))))
+    text = _SPACED.sub(lambda m: m[0].replace(" ", ""), _unbraced(text))
+    return _unbraced(_without_words(text))
 
 
 def _tidy(text: str) -> str:
     text = re.sub(r'"\s*([^"]*?)[\s.]*"', r'"\1"', " ".join(text.split()))
     return text.rstrip(".;, ").lstrip(",; ").replace('""', "").strip()
+
+
+def _unbraced(text: str) -> str:
+    """Return the text without braces around all of it and without a full stop."""
+    text = _tidy(text)
+    while text[:1] == "{" and closing_brace(text) == len(text) - 1:
+        text = _tidy(text[1:-1])
+    return text
+
+
+def closing_brace(text: str) -> int:
+    """Return where the bracket that a text begins with is closed, by any kind; -1 if nowhere."""
+    depth = 0
+    for at, char in enumerate(text):
+        depth += (char in "([{") - (char in ")]}")
+        if depth == 0 and char in ")]}":
+            return at
+    return -1
 
 
 def _signs(text: str) -> str:
@@ -162,21 +181,23 @@ def _without_fonts(text: str) -> str:
 def _words(font: re.Match[str]) -> str:
     """Return words between ``"``; what holds digits or signs of mathematics stays mathematics."""
     name, content = font.groups()
-    content = content.replace('"', " ")
     plain = content.replace("~", " ").replace("\\ ", " ").strip()
+    if '"' in content and re.search(r'\w', re.sub(r'"[^"]*"', "", content)):
+        return f" {content} "
+    plain = " ".join(plain.replace('"', " ").split())
     letters = [part for part in re.split(r"[\s,;.()]+|\band\b|\bor\b", plain) if part]
     if name in {"underline", "boxed", "fbox", "ensuremath"}:
-        return f"{{{content}}}" if content.strip() else " "
+        return f"{{{content}}}" if plain else " "
     if plain in FUNCTION_NAMES and name in {"operatorname", "mathrm", "text"}:
         return f"\\{plain} "
-    if re.search(r"[\d\\^_=+<>|/$%:{}\[\]]", plain) and not re.fullmatch(r"[A-Za-z. ]+/[A-Za-z ]+", plain):
+    if re.search(r"[\d\\^_=+<>|/$%:{}\[\]]|(?:\A|\s)-", plain) and not re.fullmatch(r"[A-Za-z. ]+/[A-Za-z ]+", plain):
         return f" {content} "
     if len(letters) > 1 and max(map(len, letters)) == 1 and re.search(r",|and|or", plain):
         return f" {plain} "
     if name not in _TEXT_FONTS and (len(plain) < 2 and (name != "mathrm" or plain in _UPRIGHT)):
         return plain
-    if re.fullmatch(r"\([A-Za-z]\)", plain):
-        return f' "{plain[1]}" '
+    if letter := re.fullmatch(r"\(\s*([A-Za-z])\s*\)", plain):
+        return f' "{letter[1]}" '
     return f' "{plain}" ' if re.search(r"\w", plain) else f" {plain} "
 
 

@@ -20,12 +20,12 @@ _CANONICAL = {
     for spelling in (name, f"{name}s")
 }
 _BARE = (
-    r"(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?:cms?|mm|km|kg|mg|mph|ft|yd|lbs?|oz|mins?|secs?|hrs?|rad|in|"
+    r"(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?:cms?|mm|km|kg|mg|mph|ft|yd|lbs?|oz|gm|mins?|secs?|hrs?|rad|in|"
     r"gal|ml|(?=[A-Za-z]*[aeiouy])[A-Za-z]{4,}|(?<=\s)(?=[A-Za-z]*[aeiouy])[A-Za-z]{3})"
 )
 _MORE = r"(?:\s*\^\s*\{?-?[1-9]\}?|\s*(?:/|\bper\b|\\cdot)\s*(?:\"[^\"]*\"|[A-Za-z]+)|\s+[A-Za-z]+|\s*\"[^\"]*\")*"
 _QUOTED = re.compile(rf'(?<=[^\s"])\s*("[^"]*"{_MORE})\Z')
-_WORDS = re.compile(rf"(?<=[\d}})\]])(\s*{_BARE}{_MORE})\Z")
+_WORDS = re.compile(rf"(?:(?<=[\d}})\]])|(?<=\\pi ))(\s*{_BARE}{_MORE})\Z")
 _FRACTION = re.compile(r'\\frac\s*\{\s*"([^"]*)"\s*\}\s*\{\s*"([^"]*)"\s*\}\s*\Z')
 _OHM = re.compile(r"(?<=\d)\s*\\Omega\Z")
 _CURRENCY = re.compile(r"\A([-+]?)\s*(\\\$|\\euro|\\pounds|\\yen)\s*(?=[-+\d.\\(])")
