@@ -18,10 +18,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal, NamedTuple
 
-from benchmark.grading.math_answer import Node, readings
-from benchmark.grading.math_compare import equal
-from benchmark.grading.math_expression import TooLargeError
-from benchmark.grading.math_text import normalise, split_qualifier
+from benchmark.grading.mathematics.answers import readings
+from benchmark.grading.mathematics.equality import equal
+from benchmark.grading.mathematics.nodes import Node
+from benchmark.grading.mathematics.values import TooLargeError
+from benchmark.grading.mathematics.text import normalise, split_qualifier
 
 Judgement = tuple[Literal["correct", "incorrect", "unparsed"], str]
 
@@ -46,6 +47,7 @@ def limit_worker(memory_mb: int) -> None:
     """
     signal.signal(signal.SIGPROF, _expire)
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     held = Path("/proc/self/statm")
     if held.exists():
         used = int(held.read_text().split()[0]) * resource.getpagesize()

@@ -113,8 +113,10 @@ class MathVerify:
         if found.answer is None or found.reason is not None:
             return found
         of_pairs = [judgements[reference, found.answer] for reference in answer.references]
+        # "Incorrect" beside a comparison that a limit stopped would hide that it may be right.
+        order = ("correct", "stopped", "incorrect", "unparsed")
         outcome, reason = min(
-            of_pairs, key=lambda j: ("correct", "incorrect", "unparsed").index(j[0])
+            of_pairs, key=lambda j: order.index("stopped" if j[1] in PASSING else j[0])
         )
         return Verdict(found.answer, outcome, reason)
 

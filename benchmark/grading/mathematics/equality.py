@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import sympy
 from sympy import FiniteSet, Interval
 
-from benchmark.grading.math_answer import (
+from benchmark.grading.mathematics.nodes import (
     DOTS,
     Assignments,
     Based,
@@ -19,12 +19,10 @@ from benchmark.grading.math_answer import (
     Relation,
     Scalar,
     Words,
-    as_region,
-    name_symbol,
 )
-from benchmark.grading.math_expression import DEGREE, LOG_BASE
-from benchmark.grading.math_numbers import factor_between, same_value
-from benchmark.grading.math_units import same_unit
+from benchmark.grading.mathematics.relations import as_region, name_symbol
+from benchmark.grading.mathematics.units import same_unit
+from benchmark.grading.mathematics.values import DEGREE, LOG_BASE, factor_between, same_value
 
 
 def equal(reference: Node, answer: Node) -> bool:
@@ -125,7 +123,10 @@ def _same_scalar(reference: Scalar, answer: Scalar) -> bool:
         pairs = [(left.subs(DEGREE, turn), right.subs(DEGREE, turn)) for turn in turns]
     elif reference.percent != answer.percent:
         hundredth = sympy.Rational(1, 100)
-        pairs = [(left, right), (left * hundredth, right) if reference.percent else (left, right * hundredth)]
+        pairs = [
+            (left, right),
+            (left * hundredth, right) if reference.percent else (left, right * hundredth),
+        ]
     else:
         pairs = [(left, right)]
     return any(same_value(a, b, decimal=decimal) for a, b in pairs)
@@ -191,5 +192,7 @@ def _same_ratio(left: Sequence[sympy.Expr], right: Sequence[sympy.Expr]) -> bool
 def _same_digits(based: Based, answer: Scalar) -> bool:
     """Return whether a number without a base has the same digits."""
     value = answer.value
-    digits = str(abs(value)) if value.is_Integer and not answer.decimal and abs(value) < 10**200 else ""
+    digits = (
+        str(abs(value)) if value.is_Integer and not answer.decimal and abs(value) < 10**200 else ""
+    )
     return digits == based.digits and (value < 0) == based.negative

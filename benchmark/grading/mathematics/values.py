@@ -1,4 +1,4 @@
-"""Whether two exact expressions have the same value.
+"""Exact values: made without computing what is huge, and compared.
 
 Rational numbers are compared exactly. Other numbers are computed to far more digits than their
 texts hold. Expressions in letters are compared at points, since two of bounded size that agree
@@ -11,10 +11,63 @@ from collections.abc import Iterator
 import sympy
 from sympy import Expr, Float, MatrixBase, Rational, Symbol
 
+MOST_BITS = 200_000
+_MOST_FACTORIAL = 10_000
+
+DEGREE = Symbol("degree", positive=True)  # 1 or pi/180, as the other side has it
+INFINITY = Symbol("infinity", positive=True)
+LOG_BASE = Symbol("ln_of_log_base", positive=True)  # a log without a base may be to 10 or e
+
 _NEAR = Rational(1, 10**12)  # what a printed double may differ by from the number it stands for
 _DIGITS = 60
 _POINTS = 8
 _NEEDED = 3  # points at which both sides must be defined
+
+
+class UnreadableError(ValueError):
+    """The text is no expression, or can be read in two ways."""
+
+
+class TooLargeError(UnreadableError):
+    """A number is too large to be compared exactly."""
+
+
+def power(base: Expr, exponent: Expr) -> Expr:
+    """Return base to the exponent, unless the result would be a huge number.
+
+    Raises:
+        TooLargeError: it would need more than ``MOST_BITS`` bits.
+    """
+    if base.is_Rational and exponent.is_Rational and base not in (0, 1, -1):
+        bits = max(abs(base.p), base.q).bit_length() * abs(exponent)
+        if bits > MOST_BITS:
+            raise TooLargeError("a power too large to compute")
+    return sympy.Pow(base, exponent)
+
+
+def root(degree: Expr, value: Expr) -> Expr:
+    """Return the root as in school: an odd root of a negative number is negative."""
+    if not (degree.is_Integer and degree > 1):
+        return power(value, 1 / degree)
+    if degree % 2 == 0 or value.is_nonnegative:
+        return power(value, Rational(1, degree))
+    if value.is_negative:
+        return -power(-value, Rational(1, degree))
+    return sympy.sign(value) * power(sympy.Abs(value), Rational(1, degree))
+
+
+def factorial(value: Expr) -> Expr:
+    if value.is_number and not (value.is_Integer and value >= 0):
+        raise UnreadableError("the factorial of what is no natural number")
+    if value.is_Integer and value > _MOST_FACTORIAL:
+        raise TooLargeError("a factorial too large to compute")
+    return sympy.factorial(value)
+
+
+def binomial(n: Expr, k: Expr) -> Expr:
+    if n.is_Integer and (abs(n) > _MOST_FACTORIAL or not k.is_Integer):
+        raise TooLargeError("a binomial coefficient too large to compute")
+    return sympy.binomial(n, k)
 
 
 def same_value(one: Expr, other: Expr, *, decimal: bool = False) -> bool:
@@ -44,7 +97,9 @@ def _same_number(one: Expr, other: Expr, *, decimal: bool) -> bool:
     digits = _DIGITS + 2 * _size(one, other)
     if decimal:
         first, second = _computed(one, 30), _computed(other, 30)
-        return _finite(first) and _finite(second) and bool(abs(first - second) < _NEAR * abs(second))
+        return (
+            _finite(first) and _finite(second) and bool(abs(first - second) < _NEAR * abs(second))
+        )
     return _near(_computed(one, digits), _computed(other, digits), digits) or _vanishes(one, other)
 
 

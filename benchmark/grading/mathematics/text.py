@@ -7,7 +7,7 @@ no value. Words in ``\text{}`` come out between ``"``, so that a unit is told fr
 import re
 import unicodedata
 
-from benchmark.grading.math_expression import FUNCTION_NAMES
+from benchmark.grading.mathematics.expression import FUNCTION_NAMES
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
@@ -53,9 +53,22 @@ _FONT = re.compile(
     r"\\(text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit|mathsf|mathtt|bm|"
     r"boldsymbol|mbox|hbox|operatorname|emph|underline|boxed|fbox|ensuremath)\s*\{([^{}]*)\}"
 )
-_TEXT_FONTS = {"text", "textbf", "textit", "textrm", "textsf", "texttt", "textnormal", "mbox", "hbox", "emph"}
+_TEXT_FONTS = {
+    "text",
+    "textbf",
+    "textit",
+    "textrm",
+    "textsf",
+    "texttt",
+    "textnormal",
+    "mbox",
+    "hbox",
+    "emph",
+}
 _UPRIGHT = set("eid")  # letters that stand upright though they are no unit
-_BARE_FONT = re.compile(r"\\(?:mathrm|mathbf|mathit|mathsf|bm|boldsymbol)\s*([A-Za-z])(?![A-Za-z{])|\\(?:mathrm|mathbf|mathit|mathsf|bm|boldsymbol)\s+([A-Za-z])")
+_BARE_FONT = re.compile(
+    r"\\(?:mathrm|mathbf|mathit|mathsf|bm|boldsymbol)\s*([A-Za-z])(?![A-Za-z{])|\\(?:mathrm|mathbf|mathit|mathsf|bm|boldsymbol)\s+([A-Za-z])"
+)
 _BRACED = re.compile(r"\\(?:underline|boxed|fbox|ensuremath|mathbf|boldsymbol|bm)\s*(?=\{)")
 _SEPARATOR = r"(?:,\s?\\[!,;:]|\{,\}|\\[,;:!~ ]|~)\s?"
 _GROUPED = re.compile(rf"(?<![\d.,_^])\d{{1,3}}(?:{_SEPARATOR}\d{{3}})+(?!\d)")
@@ -78,7 +91,9 @@ _TRAIL = re.compile(
     re.IGNORECASE,
 )
 _QUALIFIER = re.compile(r'[\s,]*"?\s*\b(?:for\s+(?:any|all|every|some|each)|where)\b.*\Z')
-_REMARK = re.compile(r'(?<=[\d}\w)])\s*"?\s*\(\s*"?(?!\s*(?:mod|base)\b)([A-Za-z][A-Za-z ]{3,30})"?\s*\)\s*"?\Z')
+_REMARK = re.compile(
+    r'(?<=[\d}\w)])\s*"?\s*\(\s*"?(?!\s*(?:mod|base)\b)([A-Za-z][A-Za-z ]{3,30})"?\s*\)\s*"?\Z'
+)
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\overline\s*(?:\{\s*(\d+)\s*\}|(\d))")
 _ORDINAL = re.compile(r'\A(\d+)\s*"?\^?\{?\s*"?(?:st|nd|rd|th)"?\}?"?\Z')
 _MARKDOWN = re.compile(r"\A(\*\*\*|\*\*|\*|___|__|```|``|`)(?=\S)(.*\S)\1\Z", re.DOTALL)
@@ -126,12 +141,12 @@ def _tidy(text: str) -> str:
 def _unbraced(text: str) -> str:
     """Return the text without braces around all of it and without a full stop."""
     text = _tidy(text)
-    while text[:1] == "{" and closing_brace(text) == len(text) - 1:
+    while text[:1] == "{" and closing_bracket(text) == len(text) - 1:
         text = _tidy(text[1:-1])
     return text
 
 
-def closing_brace(text: str) -> int:
+def closing_bracket(text: str) -> int:
     """Return where the bracket that a text begins with is closed, by any kind; -1 if nowhere."""
     depth = 0
     for at, char in enumerate(text):
@@ -182,7 +197,7 @@ def _words(font: re.Match[str]) -> str:
     """Return words between ``"``; what holds digits or signs of mathematics stays mathematics."""
     name, content = font.groups()
     plain = content.replace("~", " ").replace("\\ ", " ").strip()
-    if '"' in content and re.search(r'\w', re.sub(r'"[^"]*"', "", content)):
+    if '"' in content and re.search(r"\w", re.sub(r'"[^"]*"', "", content)):
         return f" {content} "
     plain = " ".join(plain.replace('"', " ").split())
     letters = [part for part in re.split(r"[\s,;.()]+|\band\b|\bor\b", plain) if part]
@@ -190,7 +205,9 @@ def _words(font: re.Match[str]) -> str:
         return f"{{{content}}}" if plain else " "
     if plain in FUNCTION_NAMES and name in {"operatorname", "mathrm", "text"}:
         return f"\\{plain} "
-    if re.search(r"[\d\\^_=+<>|/$%:{}\[\]]|(?:\A|\s)-", plain) and not re.fullmatch(r"[A-Za-z. ]+/[A-Za-z ]+", plain):
+    if re.search(r"[\d\\^_=+<>|/$%:{}\[\]]|(?:\A|\s)-", plain) and not re.fullmatch(
+        r"[A-Za-z. ]+/[A-Za-z ]+", plain
+    ):
         return f" {content} "
     if len(letters) > 1 and max(map(len, letters)) == 1 and re.search(r",|and|or", plain):
         return f" {plain} "
@@ -231,3 +248,14 @@ def split_qualifier(text: str) -> tuple[str, str]:
     if match is None or not match.start():
         return text, ""
     return text[: match.start()].strip(), " ".join(match[0].replace('"', " ").split())
+
+
+def split(text: str, separators: str = ",") -> list[str]:
+    """Return the stripped parts between separators that stand in no bracket."""
+    parts, depth, start = [], 0, 0
+    for at, char in enumerate(text):
+        depth += (char in "([{") - (char in ")]}")
+        if char in separators and depth <= 0:
+            parts.append(text[start:at].strip())
+            start = at + 1
+    return [*parts, text[start:].strip()]

@@ -12,13 +12,18 @@ from typing import Any
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
 
-MOST_BITS = 200_000
-_MOST_DEPTH = 40
-_MOST_FACTORIAL = 10_000
+from benchmark.grading.mathematics.values import (
+    DEGREE,
+    INFINITY,
+    LOG_BASE,
+    UnreadableError,
+    binomial,
+    factorial,
+    power,
+    root,
+)
 
-DEGREE = Symbol("degree", positive=True)  # 1 or pi/180, as the other side has it
-INFINITY = Symbol("infinity", positive=True)
-LOG_BASE = Symbol("ln_of_log_base", positive=True)  # a log without a base may be to 10 or e
+_MOST_DEPTH = 40
 
 _TOKEN = re.compile(
     r"\s*(\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+\.?\d*|\.\d+|\\[A-Za-z]+|\\.|[A-Za-z]+|\S)"
@@ -51,14 +56,6 @@ _CLOSING = {"(": ")", "[": "]", "{": "}", "\\lfloor": "\\rfloor", "\\lceil": "\\
 _MATRICES = {"pmatrix", "vmatrix"}
 
 
-class UnreadableError(ValueError):
-    """The text is no expression, or can be read in two ways."""
-
-
-class TooLargeError(UnreadableError):
-    """A number is too large to be compared exactly."""
-
-
 def expression(text: str) -> Expr:
     r"""Return the value of a normalised expression.
 
@@ -80,44 +77,6 @@ def expression(text: str) -> Expr:
     if reader.tokens or value.has(sympy.zoo, sympy.nan):
         raise UnreadableError(text)
     return value
-
-
-def power(base: Expr, exponent: Expr) -> Expr:
-    """Return base to the exponent, unless the result would be a huge number.
-
-    Raises:
-        TooLargeError: it would need more than ``MOST_BITS`` bits.
-    """
-    if base.is_Rational and exponent.is_Rational and base not in (0, 1, -1):
-        bits = max(abs(base.p), base.q).bit_length() * abs(exponent)
-        if bits > MOST_BITS:
-            raise TooLargeError("a power too large to compute")
-    return sympy.Pow(base, exponent)
-
-
-def _root(degree: Expr, value: Expr) -> Expr:
-    """Return the root as in school: an odd root of a negative number is negative."""
-    if not (degree.is_Integer and degree > 1):
-        return power(value, 1 / degree)
-    if degree % 2 == 0 or value.is_nonnegative:
-        return power(value, Rational(1, degree))
-    if value.is_negative:
-        return -power(-value, Rational(1, degree))
-    return sympy.sign(value) * power(sympy.Abs(value), Rational(1, degree))
-
-
-def _factorial(value: Expr) -> Expr:
-    if value.is_number and not (value.is_Integer and value >= 0):
-        raise UnreadableError("the factorial of what is no natural number")
-    if value.is_Integer and value > _MOST_FACTORIAL:
-        raise TooLargeError("a factorial too large to compute")
-    return sympy.factorial(value)
-
-
-def _binomial(n: Expr, k: Expr) -> Expr:
-    if n.is_Integer and (abs(n) > _MOST_FACTORIAL or not k.is_Integer):
-        raise TooLargeError("a binomial coefficient too large to compute")
-    return sympy.binomial(n, k)
 
 
 class _Reader:
@@ -188,7 +147,7 @@ class _Reader:
             if self._take() == "!":
                 if self._peek() == "!":
                     raise UnreadableError("a double factorial")
-                value = _factorial(value)
+                value = factorial(value)
             elif self._peek() == "\\circ":
                 self._take()
                 value = value * DEGREE
@@ -230,13 +189,13 @@ class _Reader:
             return shape(value) if shape else value
         if token in {"\\frac", "\\binom"}:
             top, bottom = self._script(), self._script()
-            return top / bottom if token == "\\frac" else _binomial(top, bottom)
+            return top / bottom if token == "\\frac" else binomial(top, bottom)
         if token == "\\sqrt":
             degree = Integer(2)
             if self._peek() == "[":
                 self._take()
                 degree = self._group("]")
-            return _root(degree, self._script())
+            return root(degree, self._script())
         if token == "\\begin":
             return self._matrix()
         name = token.removeprefix("\\")
@@ -341,5 +300,3 @@ def _proper(top: Expr, bottom: Expr) -> Expr:
     if not 0 < top < bottom:
         raise UnreadableError("neither a mixed number nor a product")
     return Rational(top, bottom)
-
-
