@@ -21,8 +21,8 @@ from typing import Literal, NamedTuple
 from benchmark.grading.mathematics.answers import readings
 from benchmark.grading.mathematics.equality import equal
 from benchmark.grading.mathematics.nodes import Node
-from benchmark.grading.mathematics.values import TooLargeError
 from benchmark.grading.mathematics.text import normalise, split_qualifier
+from benchmark.grading.mathematics.values import TooLargeError
 
 Judgement = tuple[Literal["correct", "incorrect", "unparsed"], str]
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import sympy
-from sympy import FiniteSet, Interval
+from sympy import Expr, FiniteSet, Interval, Symbol
 
 from benchmark.grading.mathematics.nodes import (
     DOTS,
@@ -60,16 +60,8 @@ def _same_kind(reference: Node, answer: Node) -> bool:
 def _mixed(one: Node, other: Node) -> bool:
     """Return whether answers of two kinds are equal, where the kinds stand in this order."""
     match one, other:
-        case Named(), Relation():
-            relation = _as_relation(one)
-            return relation is not None and _same_relation(relation, other)
-        case Named(), Bracket():
-            region = as_region(other) if isinstance(one.value, Region) else None
-            return equal(one.value, region or other)
-        case Named(), (Assignments() | Words()):
-            return False
         case Named(), _:
-            return equal(one.value, other)
+            return _without_name(one, other)
         case Assignments(values=values), (Bracket(entries=entries) | Listing(entries=entries)):
             return _ordered([each.value for each in values], entries)
         case Region(), (Bracket() | Listing()):
@@ -77,18 +69,45 @@ def _mixed(one: Node, other: Node) -> bool:
             return region is not None and _same_points(one.points, region.points)
         case Listing(entries=[only]), Scalar():
             return equal(only, other)
-        case Words(text=letter), Scalar(value=sympy.Symbol()):
-            return letter == str(other.value).lower()
-        case Based(), Scalar(unit=()):
-            return _same_digits(one, other)
         case Clock(), Ratio(terms=terms):
             return terms == one.time
-        case Clock(time=(hours, 0)), Scalar(unit=()):
-            return bool(other.value == hours)
-        case Ratio(terms=[top, bottom]), Scalar() if bottom != 0:
-            return same_value(top / bottom, other.value)
+        case ((Words() | Based() | Ratio() | Clock()), Scalar()):
+            return _same_as_scalar(one, other)
         case _:
             return False
+
+
+def _without_name(named: Named, other: Node) -> bool:
+    """Return whether what a name stands for equals an answer that gives no name."""
+    match other:
+        case Relation():
+            relation = _as_relation(named)
+            return relation is not None and _same_relation(relation, other)
+        case Bracket() if isinstance(named.value, Region):
+            return equal(named.value, as_region(other) or other)
+        case Assignments() | Words():
+            return False
+    return equal(named.value, other)
+
+
+def _same_as_scalar(special: Words | Based | Ratio | Clock, scalar: Scalar) -> bool:
+    """Return whether an expression is a choice's letter, digits without base, quotient or hour."""
+    value = scalar.value
+    match special:
+        case Words(text=letter):
+            return isinstance(value, Symbol) and letter == str(value).lower()
+        case Based():
+            digits = str(abs(value)) if value.is_Integer and _printable(value) else ""
+            return digits == special.digits and bool(value < 0) == special.negative
+        case Ratio(terms=(top, bottom)) if bottom != 0:
+            return same_value(top / bottom, value)
+        case Clock(time=(hours, 0)):
+            return bool(value == hours)
+    return False
+
+
+def _printable(value: Expr) -> bool:
+    return bool(abs(value) < 10**200)
 
 
 def _ordered(left: Sequence[Node], right: Sequence[Node]) -> bool:
@@ -139,11 +158,12 @@ def _same_points(left: sympy.Set, right: sympy.Set) -> bool:
     parts, others = _parts(left), _parts(right)
     return parts is not None and others is not None and len(parts) == len(others) and all(
         kind == other_kind and same_value(start, other_start) and same_value(end, other_end)
-        for (start, end, kind), (other_start, other_end, other_kind) in zip(parts, others, strict=True)
+        for (start, end, kind), (other_start, other_end, other_kind)
+        in zip(parts, others, strict=True)
     )  # fmt: skip
 
 
-def _parts(points: sympy.Set) -> list[tuple[sympy.Expr, sympy.Expr, tuple[bool, bool]]] | None:
+def _parts(points: sympy.Set) -> list[tuple[Expr, Expr, tuple[bool, bool]]] | None:
     parts = []
     for part in points.args if isinstance(points, sympy.Union) else [points]:
         if isinstance(part, Interval):
@@ -178,7 +198,7 @@ def _same_relation(reference: Relation, answer: Relation) -> bool:
     return factor is not None and (reference.operator in {"=", "!="} or bool(factor > 0))
 
 
-def _same_ratio(left: Sequence[sympy.Expr], right: Sequence[sympy.Expr]) -> bool:
+def _same_ratio(left: Sequence[Expr], right: Sequence[Expr]) -> bool:
     """Return whether ratios are proportional; those of two terms may be times of day."""
     if len(left) == 2 and any(term.is_Integer and term > 9 for term in (left[1], right[1])):
         return tuple(left) == tuple(right)
@@ -187,12 +207,3 @@ def _same_ratio(left: Sequence[sympy.Expr], right: Sequence[sympy.Expr]) -> bool
     return len(left) == len(right) and all(
         same_value(a * right[0], b * left[0]) for a, b in zip(left, right, strict=True)
     )
-
-
-def _same_digits(based: Based, answer: Scalar) -> bool:
-    """Return whether a number without a base has the same digits."""
-    value = answer.value
-    digits = (
-        str(abs(value)) if value.is_Integer and not answer.decimal and abs(value) < 10**200 else ""
-    )
-    return digits == based.digits and (value < 0) == based.negative

@@ -24,15 +24,17 @@ from benchmark.grading.mathematics.values import (
 )
 
 _MOST_DEPTH = 40
+_MOST_LETTERS = 4  # of a product without signs; more are a word
 
 _TOKEN = re.compile(
     r"\s*(\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+\.?\d*|\.\d+|\\[A-Za-z]+|\\.|[A-Za-z]+|\S)"
 )
-_GREEK = set(
+_LETTERS = (
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi "
     "rho sigma tau phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega "
-    "ell hbar".split()
+    "ell hbar"
 )
+_GREEK = frozenset(_LETTERS.split())
 _TRIGONOMETRIC: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     "sin": (sympy.sin, sympy.asin), "cos": (sympy.cos, sympy.acos),
     "tan": (sympy.tan, sympy.atan), "cot": (sympy.cot, sympy.acot),
@@ -187,9 +189,23 @@ class _Reader:
             value = self._group(_CLOSING[token])
             shape = {"|": sympy.Abs, "\\lfloor": sympy.floor, "\\lceil": sympy.ceiling}.get(token)
             return shape(value) if shape else value
-        if token in {"\\frac", "\\binom"}:
-            top, bottom = self._script(), self._script()
-            return top / bottom if token == "\\frac" else binomial(top, bottom)
+        if token in _CONSTANTS:
+            return _CONSTANTS[token]
+        if token.removeprefix("\\") in _FUNCTIONS:
+            return self._function(token.removeprefix("\\"))
+        if token[0] == "\\":
+            return self._command(token)
+        if token.isascii() and token.isalpha() and len(token) <= _MOST_LETTERS:
+            if token[1:]:
+                self.tokens.append(token[1:])
+            return _CONSTANTS.get(token[0]) or self._symbol(token[0])
+        raise UnreadableError(f"'{token}' is not understood")
+
+    def _command(self, token: str) -> Expr:
+        if token == "\\frac":
+            return self._script() / self._script()
+        if token == "\\binom":
+            return binomial(self._script(), self._script())
         if token == "\\sqrt":
             degree = Integer(2)
             if self._peek() == "[":
@@ -198,17 +214,8 @@ class _Reader:
             return root(degree, self._script())
         if token == "\\begin":
             return self._matrix()
-        name = token.removeprefix("\\")
-        if name in _FUNCTIONS:
-            return self._function(name)
-        if token in _CONSTANTS:
-            return _CONSTANTS[token]
-        if name in _GREEK and token[0] == "\\":
+        if token[1:] in _GREEK:
             return self._symbol(token)
-        if token.isascii() and token.isalpha() and len(token) < 5:
-            if token[1:]:
-                self.tokens.append(token[1:])
-            return _CONSTANTS.get(token[0]) or self._symbol(token[0])
         raise UnreadableError(f"'{token}' is not understood")
 
     def _symbol(self, name: str) -> Expr:
@@ -247,21 +254,19 @@ class _Reader:
         if self._peek() == "^":
             self._take()
             exponent = self._script(whole_number=True)
-            if exponent == -1:
-                of, exponent = _TRIGONOMETRIC.get(name, (None, None))[1], None
-                if of is None:
-                    raise UnreadableError("an inverse that can be read in two ways")
+        if exponent == -1:
+            if name not in _TRIGONOMETRIC:
+                raise UnreadableError("an inverse that can be read in two ways")
+            of, exponent = _TRIGONOMETRIC[name][1], None
+        base = None
         if name == "log" and self._peek() == "_":
             self._take()
             base = self._script()
-            of = lambda x: sympy.log(x) / sympy.log(base)  # noqa: E731
-        if self._peek() in {"(", "[", "{", "|"}:
-            argument = self._atom()
-        else:
-            argument = self._signed(self._bare_argument)
+        bracket = self._peek() in {"(", "[", "{", "|"}
+        argument = self._atom() if bracket else self._signed(self._bare_argument)
         if name in _TRIGONOMETRIC:
             argument = argument.subs(DEGREE, sympy.pi / 180)
-        value = of(argument)
+        value = of(argument) if base is None else sympy.log(argument) / sympy.log(base)
         return value if exponent is None else power(value, exponent)
 
     def _bare_argument(self) -> Expr:

@@ -14,7 +14,8 @@ _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 _SUPERSCRIPT, _SUBSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+"), re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
 _SIGNS = str.maketrans(
     {
-        **dict.fromkeys("−–—‐‑‒﹣－", "-"), **dict.fromkeys("’′‘", "'"), **dict.fromkeys("“”\"", " "),
+        **dict.fromkeys("−–—‐‑‒﹣－", "-"), **dict.fromkeys("’′‘", "'"),
+        **dict.fromkeys("“”\"", " "),
         **dict.fromkeys("\u00a0\u202f\u2009\u2008\u2007\u200a\u2006", r"\,"), "\x00": None,
         "×": r"\times ", "·": r"\cdot ", "⋅": r"\cdot ", "÷": r"\div ", "∞": r"\infty ",
         "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "∪": r"\cup ", "∈": r"\in ",
@@ -30,8 +31,9 @@ _SYNONYM = {  # § stands for the end of a command's name
     r"\\lt§": "<", r"\\gt§": ">", r"\\neq§|!=": r"\\ne ", r"\\colon§": ":",
     r"\\(?:dots[cb]?|cdots)§|\.\.\.": r"\\ldots ", r"\\varnothing§": r"\\emptyset",
     r"\\(?:[lr]?vert|mid)§|\\\|": "|", r"\\lbrace§": r"\\{", r"\\rbrace§": r"\\}",
-    r"\\(?:lparen|langle)§": "(", r"\\(?:rparen|rangle)§": ")", r"\\(?:backslash|smallsetminus)§": r"\\setminus",
-    r"\\(?:begin|end)\{(?:[bB]|small)?matrix\}": lambda m: m[0].split("{")[0] + "{pmatrix}",
+    r"\\(?:lparen|langle)§": "(", r"\\(?:rparen|rangle)§": ")",
+    r"\\(?:backslash|smallsetminus)§": r"\\setminus",
+    r"\\(begin|end)\{(?:[bB]|small)?matrix\}": r"\\\1{pmatrix}",
     r"\\begin\{array\}\s*\{[^{}]*\}": r"\\begin{array}",
     r"\\(?:mathbb|mathbf|Bbb)\s*\{?\s*R\s*\}?|\\R§": r"\\reals ", r"\\(?:land|wedge)§": ' "and" ',
     r"\\(?:lor|vee)§": ' "or" ', r"\\textdollar§": r"\\$", r"\*\*": "^", r":=": "=",
@@ -97,13 +99,11 @@ _REMARK = re.compile(
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\overline\s*(?:\{\s*(\d+)\s*\}|(\d))")
 _ORDINAL = re.compile(r'\A(\d+)\s*"?\^?\{?\s*"?(?:st|nd|rd|th)"?\}?"?\Z')
 _MARKDOWN = re.compile(r"\A(\*\*\*|\*\*|\*|___|__|```|``|`)(?=\S)(.*\S)\1\Z", re.DOTALL)
-_NUMBER_WORDS = {
-    word: str(number)
-    for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-        "fifteen sixteen seventeen eighteen nineteen twenty".split()
-    )
-}
+_COUNTING = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen twenty"
+)
+_NUMBER_WORDS = {word: str(number) for number, word in enumerate(_COUNTING.split())}
 
 
 def normalise(latex: str) -> str:

@@ -3,7 +3,7 @@
 import re
 
 _NAMES = {
-    "cm": "centimeter centimetre cms", "mm": "millimeter millimetre", "km": "kilometer kilometre kms",
+    "cm": "centimeter centimetre cms", "mm": "millimeter millimetre", "km": "kilometer kilometre",
     "m": "meter metre", "in": "inch inches", "ft": "foot feet", "yd": "yard yds", "mi": "mile",
     "kg": "kilogram kilo kgs", "g": "gram gm gms", "mg": "milligram", "lb": "pound lbs",
     "oz": "ounce ounces", "ton": "tonne", "s": "second sec secs", "min": "minute mins",
@@ -23,7 +23,10 @@ _BARE = (
     r"(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?:cms?|mm|km|kg|mg|mph|ft|yd|lbs?|oz|gm|mins?|secs?|hrs?|rad|in|"
     r"gal|ml|(?=[A-Za-z]*[aeiouy])[A-Za-z]{4,}|(?<=\s)(?=[A-Za-z]*[aeiouy])[A-Za-z]{3})"
 )
-_MORE = r"(?:\s*\^\s*\{?-?[1-9]\}?|\s*(?:/|\bper\b|\\cdot)\s*(?:\"[^\"]*\"|[A-Za-z]+)|\s+[A-Za-z]+|\s*\"[^\"]*\")*"
+_MORE = (
+    r"(?:\s*\^\s*\{?-?[1-9]\}?|\s*(?:/|\bper\b|\\cdot)\s*(?:\"[^\"]*\"|[A-Za-z]+)|\s+[A-Za-z]+"
+    r"|\s*\"[^\"]*\")*"
+)
 _QUOTED = re.compile(rf'(?<=[^\s"])\s*("[^"]*"{_MORE})\Z')
 _WORDS = re.compile(rf"(?:(?<=[\d}})\]])|(?<=\\pi ))(\s*{_BARE}{_MORE})\Z")
 _FRACTION = re.compile(r'\\frac\s*\{\s*"([^"]*)"\s*\}\s*\{\s*"([^"]*)"\s*\}\s*\Z')

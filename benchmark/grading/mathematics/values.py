@@ -57,6 +57,12 @@ def root(degree: Expr, value: Expr) -> Expr:
 
 
 def factorial(value: Expr) -> Expr:
+    """Return the factorial of a natural number or of an expression in letters.
+
+    Raises:
+        TooLargeError: the number is above 10,000.
+        UnreadableError: it is no natural number.
+    """
     if value.is_number and not (value.is_Integer and value >= 0):
         raise UnreadableError("the factorial of what is no natural number")
     if value.is_Integer and value > _MOST_FACTORIAL:
@@ -65,6 +71,11 @@ def factorial(value: Expr) -> Expr:
 
 
 def binomial(n: Expr, k: Expr) -> Expr:
+    """Return a binomial coefficient.
+
+    Raises:
+        TooLargeError: the upper number is above 10,000.
+    """
     if n.is_Integer and (abs(n) > _MOST_FACTORIAL or not k.is_Integer):
         raise TooLargeError("a binomial coefficient too large to compute")
     return sympy.binomial(n, k)
@@ -87,7 +98,7 @@ def same_value(one: Expr, other: Expr, *, decimal: bool = False) -> bool:
     if one == other or not (_bounded(one) and _bounded(other)):
         return one == other
     if one.is_Rational and other.is_Rational:
-        return decimal and abs(one - other) < _NEAR * abs(other)
+        return decimal and bool(abs(one - other) < _NEAR * abs(other))
     if one.free_symbols or other.free_symbols:
         return _same_function(one, other)
     return _same_number(one, other, decimal=decimal)
@@ -111,7 +122,7 @@ def _vanishes(one: Expr, other: Expr) -> bool:
 
 
 def _same_function(one: Expr, other: Expr) -> bool:
-    """Return whether expressions agree wherever both are real, or else wherever both are defined."""
+    """Return whether expressions agree where both are real, or else where both are defined."""
     letters = sorted(one.free_symbols | other.free_symbols, key=str)
     digits = _DIGITS + 2 * _size(one, other)
     agreements: dict[bool, list[bool]] = {True: [], False: []}
@@ -149,7 +160,7 @@ def _finite(value: Expr) -> bool:
 
 
 def _real(value: Expr) -> bool:
-    return abs(sympy.im(value)) < Float(10) ** -20 * max(1, abs(value))
+    return bool(abs(sympy.im(value)) < Float(10) ** -20 * max(1, abs(value)))
 
 
 def _near(first: Expr, second: Expr, digits: int) -> bool:
@@ -165,7 +176,7 @@ def _bounded(value: Expr) -> bool:
 def _size(*values: Expr) -> int:
     """Return a bound on the digits that the numbers in expressions have."""
     numbers = [number for value in values for number in value.atoms(sympy.Rational)]
-    return sum(max(abs(n.p), n.q).bit_length() for n in numbers) * 3 // 10
+    return sum(int(max(abs(n.p), n.q)).bit_length() for n in numbers) * 3 // 10
 
 
 def factor_between(one: Expr, other: Expr) -> Expr | None:
