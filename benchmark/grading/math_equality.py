@@ -16,7 +16,7 @@ from functools import lru_cache
 from math import ceil
 from pathlib import Path
 from types import FrameType
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from benchmark.grading.mathematics.answers import readings
 from benchmark.grading.mathematics.equality import equal
@@ -105,34 +105,34 @@ def judge_pairs(pairs: Sequence[tuple[str, str]], seconds: float) -> list[Judgem
 
 
 def _judged(reference: str, answer: str) -> Judgement:
-    gold, given = _read(reference, reference=True), _read(answer, reference=False)
-    if not given.nodes and not re.search(r"\w", given.text):
-        return "unparsed", "no mathematics" if given.text else "empty"
-    if gold.condition and given.condition and gold.condition != given.condition:
+    gold, gold_condition = _written(reference)
+    given, given_condition = _written(answer)
+    if gold_condition and given_condition and gold_condition != given_condition:
         return "incorrect", "another condition"
-    if gold.text == given.text or _letters(gold.text) == _letters(given.text) != "":
+    if given and (gold == given or _letters(gold) == _letters(given) != ""):
         return "correct", "same text"
-    if any(equal(left, right) for left in gold.nodes for right in given.nodes):
+    golds, answers = _read(gold, reference=True), _read(given, reference=False)
+    if any(equal(left, right) for left in golds for right in answers):
         return "correct", "equal"
-    if not gold.nodes and gold.text.replace(" ", "") == given.text.replace(" ", ""):
+    if answers:
+        return "incorrect", "not equal" if golds else "reference not understood"
+    if not re.search(r"\w", given):
+        return "unparsed", "no mathematics" if given else "empty"
+    if not golds and gold.replace(" ", "") == given.replace(" ", ""):
         return "correct", "same text"
-    if not given.nodes:
-        return "incorrect", "not read as a whole"
-    return "incorrect", "not equal"
+    return "incorrect", "not read as a whole"
+
+
+@lru_cache(maxsize=4096)
+def _written(latex: str) -> tuple[str, str]:
+    return split_qualifier(normalise(latex))
+
+
+@lru_cache(maxsize=4096)
+def _read(text: str, *, reference: bool) -> list[Node]:
+    return readings(text, reference=reference)
 
 
 def _letters(text: str) -> str:
     """Return the letters of a text that holds nothing else, in a font or without."""
     return text.replace('"', "") if re.fullmatch('[A-Za-z"]+', text) else ""
-
-
-class _Read(NamedTuple):
-    text: str
-    condition: str
-    nodes: list[Node]
-
-
-@lru_cache(maxsize=4096)
-def _read(latex: str, *, reference: bool) -> _Read:
-    text, condition = split_qualifier(normalise(latex))
-    return _Read(text, condition, readings(text, reference=reference))

@@ -187,7 +187,7 @@ def compare(pairs: Sequence[Pair], limits: MathVerify) -> "Iterable[tuple[Pair, 
             again = {
                 pair: schedule([pair])
                 for pair, judgement in zip(group, judgements, strict=True)
-                if judgement[1] in PASSING
+                if judgement[1] in PASSING and len(group) > 1
             }
             for pair, judgement in zip(group, judgements, strict=True):
                 yield pair, _result(again[pair])[0] if pair in again else judgement

@@ -43,16 +43,26 @@ _THOUSANDS_ALONE = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)")
 _PLUS_MINUS = re.compile(r"\\(pm|mp)(?![A-Za-z])")
 _PERCENT = re.compile(r'\s*(?:\\?%|"?\s*\bpercent\b\s*"?)\Z')
 _GROUP = re.compile(r"(\\\{|[(\[{])(.*?)(\\\}|[)\]}])", re.DOTALL)
+_BUILDER = re.compile(r"\s*[A-Za-z]\s*(?:\\in\s*\\reals\s*)?[|:]\s*([^|:]*[<>\\][^|:]*)")
 _QUOTED_LETTER = re.compile(r'\(?\s*"([A-Za-z])"\s*\)?')
 _ARTICLE = re.compile(r"\A(?:an?|the)\s+(?=\w)", re.IGNORECASE)
 _ASCII_WORDS = re.compile(r"(?=.*[A-Za-z]{2})\w[\w\s.,'\-&()]*", re.ASCII)
 _FOREIGN_WORDS = re.compile(r"(?=.*[^\x00-\x7f])[^\\_^{}$|+=-][^\\_^{}$|+=]*")
 _SYNONYMS: dict[str, Node] = {
     **dict.fromkeys(
-        ("nosolution", "nosolutions", "norealsolution", "norealsolutions", "emptyset", "empty"),
+        (
+            "nosolution",
+            "nosolutions",
+            "norealsolution",
+            "norealsolutions",
+            "emptyset",
+            "empty",
+            "none",
+        ),
         Listing(()),
     ),
     **dict.fromkeys(("infinitelymany", "infinitelymanysolutions", "infinite"), Scalar(INFINITY)),
+    **dict.fromkeys(("doesnotexist", "dne"), Words("doesnotexist")),
     **dict.fromkeys(("allrealnumbers", "allreals", "realnumbers"), Region(sympy.S.Reals)),
 }
 
@@ -207,11 +217,15 @@ def _group(text: str) -> Node | None:
     if closing_bracket(text[escaped:]) != len(text) - 1 - escaped:
         return None
     parts = split(inside)
+    if opening == "\\{" and (condition := _BUILDER.fullmatch(inside)):
+        return _single(condition[1])  # {x | x > 3}
     if opening == "\\{" or (opening == "{" and len(parts) > 1):
         listing = _listing(parts)
         return listing if isinstance(listing, Listing) else None
     if len(parts) < 2:
-        return _single(parts[0]) if opening + closing in {"()", "{}"} else None
+        if opening + closing not in {"()", "{}"}:
+            raise UnreadableError("brackets around one entry")
+        return _single(parts[0])
     return Bracket(opening, tuple(_single(part) for part in parts), closing)
 
 

@@ -132,8 +132,7 @@ def _same_scalar(reference: Scalar, answer: Scalar) -> bool:
         return False
     decimal = reference.decimal or answer.decimal
     left, right = reference.value, answer.value
-    if left.has(sympy.log) and not left.has(LOG_BASE):
-        right = right.subs(LOG_BASE, 1)  # log beside a reference with ln is the natural one
+    left, right = _same_logarithms(left, right)
     if left.has(DEGREE) != right.has(DEGREE):
         unit = reference.unit + answer.unit
         if unit not in {(), ("rad",)}:
@@ -149,6 +148,19 @@ def _same_scalar(reference: Scalar, answer: Scalar) -> bool:
     else:
         pairs = [(left, right)]
     return any(same_value(a, b, decimal=decimal) for a, b in pairs)
+
+
+def _same_logarithms(left: Expr, right: Expr) -> tuple[Expr, Expr]:
+    """Return both with the base that ``log`` has beside the other one's logarithm.
+
+    In a reference it is 10. In an answer it is that of the reference, e or 10.
+    """
+    ten = sympy.log(10)
+    if left.has(LOG_BASE) and not right.has(LOG_BASE):
+        left = left.subs(LOG_BASE, ten)
+    elif right.has(LOG_BASE) and left.has(sympy.log) and not left.has(LOG_BASE):
+        right = right.subs(LOG_BASE, ten if left.has(ten) else 1)
+    return left, right
 
 
 def _same_points(left: sympy.Set, right: sympy.Set) -> bool:

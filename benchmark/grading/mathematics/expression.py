@@ -12,10 +12,9 @@ from typing import Any
 import sympy
 from sympy import Expr, Integer, Rational, Symbol
 
+from benchmark.grading.mathematics.symbols import CONSTANTS, FUNCTIONS, GREEK, TRIGONOMETRIC
 from benchmark.grading.mathematics.values import (
     DEGREE,
-    INFINITY,
-    LOG_BASE,
     UnreadableError,
     binomial,
     factorial,
@@ -27,35 +26,12 @@ _MOST_DEPTH = 40
 _MOST_LETTERS = 4  # of a product without signs; more are a word
 
 _TOKEN = re.compile(
-    r"\s*(\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+\.?\d*|\.\d+|\\[A-Za-z]+|\\.|[A-Za-z]+|\S)"
+    r"\s*(\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+\.?\d*|\.\d+|\\[A-Za-z]+|\\.|[A-Za-z]+|\S)",
+    re.ASCII,
 )
-_LETTERS = (
-    "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi "
-    "rho sigma tau phi varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega "
-    "ell hbar"
-)
-_GREEK = frozenset(_LETTERS.split())
-_TRIGONOMETRIC: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "sin": (sympy.sin, sympy.asin), "cos": (sympy.cos, sympy.acos),
-    "tan": (sympy.tan, sympy.atan), "cot": (sympy.cot, sympy.acot),
-    "sec": (sympy.sec, sympy.asec), "csc": (sympy.csc, sympy.acsc),
-    "sinh": (sympy.sinh, sympy.asinh), "cosh": (sympy.cosh, sympy.acosh),
-    "tanh": (sympy.tanh, sympy.atanh),
-}  # fmt: skip
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    **{name: of for name, (of, _) in _TRIGONOMETRIC.items()},
-    **{f"arc{name}": inverse for name, (_, inverse) in _TRIGONOMETRIC.items() if len(name) == 3},
-    "ln": sympy.log, "exp": sympy.exp, "log": lambda x: sympy.log(x) / LOG_BASE,
-    "lg": lambda x: sympy.log(x) / sympy.log(10),
-}  # fmt: skip
-FUNCTION_NAMES = frozenset(_FUNCTIONS)
-_CONSTANTS = {
-    "\\pi": sympy.pi, "pi": sympy.pi, "e": sympy.E, "i": sympy.I, "\\infty": INFINITY,
-    "infinity": INFINITY, "\\imath": sympy.I,
-}  # fmt: skip
 _TIMES, _DIVIDE = {"\\cdot", "\\times", "*", "\\ast"}, {"/", "\\div"}
 _CLOSING = {"(": ")", "[": "]", "{": "}", "\\lfloor": "\\rfloor", "\\lceil": "\\rceil", "|": "|"}
-_MATRICES = {"pmatrix", "vmatrix"}
+_MATRICES = {"pmatrix", "vmatrix", "array"}
 
 
 def expression(text: str) -> Expr:
@@ -75,7 +51,12 @@ def expression(text: str) -> Expr:
         if depth > _MOST_DEPTH:
             raise UnreadableError("nested too deeply")
     reader = _Reader(tokens)
-    value = reader.sum()
+    try:
+        value = reader.sum()
+    except UnreadableError:
+        raise
+    except (TypeError, ValueError) as error:  # a matrix and a number have no sum, for example
+        raise UnreadableError(text) from error
     if reader.tokens or value.has(sympy.zoo, sympy.nan):
         raise UnreadableError(text)
     return value
@@ -138,9 +119,9 @@ class _Reader:
             return self._last == "!"
         return (
             token in {"(", "[", "\\frac", "\\sqrt", "\\binom", "\\lfloor", "\\lceil", "\\begin"}
-            or token in _CONSTANTS
+            or token in CONSTANTS
             or token.isalpha()
-            or (token.startswith("\\") and token[1:] in _GREEK | FUNCTION_NAMES)
+            or (token.startswith("\\") and token[1:] in GREEK | FUNCTIONS.keys())
         )
 
     def _factor(self) -> Expr:
@@ -183,22 +164,22 @@ class _Reader:
 
     def _atom(self) -> Expr:
         token = self._take()
-        if token[0].isdigit() or token[0] == ".":
+        if token[0].isdigit() or (token[0] == "." and token != "."):
             return self._number(token)
         if token in _CLOSING:
             value = self._group(_CLOSING[token])
             shape = {"|": sympy.Abs, "\\lfloor": sympy.floor, "\\lceil": sympy.ceiling}.get(token)
             return shape(value) if shape else value
-        if token in _CONSTANTS:
-            return _CONSTANTS[token]
-        if token.removeprefix("\\") in _FUNCTIONS:
+        if token in CONSTANTS:
+            return CONSTANTS[token]
+        if token.removeprefix("\\") in FUNCTIONS:
             return self._function(token.removeprefix("\\"))
         if token[0] == "\\":
             return self._command(token)
         if token.isascii() and token.isalpha() and len(token) <= _MOST_LETTERS:
             if token[1:]:
                 self.tokens.append(token[1:])
-            return _CONSTANTS.get(token[0]) or self._symbol(token[0])
+            return CONSTANTS.get(token[0]) or self._symbol(token[0])
         raise UnreadableError(f"'{token}' is not understood")
 
     def _command(self, token: str) -> Expr:
@@ -214,7 +195,7 @@ class _Reader:
             return root(degree, self._script())
         if token == "\\begin":
             return self._matrix()
-        if token[1:] in _GREEK:
+        if token[1:] in GREEK:
             return self._symbol(token)
         raise UnreadableError(f"'{token}' is not understood")
 
@@ -250,21 +231,21 @@ class _Reader:
         return value
 
     def _function(self, name: str) -> Expr:
-        of, exponent = _FUNCTIONS[name], None
+        of, exponent = FUNCTIONS[name], None
         if self._peek() == "^":
             self._take()
             exponent = self._script(whole_number=True)
         if exponent == -1:
-            if name not in _TRIGONOMETRIC:
+            if name not in TRIGONOMETRIC:
                 raise UnreadableError("an inverse that can be read in two ways")
-            of, exponent = _TRIGONOMETRIC[name][1], None
+            of, exponent = TRIGONOMETRIC[name][1], None
         base = None
         if name == "log" and self._peek() == "_":
             self._take()
             base = self._script()
         bracket = self._peek() in {"(", "[", "{", "|"}
         argument = self._atom() if bracket else self._signed(self._bare_argument)
-        if name in _TRIGONOMETRIC:
+        if name in TRIGONOMETRIC:
             argument = argument.subs(DEGREE, sympy.pi / 180)
         value = of(argument) if base is None else sympy.log(argument) / sympy.log(base)
         return value if exponent is None else power(value, exponent)
@@ -274,7 +255,7 @@ class _Reader:
         value = self._factor()
         while self._starts_implicit():
             token = self._peek()
-            if token in {"(", "[", "|"} or token.removeprefix("\\") in FUNCTION_NAMES:
+            if token in {"(", "[", "|"} or token.removeprefix("\\") in FUNCTIONS:
                 break
             value = value * self._factor()
         return value

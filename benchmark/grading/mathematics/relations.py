@@ -9,6 +9,7 @@ from sympy import Expr, FiniteSet, Interval, Symbol
 
 from benchmark.grading.mathematics.expression import expression
 from benchmark.grading.mathematics.nodes import (
+    Assignments,
     Bracket,
     Listing,
     Named,
@@ -76,7 +77,7 @@ def _equation(sides: list[str], read: Reader) -> Node:
         values = [read(side) for side in sides[1:]]
         if len(values) > 1:
             _check_equal(values)
-        return Named(_spelled(sides[0]), values[-1])
+        return _named(_spelled(sides[0]), values[-1])
     if len(sides) == 2:
         left, right = (expression(side) for side in sides)
         if not (left.is_number and right.is_number):
@@ -84,6 +85,14 @@ def _equation(sides: list[str], read: Reader) -> Node:
     values = [read(side) for side in sides]
     _check_equal(values)
     return values[-1]
+
+
+def _named(name: str, value: Node) -> Node:
+    """Return what a name stands for; ``(x,y)=(1,2)`` names each entry."""
+    names = name.strip("()").split(",")
+    if name[0] == "(" and isinstance(value, Bracket) and len(names) == len(value.entries):
+        return Assignments(tuple(map(Named, names, value.entries)))
+    return Named(name, value)
 
 
 def _check_equal(values: list[Node]) -> None:

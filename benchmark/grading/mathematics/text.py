@@ -7,7 +7,7 @@ no value. Words in ``\text{}`` come out between ``"``, so that a unit is told fr
 import re
 import unicodedata
 
-from benchmark.grading.mathematics.expression import FUNCTION_NAMES
+from benchmark.grading.mathematics.symbols import FUNCTIONS
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
@@ -33,10 +33,10 @@ _SYNONYM = {  # § stands for the end of a command's name
     r"\\(?:[lr]?vert|mid)§|\\\|": "|", r"\\lbrace§": r"\\{", r"\\rbrace§": r"\\}",
     r"\\(?:lparen|langle)§": "(", r"\\(?:rparen|rangle)§": ")",
     r"\\(?:backslash|smallsetminus)§": r"\\setminus",
-    r"\\(begin|end)\{(?:[bB]|small)?matrix\}": r"\\\1{pmatrix}",
+    r"\\(begin|end)\{(?:[bB]|small|)matrix\}": r"\\\1{pmatrix}",
     r"\\begin\{array\}\s*\{[^{}]*\}": r"\\begin{array}",
     r"\\(?:mathbb|mathbf|Bbb)\s*\{?\s*R\s*\}?|\\R§": r"\\reals ", r"\\(?:land|wedge)§": ' "and" ',
-    r"\\(?:lor|vee)§": ' "or" ', r"\\textdollar§": r"\\$", r"\*\*": "^", r":=": "=",
+    r"\\(?:lor|vee)§": ' "or" ', r"\\textdollar§": r"\\dollar ", r"\*\*": "^", r":=": "=",
     r"(?<![A-Za-z\\])sqrt\s*(?=[({])": r"\\sqrt",
     r"\\(?:degree|degrees)§|\^\s*\{\s*\\circ\s*\}|\^\s*\\circ§": r"^\\circ ",
     r"\^\s*(?:\{\s*\\prime\s*\}|\\prime§)": "'",
@@ -55,21 +55,12 @@ _FONT = re.compile(
     r"\\(text|textbf|textit|textrm|textsf|texttt|textnormal|mathrm|mathbf|mathit|mathsf|mathtt|bm|"
     r"boldsymbol|mbox|hbox|operatorname|emph|underline|boxed|fbox|ensuremath)\s*\{([^{}]*)\}"
 )
-_TEXT_FONTS = {
-    "text",
-    "textbf",
-    "textit",
-    "textrm",
-    "textsf",
-    "texttt",
-    "textnormal",
-    "mbox",
-    "hbox",
-    "emph",
-}
+_TEXT_FONTS = frozenset(
+    ["text", "textbf", "textit", "textrm", "textsf", "texttt", "textnormal", "mbox", "hbox", "emph"]
+)
 _UPRIGHT = set("eid")  # letters that stand upright though they are no unit
 _BARE_FONT = re.compile(
-    r"\\(?:mathrm|mathbf|mathit|mathsf|bm|boldsymbol)\s*([A-Za-z])(?![A-Za-z{])|\\(?:mathrm|mathbf|mathit|mathsf|bm|boldsymbol)\s+([A-Za-z])"
+    r"\\(?:mathrm|mathbf|mathit|mathsf|bm|boldsymbol)(?:\s+([A-Za-z])|([A-Za-z])(?![A-Za-z{]))"
 )
 _BRACED = re.compile(r"\\(?:underline|boxed|fbox|ensuremath|mathbf|boldsymbol|bm)\s*(?=\{)")
 _SEPARATOR = r"(?:,\s?\\[!,;:]|\{,\}|\\[,;:!~ ]|~)\s?"
@@ -81,6 +72,12 @@ _TEMPERATURE = re.compile(
 )
 _DEGREES = re.compile(r'"\s*degrees?\s*"|(?<=[\d} )])\s*\bdegrees?\b(?![^"]*")')
 _MINUTES = re.compile(r"(\d+)\s*\^\\circ\s*(\d+)\s*'(?:\s*(\d+)\s*(?:''|\"))?")
+_AROUND = re.compile(
+    r"\A(?:\s*(?:\\(?:therefore|Rightarrow|implies|sim|because|to)(?![A-Za-z])))+"
+    r"|(?:\s*(?:\\(?:checkmark|blacksquare|square|qed|Box)(?![A-Za-z])|\\\\))+\s*\Z"
+)
+_OVER = re.compile(r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}|\A([^{}]*)\\over(?![A-Za-z])([^{}]*)\Z")
+_CHOICE = re.compile(r'\A("?)\s*(?:option|choice)\s+(?="?\s*\(?[A-Z]\)?"?\Z)', re.IGNORECASE)
 _LEAD = re.compile(
     r'\A"?\s*(?:(?:so|thus|hence|therefore),?\s+)?(?:(?:the|my|our)\s+)?(?:(?:final|correct)\s+)?'
     r"(?:(?:answer|result|value|solution)s?(?:\s+(?:is|are|equals)\b|\s*:)|(?:it|there|this|that)"
@@ -94,11 +91,12 @@ _TRAIL = re.compile(
 )
 _QUALIFIER = re.compile(r'[\s,]*"?\s*\b(?:for\s+(?:any|all|every|some|each)|where)\b.*\Z')
 _REMARK = re.compile(
-    r'(?<=[\d}\w)])\s*"?\s*\(\s*"?(?!\s*(?:mod|base)\b)([A-Za-z][A-Za-z ]{3,30})"?\s*\)\s*"?\Z'
+    r'(?<=[\d}\w)])\s*"?\s*\(\s*"?(?!\s*(?:mod|base|not|or|minus|negative|wrong|\w+illion|hundred|'
+    r'thousand)\b)([A-Za-z][A-Za-z ]{3,30})"?\s*\)\s*"?\Z'
 )
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\overline\s*(?:\{\s*(\d+)\s*\}|(\d))")
-_ORDINAL = re.compile(r'\A(\d+)\s*"?\^?\{?\s*"?(?:st|nd|rd|th)"?\}?"?\Z')
-_MARKDOWN = re.compile(r"\A(\*\*\*|\*\*|\*|___|__|```|``|`)(?=\S)(.*\S)\1\Z", re.DOTALL)
+_ORDINAL = re.compile(r'\A(\d+)\s*"?\^?\s*\{?\s*"?(?:st|nd|rd|th)"?\s*\}?"?\Z')
+_MARKDOWN = re.compile(r"\A(\*\*\*|\*\*|\*|___|__|```|``|`|')(?=\S)(.*\S)\1\Z", re.DOTALL)
 _COUNTING = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
     "fifteen sixteen seventeen eighteen nineteen twenty"
@@ -125,6 +123,7 @@ def normalise(latex: str) -> str:
         text = pattern.sub(plain, text)
     text = _SPACE.sub(" ", _without_fonts(text))
     text = re.sub(r'"\s*"', " ", " ".join(text.split()))
+    text = _OVER.sub(lambda m: f"\\frac{{{m[1] or m[3]}}}{{{m[2] or m[4]}}}", _AROUND.sub("", text))
     text = _REPEATING.sub(_fraction, text)
     text = _MINUTES.sub(_decimal_degrees, text)
     text = _TEMPERATURE.sub(lambda m: f' "deg{(m[1] or m[2])[0].upper()}"', text)
@@ -176,11 +175,10 @@ def _ascii(char: str) -> str:
 
 
 def _dollars(text: str) -> str:
-    r"""Return the text without the ``$`` of LaTeX; one that stands for a currency is ``\$``."""
-    bare = re.findall(r"(?<!\\)\$", text)
-    if len(bare) % 2:
-        return re.sub(r"(?<!\\)\$(?=\s*[\d.])", r"\\$", text)
-    return re.sub(r"(?<!\\)\$", " ", text)
+    r"""Return ``\dollar`` for the currency; the ``$`` around mathematics are dropped."""
+    if len(re.findall(r"(?<!\\)\$", text)) % 2:
+        text = re.sub(r"(?<!\\)\$(?=\s*[\d.])", r"\\$", text)
+    return text.replace("\\$", "\\dollar ").replace("$", " ")
 
 
 def _without_fonts(text: str) -> str:
@@ -203,7 +201,7 @@ def _words(font: re.Match[str]) -> str:
     letters = [part for part in re.split(r"[\s,;.()]+|\band\b|\bor\b", plain) if part]
     if name in {"underline", "boxed", "fbox", "ensuremath"}:
         return f"{{{content}}}" if plain else " "
-    if plain in FUNCTION_NAMES and name in {"operatorname", "mathrm", "text"}:
+    if plain in FUNCTIONS and name in {"operatorname", "mathrm", "text"}:
         return f"\\{plain} "
     if re.search(r"[\d\\^_=+<>|/$%:{}\[\]]|(?:\A|\s)-", plain) and not re.fullmatch(
         r"[A-Za-z. ]+/[A-Za-z ]+", plain
@@ -236,7 +234,7 @@ def _without_words(text: str) -> str:
         # Of a pair of quotes that only one is part of the sentence, the other stays closed.
         plain = pattern.sub(lambda m: '"' if m[0].count('"') == 1 else "", text).strip()
         text = plain if plain.strip('" ') else text
-    text = _REMARK.sub("", text)
+    text = _CHOICE.sub(r"\1", _REMARK.sub("", text))
     if ordinal := _ORDINAL.match(text):
         return ordinal[1]
     return _NUMBER_WORDS.get(text.replace('"', "").strip().lower(), text)

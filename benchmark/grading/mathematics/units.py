@@ -21,7 +21,7 @@ _CANONICAL = {
 }
 _BARE = (
     r"(?:(?:square|cubic|sq\.?|cu\.?)\s+)?(?:cms?|mm|km|kg|mg|mph|ft|yd|lbs?|oz|gm|mins?|secs?|hrs?|rad|in|"
-    r"gal|ml|(?=[A-Za-z]*[aeiouy])[A-Za-z]{4,}|(?<=\s)(?=[A-Za-z]*[aeiouy])[A-Za-z]{3})"
+    r"gal|m[lL]|USD|(?<=\s)[ck]?m(?=\s*/)|(?=[A-Za-z]*[aeiouy])[A-Za-z]{4,}|(?<=\s)(?=[A-Za-z]*[aeiouy])[A-Za-z]{3})"
 )
 _MORE = (
     r"(?:\s*\^\s*\{?-?[1-9]\}?|\s*(?:/|\bper\b|\\cdot)\s*(?:\"[^\"]*\"|[A-Za-z]+)|\s+[A-Za-z]+"
@@ -31,8 +31,9 @@ _QUOTED = re.compile(rf'(?<=[^\s"])\s*("[^"]*"{_MORE})\Z')
 _WORDS = re.compile(rf"(?:(?<=[\d}})\]])|(?<=\\pi ))(\s*{_BARE}{_MORE})\Z")
 _FRACTION = re.compile(r'\\frac\s*\{\s*"([^"]*)"\s*\}\s*\{\s*"([^"]*)"\s*\}\s*\Z')
 _OHM = re.compile(r"(?<=\d)\s*\\Omega\Z")
-_CURRENCY = re.compile(r"\A([-+]?)\s*(\\\$|\\euro|\\pounds|\\yen)\s*(?=[-+\d.\\(])")
-_CURRENCIES = {"\\$": "dollar", "\\euro": "euro", "\\pounds": "gbp", "\\yen": "yen"}
+_CURRENCY = re.compile(r"\A([-+]?)\s*(\\dollar|\\euro|\\pounds|\\yen)\s*(?=[-+\d.\\(])")
+_CURRENCY_BEHIND = re.compile(r"(?<=[\d}])\s*(\\dollar|\\euro|\\pounds|\\yen)\Z")
+_CURRENCIES = {"\\dollar": "dollar", "\\euro": "euro", "\\pounds": "gbp", "\\yen": "yen"}
 _MULTIPLES = {
     "hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12,
 }  # fmt: skip
@@ -55,7 +56,10 @@ def split_unit(text: str) -> tuple[str, Unit]:
     """
     if currency := _CURRENCY.match(text):
         return currency[1] + text[currency.end() :].strip(), (_CURRENCIES[currency[2]],)
+    if currency := _CURRENCY_BEHIND.search(text):
+        return text[: currency.start()], (_CURRENCIES[currency[1]],)
     text = _FRACTION.sub(r'"\1/\2"', text)
+    text = re.sub(r'\\mu\s*"', '"u', text)
     if _OHM.search(text):
         return _OHM.sub("", text), ("ohm",)
     match = _QUOTED.search(text) or _WORDS.search(text)

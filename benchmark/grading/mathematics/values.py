@@ -96,7 +96,7 @@ def same_value(one: Expr, other: Expr, *, decimal: bool = False) -> bool:
             same_value(a, b, decimal=decimal) for a, b in zip(one, other, strict=True)
         )
     if one == other or not (_bounded(one) and _bounded(other)):
-        return one == other
+        return bool(one == other)
     if one.is_Rational and other.is_Rational:
         return decimal and bool(abs(one - other) < _NEAR * abs(other))
     if one.free_symbols or other.free_symbols:
