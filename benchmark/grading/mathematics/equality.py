@@ -67,6 +67,8 @@ def _mixed(one: Node, other: Node) -> bool:
         case Region(), (Bracket() | Listing()):
             region = as_region(other)
             return region is not None and _same_points(one.points, region.points)
+        case Region(points=FiniteSet(args=(only,))), Scalar():
+            return same_value(only, other.value)
         case Listing(entries=[only]), Scalar():
             return equal(only, other)
         case Clock(), Ratio(terms=terms):

@@ -39,8 +39,8 @@ _MULTIPLES = {
 }  # fmt: skip
 _POWERS = {"square": "^2", "sq": "^2", "cubic": "^3", "cu": "^3"}
 _NOT_UNITS = re.compile(
-    r"\b(?:and|or|to|mod|modulo|base|not|no|if|is|are|when|than|plus|minus|times|over|from|undefined|"
-    r"infinity|dozen|half|halves|thirds?|quarters?|pi|sqrt|sin|cos|tan|log|ln|exp)\b",
+    r"\A\W*to\b|\b(?:and|or|mod|modulo|base|not|no|if|is|are|when|than|plus|minus|times|over|from|undefined|"
+    r"infinity|dozen|tens|squared|cubed|factorial|below|above|negative|zero|half|halves|thirds?|quarters?|pi|sqrt|sin|cos|tan|log|ln|exp)\b",
     re.IGNORECASE,
 )
 
@@ -63,7 +63,7 @@ def split_unit(text: str) -> tuple[str, Unit]:
     if _OHM.search(text):
         return _OHM.sub("", text), ("ohm",)
     match = _QUOTED.search(text) or _WORDS.search(text)
-    if match is None or _NOT_UNITS.search(match[1]):
+    if match is None or _NOT_UNITS.search(match[1]) or match[1].strip(' "') in {"k", "M"}:
         return text, ()
     rest, unit = text[: match.start(1)].strip(), match[1].replace('"', " ")
     first = re.match(r"\s*([A-Za-z]+)\s*", unit)
