@@ -1,6 +1,6 @@
 """Whether two answers that were read are equal: by kind, entry by entry, exactly."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import sympy
 from sympy import Expr, FiniteSet, Interval, Symbol
@@ -29,7 +29,7 @@ def equal(reference: Node, answer: Node) -> bool:
     """Return whether an answer equals the reference; where kinds differ, order doesn't matter."""
     if type(reference) is type(answer):
         return _same_kind(reference, answer)
-    return _mixed(reference, answer) or _mixed(answer, reference)
+    return _mixed(reference, answer, equal) or _mixed(answer, reference, _equal_swapped)
 
 
 def _same_kind(reference: Node, answer: Node) -> bool:
@@ -57,59 +57,79 @@ def _same_kind(reference: Node, answer: Node) -> bool:
             return reference == answer  # digits in a base, words
 
 
-def _mixed(one: Node, other: Node) -> bool:
-    """Return whether answers of two kinds are equal, where the kinds stand in this order."""
+def _equal_swapped(answer: Node, reference: Node) -> bool:
+    return equal(reference, answer)
+
+
+def _mixed(one: Node, other: Node, same: Callable[[Node, Node], bool]) -> bool:
+    """Return whether answers of two kinds are equal, where the kinds stand in this order.
+
+    Args:
+        one: the reference or the answer.
+        other: the other one of them.
+        same: compares a part of ``one`` with a part of ``other``.
+    """
     match one, other:
         case Named(), _:
-            return _without_name(one, other)
+            return _without_name(one, other, same)
         case Assignments(values=values), (Bracket(entries=entries) | Listing(entries=entries)):
-            return _ordered([each.value for each in values], entries)
+            return len(values) == len(entries) and all(
+                same(named.value, entry) for named, entry in zip(values, entries, strict=True)
+            )
         case Region(), (Bracket() | Listing()):
             region = as_region(other)
             return region is not None and _same_points(one.points, region.points)
         case Region(points=FiniteSet(args=(only,))), Scalar():
             return same_value(only, other.value)
         case Listing(entries=[only]), Scalar():
-            return equal(only, other)
+            return same(only, other)
         case Clock(), Ratio(terms=terms):
             return terms == one.time
-        case ((Words() | Based() | Ratio() | Clock()), Scalar()):
-            return _same_as_scalar(one, other)
+        case Based(), Scalar():
+            return _same_digits(one, other, of_reference=same is equal)
+        case (Words() | Ratio() | Clock()) as special, Scalar():
+            return _same_as_scalar(special, other)
         case _:
             return False
 
 
-def _without_name(named: Named, other: Node) -> bool:
+def _without_name(named: Named, other: Node, same: Callable[[Node, Node], bool]) -> bool:
     """Return whether what a name stands for equals an answer that gives no name."""
     match other:
         case Relation():
             relation = _as_relation(named)
             return relation is not None and _same_relation(relation, other)
         case Bracket() if isinstance(named.value, Region):
-            return equal(named.value, as_region(other) or other)
+            return same(named.value, as_region(other) or other)
         case Assignments() | Words():
             return False
-    return equal(named.value, other)
+    return same(named.value, other)
 
 
-def _same_as_scalar(special: Words | Based | Ratio | Clock, scalar: Scalar) -> bool:
-    """Return whether an expression is a choice's letter, digits without base, quotient or hour."""
+def _same_digits(based: Based, scalar: Scalar, *, of_reference: bool) -> bool:
+    """Return whether a number without a base has the digits of a reference with one.
+
+    An answer in a base that the reference doesn't have must have its value.
+    """
+    value = int(based.digits, based.base) * (-1 if based.negative else 1)
+    if not of_reference or based.base == 10:
+        return bool(scalar.value == value)
+    written = scalar.value.is_Integer and bool(abs(scalar.value) < 10**200)
+    digits = str(abs(scalar.value)) if written else ""
+    return digits == based.digits and bool(scalar.value < 0) == based.negative
+
+
+def _same_as_scalar(special: Words | Ratio | Clock, scalar: Scalar) -> bool:
+    """Return whether an expression is the letter of a choice, a quotient or an hour."""
     value = scalar.value
     match special:
         case Words(text=letter):
             return isinstance(value, Symbol) and letter == str(value).lower()
-        case Based():
-            digits = str(abs(value)) if value.is_Integer and _printable(value) else ""
-            return digits == special.digits and bool(value < 0) == special.negative
         case Ratio(terms=(top, bottom)) if bottom != 0:
             return same_value(top / bottom, value)
         case Clock(time=(hours, 0)):
             return bool(value == hours)
     return False
-
-
-def _printable(value: Expr) -> bool:
-    return bool(abs(value) < 10**200)
 
 
 def _ordered(left: Sequence[Node], right: Sequence[Node]) -> bool:

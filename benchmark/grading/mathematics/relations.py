@@ -28,7 +28,7 @@ _EQUALITIES = {"=", "\\approx"}
 _NAME = re.compile(
     r"\\?[A-Za-z]+(?:_\{?\w+\}?)?'*(?:\s*\(\s*[\w\s,+\-^\\/{}]*\))?|\|\s*\w+\s*\|"
     r"|\\(?:angle|triangle|overline)\s*\{?\s*\w+\}?|[A-Za-z](?:\s*\+\s*[A-Za-z])+"
-    r"|\(\s*\w(?:\s*,\s*\w)+\s*\)"
+    r'|\(\s*\w(?:\s*,\s*\w)+\s*\)|"[A-Za-z ]+"'
 )
 _LETTER = re.compile(r"(?:[A-Za-z]|\\[A-Za-z]+)(?:_\w+)?'*")
 _TO = re.compile(r'([^"]+?)\s*(?:"\s*to\s*"|\bto\b)\s*([^"]+)')
@@ -113,7 +113,7 @@ def _is_name(text: str) -> bool:
 
 
 def _spelled(name: str) -> str:
-    return re.sub(r"[\s{}]", "", name)
+    return re.sub(r'[\s{}"]', "", name)
 
 
 def name_symbol(name: str) -> Symbol | None:

@@ -36,7 +36,7 @@ _SYNONYM = {  # § stands for the end of a command's name
     r"\\(begin|end)\{(?:[bB]|small|)matrix\}": r"\\\1{pmatrix}",
     r"\\begin\{array\}\s*\{[^{}]*\}": r"\\begin{array}",
     r"\\(?:mathbb|mathbf|Bbb)\s*\{?\s*R\s*\}?|\\R§": r"\\reals ", r"\\(?:land|wedge)§": ' "and" ',
-    r"\\(?:lor|vee)§": ' "or" ', r"\\textdollar§": r"\\dollar ", r"\*\*": "^", r":=": "=",
+    r"\\(?:lor|vee)§": ' "or" ', r"\\textdollar§": r"\\dollar ", r"\*\*": "^", r":=|\{=\}": "=",
     r"(?<![A-Za-z\\])sqrt\s*(?=[({])": r"\\sqrt",
     r"\\(?:degree|degrees)§|\^\s*\{\s*\\circ\s*\}|\^\s*\\circ§": r"^\\circ ",
     r"\^\s*(?:\{\s*\\prime\s*\}|\\prime§)": "'",
@@ -94,9 +94,9 @@ _REMARK = re.compile(
     r'(?<=[\d}\w)])\s*"?\s*\(\s*"?(?!\s*(?:mod|base|not|or|minus|negative|wrong|\w+illion|hundred|'
     r'thousand)\b)([A-Za-z][A-Za-z ]{3,30})"?\s*\)\s*"?\Z'
 )
-_REPEATING = re.compile(r"(\d*)\.(\d*)\\overline\s*(?:\{\s*(\d+)\s*\}|(\d))")
+_REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*(?:\{\s*(\d+)\s*\}|(\d))")
 _ORDINAL = re.compile(r'\A(\d+)\s*"?\^?\s*\{?\s*"?(?:st|nd|rd|th)"?\s*\}?"?\Z')
-_MARKDOWN = re.compile(r"\A(\*\*\*|\*\*|\*|___|__|```|``|`|')(?=\S)(.*\S)\1\Z", re.DOTALL)
+_MARKDOWN = re.compile(r"\A(\*\*\*|\*\*|\*|___|__|_|```|``|`|')(?=\S)(.*\S)\1\Z", re.DOTALL)
 _COUNTING = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
     "fifteen sixteen seventeen eighteen nineteen twenty"
@@ -201,7 +201,9 @@ def _words(font: re.Match[str]) -> str:
     letters = [part for part in re.split(r"[\s,;.()]+|\band\b|\bor\b", plain) if part]
     if name in {"underline", "boxed", "fbox", "ensuremath"}:
         return f"{{{content}}}" if plain else " "
-    if plain in FUNCTIONS and name in {"operatorname", "mathrm", "text"}:
+    if plain in FUNCTIONS and (
+        name == "operatorname" or (name in {"mathrm", "text"} and plain != "sec")
+    ):
         return f"\\{plain} "
     if re.search(r"[\d\\^_=+<>|/$%:{}\[\]]|(?:\A|\s)-", plain) and not re.fullmatch(
         r"[A-Za-z. ]+/[A-Za-z ]+", plain
