@@ -98,10 +98,20 @@ def same_value(one: Expr, other: Expr, *, decimal: bool = False) -> bool:
     if one == other or not (_bounded(one) and _bounded(other)):
         return bool(one == other)
     if one.is_Rational and other.is_Rational:
-        return decimal and bool(abs(one - other) < _NEAR * abs(other))
+        rounded = decimal and not (_terminates(one) and _terminates(other))
+        return rounded and bool(abs(one - other) < _NEAR * abs(other))
     if one.free_symbols or other.free_symbols:
         return _same_function(one, other)
     return _same_number(one, other, decimal=decimal)
+
+
+def _terminates(value: Rational) -> bool:
+    """Return whether a number can be written as a decimal without rounding."""
+    bottom = int(value.q)
+    for prime in (2, 5):
+        while bottom % prime == 0:
+            bottom //= prime
+    return bottom == 1
 
 
 def _same_number(one: Expr, other: Expr, *, decimal: bool) -> bool:
