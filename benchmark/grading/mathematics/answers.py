@@ -223,7 +223,7 @@ def _group(text: str) -> Node | None:
         listing = _listing(parts)
         return listing if isinstance(listing, Listing) else None
     if len(parts) < 2:
-        if opening + closing not in {"()", "{}"}:
+        if opening + closing not in {"()", "{}"} and not parts[0].startswith("\\begin"):
             raise UnreadableError("brackets around one entry")
         return _single(parts[0])
     return Bracket(opening, tuple(_single(part) for part in parts), closing)

@@ -30,6 +30,7 @@ _MORE = (
 _QUOTED = re.compile(rf'(?<=[^\s"])\s*("[^"]*"{_MORE})\Z')
 _WORDS = re.compile(rf"(?:(?<=[\d}})\]])|(?<=\\pi ))(\s*{_BARE}{_MORE})\Z")
 _FRACTION = re.compile(r'\\frac\s*\{\s*"([^"]*)"\s*\}\s*\{\s*"([^"]*)"\s*\}\s*\Z')
+_BRACKETED = re.compile(r'(?<=[\d}])\s*\(\s*("[^"]*")\s*\)\Z')
 _OHM = re.compile(r"(?<=\d)\s*\\Omega\Z")
 _CURRENCY = re.compile(r"\A([-+]?)\s*(\\dollar|\\euro|\\pounds|\\yen)\s*(?=[-+\d.\\(])")
 _CURRENCY_BEHIND = re.compile(r"(?<=[\d}])\s*(\\dollar|\\euro|\\pounds|\\yen)\Z")
@@ -55,9 +56,12 @@ def split_unit(text: str) -> tuple[str, Unit]:
         ('5', ('in^2',))
     """
     if currency := _CURRENCY.match(text):
-        return currency[1] + text[currency.end() :].strip(), (_CURRENCIES[currency[2]],)
+        name = _CURRENCIES[currency[2]]
+        amount, more = split_unit(text[currency.end() :].strip())
+        return currency[1] + amount, (name, *(part for part in more if part != name))
     if currency := _CURRENCY_BEHIND.search(text):
         return text[: currency.start()], (_CURRENCIES[currency[1]],)
+    text = _BRACKETED.sub(r" \1", text)
     text = _FRACTION.sub(r'"\1/\2"', text)
     text = re.sub(r'\\mu\s*"', '"u', text)
     if _OHM.search(text):
