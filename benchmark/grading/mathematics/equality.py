@@ -127,7 +127,7 @@ def _same_as_scalar(special: Words | Ratio | Clock, scalar: Scalar) -> bool:
             return isinstance(value, Symbol) and letter == str(value).lower()
         case Ratio(terms=(top, bottom)) if bottom != 0:
             return same_value(top / bottom, value)
-        case Clock(time=(hours, 0)):
+        case Clock(time=(hours, 0)) if not scalar.unit:
             return bool(value == hours)
     return False
 
