@@ -19,6 +19,7 @@ from benchmark.engines import Decoding, Engine, SampleRequest
 from benchmark.engines.tokens import sample_seed
 from benchmark.errors import DataError
 from benchmark.grading import Answer, Verdict, build_graders, disagreements, grade
+from benchmark.grading.verdict import PASSING
 from benchmark.probes.features import FeatureSet, check_finite
 from benchmark.probes.stored import StoredFeatures, append_features, read_features
 from benchmark.progress import meter
@@ -99,7 +100,7 @@ class Cell:
 
     @property
     def failed_requests(self) -> int:
-        """How many failed and were left out; another run asks again."""
+        """How many failed and were left out, or could not be graded; another run tries again."""
         return self._failed + sum(other.failed_requests for other in self._others.values())
 
     def close(self) -> None:
@@ -241,6 +242,7 @@ class Cell:
         tables = {}
         for name in names:
             table = self._grade(role, name, responses, verdicts)
+            self._failed += table.filter(pl.col("reason").is_in(PASSING)).height
             tables[name] = table.sort("question_id", "sample_index")
             identity = self._graders[name].identity
             inputs = {"responses": source.fingerprint, "grader": identity}

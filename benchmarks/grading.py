@@ -116,7 +116,7 @@ FORMS = (_fraction, _root, _polynomial, _tuple)
 
 def one_by_one(answer: Answer) -> str:
     """The obvious way: extract, parse and compare each response on its own."""
-    math_equality._parsed.cache_clear()
+    math_equality._read.cache_clear()
     box = last_box(without_echo(answer.text, answer.prompt))
     return math_equality.judge_pair(answer.references[0], box, 5)[0]
 

@@ -19,6 +19,8 @@ from benchmark.config import (
 )
 from benchmark.engines import Response
 from benchmark.errors import DataError
+from benchmark.grading.exact import Exact
+from benchmark.grading.verdict import Verdict
 from benchmark.records import Question, question_table
 from benchmark.sampling import STORED_RESPONSE
 from benchmark.stopping import StoppingRule, stopped_counts
@@ -163,6 +165,15 @@ def test_failed_responses_that_are_left_out_are_made_up_for(tmp_path, undisturbe
     ]
     assert cell.failed_requests == 21
     assert numbers(cell_of(tmp_path, CoinEngine()).split("evaluation")) == undisturbed
+
+
+def test_a_verdict_that_a_limit_made_leaves_the_cell_open(tmp_path, monkeypatch):
+    assert cell_of(tmp_path, CoinEngine()).failed_requests == 0
+    cell = cell_of(tmp_path, CoinEngine())
+    stopped = Verdict("x", "unparsed", "time limit")
+    monkeypatch.setattr(Exact, "verdict", lambda *_: stopped)
+    cell.split("evaluation")
+    assert cell.failed_requests > 0
 
 
 def test_responses_without_an_answer_that_are_left_out_keep_a_question_open(tmp_path):

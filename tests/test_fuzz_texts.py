@@ -12,8 +12,8 @@ from benchmark.grading.exact import Exact
 from benchmark.grading.extract import final_answer, last_box
 from benchmark.grading.letter import Letter
 from benchmark.grading.llm_judge import LLMJudge, parse_reply
-from benchmark.grading.math_equality import normalise
 from benchmark.grading.math_verify import MathVerify
+from benchmark.grading.mathematics.text import normalise
 from benchmark.grading.number import Number
 from benchmark.grading.short_fact import ShortFact
 from benchmark.records import OUTCOMES

@@ -1,13 +1,14 @@
 r"""The grader ``math_verify``, for MATH: the last box, compared in killable worker processes.
 
 A pair (reference, answer) is compared once, whatever number of responses gave it, and its
-judgement is stored. An answer that takes too long, needs too much memory or kills its worker is
-``unparsed`` with the reason; the worker is replaced.
+judgement is stored. A pair that takes too long, needs too much memory or kills its worker is
+compared once more alone; then it is ``unparsed`` with the reason, which is not stored: the next run
+tries again. Time is CPU time, so that what else the machine does changes no verdict.
 """
 
 import multiprocessing
+import signal
 from collections.abc import Iterable, Sequence
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from math import inf
@@ -19,17 +20,16 @@ from rich.console import Console
 
 from benchmark.errors import ConfigError
 from benchmark.grading.extract import last_box, visible, without_echo
-from benchmark.grading.verdict import TRUNCATED, Answer, Verdict
+from benchmark.grading.verdict import PASSING, TRUNCATED, Answer, Verdict
 from benchmark.progress import meter
 
 if TYPE_CHECKING:
     from benchmark.grading.math_equality import Judgement
     from benchmark.store import Artifact
 
-_VERSION = 1  # of the normalisation in math_equality; raise it when verdicts change
+_VERSION = 2  # of the reading and comparison in the files math_*; raise it when verdicts change
 _WAITED = 500  # judgements of one stored part
 _GROUP = 16  # pairs that travel to a worker together
-_LOST = (FutureTimeoutError, ProcessExpired, MemoryError)
 
 JUDGEMENT = pl.Schema(
     {
@@ -48,7 +48,7 @@ class MathVerify:
     """Compares mathematical expressions.
 
     Attributes:
-        seconds: of CPU time for one pair; its worker is killed after three times that by the clock.
+        seconds: of CPU time for one pair.
         memory_mb: that a worker may allocate for one pair.
         most_characters: of an answer; longer ones are ``unparsed``.
         workers: processes; the verdicts don't depend on it.
@@ -71,8 +71,7 @@ class MathVerify:
         """What the verdicts depend on."""
         return {
             "kind": self.kind, "seconds": self.seconds, "memory_mb": self.memory_mb,
-            "most_characters": self.most_characters, "normalisation": _VERSION,
-            "math-verify": version("math-verify"),
+            "most_characters": self.most_characters, "rules": _VERSION, "sympy": version("sympy"),
         }  # fmt: skip
 
     def grade(
@@ -114,8 +113,10 @@ class MathVerify:
         if found.answer is None or found.rule is not None:
             return found
         of_pairs = [judgements[reference, found.answer] for reference in answer.references]
+        # "Incorrect" beside a comparison that a limit stopped would hide that it may be right.
+        order = ("correct", "stopped", "incorrect", "unparsed")
         outcome, reason = min(
-            of_pairs, key=lambda j: ("correct", "incorrect", "unparsed").index(j[0])
+            of_pairs, key=lambda j: order.index("stopped" if j[1] in PASSING else j[0])
         )
         return Verdict(found.answer, outcome, reason)
 
@@ -127,27 +128,41 @@ class MathVerify:
                 (row[0], row[1]): (row[2], row[3])
                 for row in artifact.read_table(JUDGEMENT).iter_rows()
             }
-            missing = sorted(pairs - known.keys())
-            if missing:
-                with meter(console, "Comparing answers", len(missing)) as progress:
-                    fresh: list[tuple[str, ...]] = []
-                    for pair, judgement in compare(missing, self):
-                        known[pair] = judgement
-                        fresh.append((*pair, *judgement))
-                        progress.advance()
-                        if len(fresh) == _WAITED:
-                            artifact.append_table(pl.DataFrame(fresh, JUDGEMENT, orient="row"))
-                            fresh = []
-                    if fresh:
-                        artifact.append_table(pl.DataFrame(fresh, JUDGEMENT, orient="row"))
+            if missing := sorted(pairs - known.keys()):
+                known |= self._compared(missing, artifact, console)
             artifact.write_manifest({"pairs": len(known)}, {})
         return known
+
+    def _compared(
+        self, pairs: Sequence[Pair], artifact: "Artifact", console: Console
+    ) -> "dict[Pair, Judgement]":
+        """Return new judgements; those that will last are added to ``artifact``."""
+        judgements: dict[Pair, Judgement] = {}
+        lasting: list[tuple[str, ...]] = []
+        with meter(console, "Comparing answers", len(pairs)) as progress:
+            for pair, judgement in compare(pairs, self):
+                judgements[pair] = judgement
+                if judgement[1] not in PASSING:
+                    lasting.append((*pair, *judgement))
+                progress.advance()
+                if len(lasting) == _WAITED:
+                    artifact.append_table(pl.DataFrame(lasting, JUDGEMENT, orient="row"))
+                    lasting = []
+        if lasting:
+            artifact.append_table(pl.DataFrame(lasting, JUDGEMENT, orient="row"))
+        if lost := [pair for pair, judgement in judgements.items() if judgement[1] in PASSING]:
+            console.print(
+                f"{len(lost):,} of {len(pairs):,} answers could not be compared within "
+                f"{self.seconds:g} s of CPU time and {self.memory_mb:,} MB, the first "
+                f"'{lost[0][1][:60]}'. They count as unparsed; the next run tries again."
+            )
+        return judgements
 
 
 def compare(pairs: Sequence[Pair], limits: MathVerify) -> "Iterable[tuple[Pair, Judgement]]":
     """Yield each pair's judgement in the order given, from a pool of killable workers.
 
-    Pairs travel in small groups; a group that doesn't come back is compared pair by pair.
+    Pairs travel in small groups; what a limit stops in a group is compared once more alone.
     """
     from benchmark.grading.math_equality import judge_pairs, limit_worker  # sympy behind it is slow
 
@@ -162,26 +177,28 @@ def compare(pairs: Sequence[Pair], limits: MathVerify) -> "Iterable[tuple[Pair, 
     ) as pool:
 
         def schedule(group: Sequence[Pair]) -> "ProcessFuture[list[Judgement]]":
-            return pool.schedule(
-                judge_pairs, args=[group, limits.seconds], timeout=3 * limits.seconds
-            )
+            return pool.schedule(judge_pairs, args=[group, limits.seconds])
 
         futures = [schedule(group) for group in groups]
         for group, future in zip(groups, futures, strict=True):
-            try:
-                judgements = future.result()
-            except _LOST:
-                alone = [schedule([pair]) for pair in group]
-                judgements = [_result(single) for single in alone]
-            yield from zip(group, judgements, strict=True)
+            judgements = _result(future)
+            if len(judgements) < len(group):  # its worker was lost
+                judgements = judgements * len(group)
+            again = {
+                pair: schedule([pair])
+                for pair, judgement in zip(group, judgements, strict=True)
+                if judgement[1] in PASSING and len(group) > 1
+            }
+            for pair, judgement in zip(group, judgements, strict=True):
+                yield pair, _result(again[pair])[0] if pair in again else judgement
 
 
-def _result(future: "ProcessFuture[list[Judgement]]") -> "Judgement":
+def _result(future: "ProcessFuture[list[Judgement]]") -> "list[Judgement]":
+    """Return the judgements of a group, or one for all of it where its worker was lost."""
     try:
-        return future.result()[0]
-    except FutureTimeoutError:
-        return "unparsed", "time limit"
-    except ProcessExpired:
-        return "unparsed", "worker died"
+        return future.result()
+    except ProcessExpired as lost:
+        late = lost.exitcode == -signal.SIGXCPU
+        return [("unparsed", "time limit" if late else "worker died")]
     except MemoryError:
-        return "unparsed", "memory limit"
+        return [("unparsed", "memory limit")]

@@ -45,6 +45,9 @@ class Verdict(NamedTuple):
     rule: str | None = None
 
 
+# Reasons that another run may not meet: such verdicts are not stored, and their cell stays open.
+PASSING = ("time limit", "memory limit", "worker died")
+
 TRUNCATED = Verdict(None, "truncated")
 
 

@@ -54,6 +54,34 @@ def test_judgements_are_stored_and_not_made_again(artifact, monkeypatch):
     assert MathVerify().grade(answers("2+2", "5", "5"), artifact, QUIET) == [*first, first[1]]
 
 
+def test_what_a_limit_stopped_is_not_stored_and_tried_again(artifact, monkeypatch, capsys):
+    def stopped(pairs, _):
+        return [(pair, ("unparsed", "time limit")) for pair in pairs]
+
+    monkeypatch.setattr(grader_module, "compare", stopped)
+    grader = MathVerify()
+    told = grader.grade(answers("2+2"), artifact, Console(width=200))
+    assert told == [Verdict("2+2", "unparsed", "time limit")]
+    assert "1 of 1 answers could not be compared within 5 s of CPU time" in capsys.readouterr().out
+    assert artifact.read_table(JUDGEMENT).is_empty()
+    monkeypatch.undo()
+    assert grader.grade(answers("2+2"), artifact, QUIET)[0].outcome == "correct"
+
+
+def test_a_stopped_comparison_is_not_hidden_by_another_reference(artifact, monkeypatch):
+    judged = {("3", "4"): ("incorrect", "not equal"), ("5", "4"): ("unparsed", "memory limit")}
+    monkeypatch.setattr(grader_module, "compare", lambda pairs, _: [(p, judged[p]) for p in pairs])
+    given = [Answer(PROMPT, "\\boxed{4}", True, ("3", "5"))]
+    assert MathVerify().grade(given, artifact, QUIET)[0].reason == "memory limit"
+
+
+def test_other_rules_share_no_stored_judgements():
+    identity = MathVerify().identity
+    assert identity["rules"] >= 2
+    assert "sympy" in identity
+    assert identity == MathVerify(workers=7).identity != MathVerify(seconds=9).identity
+
+
 def test_the_number_of_workers_changes_no_verdict():
     pairs = [(str(n), f"{n - 1}+1") for n in range(6)] + [("x", "x^2"), ("1", r"\frac{2}{2}")]
     one, four = (dict(compare(pairs, MathVerify(workers=w))) for w in (1, 4))
@@ -132,6 +160,34 @@ def test_a_pair_that_kills_every_worker_is_unparsed(monkeypatch):
     judgements = dict(compare(pairs, MathVerify(workers=1)))
     assert judgements["1", "poison"] == ("unparsed", "worker died")
     assert judgements["1", "1"] == judgements["2", "2"] == ("correct", "same text")
+
+
+def test_a_comparison_that_no_signal_stops_is_ended_by_the_kernel(monkeypatch):
+    monkeypatch.setattr(math_equality, "judge_pairs", hang_on_poison)
+    judgements = dict(compare([("1", "poison")], MathVerify(seconds=0.1, workers=1)))
+    assert judgements["1", "poison"] == ("unparsed", "time limit")
+
+
+def hang_on_poison(pairs, seconds):
+    def hang(reference, answer, _):
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGPROF])
+        while answer == "poison":
+            pass
+        return judge_pair(reference, answer, seconds)
+
+    judge_pair, math_equality.judge_pair = math_equality.judge_pair, hang
+    return judge_pairs(pairs, seconds)
+
+
+def test_a_comparison_without_cpu_time_has_no_limit(monkeypatch):
+    monkeypatch.setattr(math_equality, "judge_pairs", sleep_first)
+    judgements = dict(compare([("1", "1")], MathVerify(seconds=0.1, workers=1)))
+    assert judgements["1", "1"] == ("correct", "same text")
+
+
+def sleep_first(pairs, seconds):
+    time.sleep(1)
+    return judge_pairs(pairs, seconds)
 
 
 def die_on_poison(pairs, seconds):

@@ -1,0 +1,1 @@
+"""Mathematical answers: how they are written, what they are, and when two are equal."""
