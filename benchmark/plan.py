@@ -25,11 +25,11 @@ from benchmark.cell import TRAINING, Cell
 from benchmark.composition import compose_jobs, explained, misread, system_fault
 from benchmark.config import Config, DatasetConfig, Role, ServerConfig, TrainingConfig
 from benchmark.engines import Engine
-from benchmark.engines.weights import find_weights, model_identity
+from benchmark.engines.weights import find_weights
 from benchmark.errors import BenchmarkError
 from benchmark.estimators import build_estimators, needed_roles
 from benchmark.finished import is_finished
-from benchmark.identity import cell_artifact, has_cells, outputs_of
+from benchmark.identity import cell_artifact, engine_identity, has_cells, outputs_of
 from benchmark.needs import Asked, asked, mean_length, stored
 from benchmark.questions import load_splits
 from benchmark.report.style import dataset_name, model_name
@@ -133,7 +133,7 @@ class Planner:
         if (root / config.model.name).is_dir():  # else nothing is stored, whatever the weights are
             cache = Path(config.paths.cache).expanduser()
             weights = find_weights(config.model, cache, self._console)
-            identity = model_identity(config.model, weights)
+            identity = engine_identity(config, weights)
         engine = cast(Engine, SimpleNamespace(identity=identity))
         questions = self._questions(config.dataset, roles)
         return Cell(config, questions, engine, Store(root, self._console), self._console)

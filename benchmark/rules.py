@@ -26,10 +26,13 @@ from benchmark.config import (
     VLLMConfig,
     typed,
 )
+from benchmark.engines.bodies import RESERVED
 from benchmark.errors import ConfigError
 from benchmark.records import storable
 
 _NAME = re.compile(r"\w[\w.-]*")  # becomes a folder of the store
+_HEADER = re.compile(r"[A-Za-z0-9-]+")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _COLDEST = 1e-4  # below it, dividing logits leaves the range of float32
 
 
@@ -149,6 +152,16 @@ def _check_server(config: ServerConfig) -> None:
     counts = ("concurrency", "samples_per_request", "top_logprobs", "attempts")
     _at_least(1, config, "engine", *counts)
     _require(config.timeout > 0, "engine.timeout", config.timeout, "above 0")
+    taken = sorted(RESERVED.intersection(config.extra_body))
+    rule = "without these fields: requests take them from the settings of model and engine"
+    _require(not taken, "engine.extra_body", taken, rule)
+    for header, variable in config.headers.items():
+        _require(_HEADER.fullmatch(header) is not None, "engine.headers", header, "header names")
+        if not _VARIABLE.fullmatch(variable):  # it may be the secret itself
+            raise ConfigError(
+                f"engine.headers.{header} must be the name of an environment variable, in capital "
+                f"letters, such as MY_TOKEN: values of headers never stand in a configuration."
+            )
     if isinstance(config, VLLMConfig):
         _require(bool(config.command), "engine.command", "[]", "a program with its arguments")
         return

@@ -37,6 +37,7 @@ class CoinEngine:
     """Answers ``x`` with each question's own probability, by the response's seed alone."""
 
     identity = {"weights": "coins"}  # noqa: RUF012
+    settings = {}  # noqa: RUF012
 
     def __init__(self, most=None, failing=(), cut=0.0):
         self.most, self.failing, self.cut = most, set(failing), cut

@@ -98,6 +98,10 @@ class Engine(Protocol):
     def identity(self) -> dict[str, Any]:
         """What of the model decides the content of its responses: it goes into fingerprints."""
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is known of how it ran, for the manifest: nothing before it has run."""
+
     def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
         """Yield every requested response once, as it is finished."""
 

@@ -353,6 +353,11 @@ class TransformersEngine:
             )
         return variants
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is known of how it ran."""
+        return {}
+
 
 def _device(name: str) -> torch.device:
     """Return the device of a name; ``auto`` takes an accelerator where there is one.
