@@ -18,7 +18,7 @@ from benchmark.capability import count_outcomes
 from benchmark.composition import CONF, explained, misread
 from benchmark.config import Config, DatasetConfig, register_schema
 from benchmark.counts import read_counts
-from benchmark.engines.requests import _UNREADABLE, Reply, _read
+from benchmark.engines.replies import _UNREADABLE, Reply, _read
 from benchmark.errors import BenchmarkError
 from benchmark.estimators import build_estimators
 from benchmark.grading import build_graders

@@ -23,7 +23,7 @@ _TOKENS = (32, 512)  # a model that thinks needs more to differ, or to say anyth
 _WORDS_A_TOKEN = 2  # at most; of a whole text
 _CHARACTERS_A_TOKEN = 32
 # Each of these values alone leaves only the most probable token.
-_GREEDY = {"temperature": 0.0, "top_p": 1e-6, "top_k": 1, "min_p": 1.0}
+_GREEDY: dict[str, Any] = {"temperature": 0.0, "top_p": 1e-6, "top_k": 1, "min_p": 1.0}
 
 Body = Callable[[Decoding, int, int], dict[str, Any]]  # of n samples of the check, with a seed
 LogProbs = Callable[[int], dict[str, Any]]
@@ -194,7 +194,7 @@ async def _confirmed(
     confirmed: set[str] = set()
     for seed in (3, 4):  # a second time, since rounding may turn a text that is nearly a tie
         for name in texts.keys() - confirmed:
-            wanted = body(decoding, 1, seed) | {name: _GREEDY[name]}
+            wanted = body(replace(decoding, **{name: _GREEDY[name]}), 1, seed)
             with suppress(RequestError, ModelError):  # this value is refused, not the setting
                 texts[name].append((await endpoint.ask(client, wanted)).choices[0].whole.strip())
         every = [text for some in texts.values() for text in some]

@@ -5,7 +5,6 @@ settings of its own, vLLM and SGLang with those of the model's ``generation_conf
 own names and passes over the others'; ``terms`` leaves out what an endpoint refuses.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from benchmark.config import ModelConfig
@@ -14,8 +13,6 @@ from benchmark.engines.wording import chat_messages, few_shot_text
 
 SEEDS = 2**31  # seeds of the protocol are 32-bit in some servers
 _EVERY_TOKEN = 2**17  # of prompt and response, for a penalty
-# Penalties, temperature and what is kept, in the order of ``Decoding``.
-_LLAMA_CPP = ["penalties", "temperature", "min_p", "top_k", "top_p"]
 RESERVED = frozenset({
     "model", "messages", "prompt", "n", "seed", "stop", "stream", "max_tokens",
     "max_completion_tokens", "logprobs", "top_logprobs", "temperature", "top_p", "top_k", "min_p",
@@ -58,7 +55,7 @@ def logprobs_of(model: ModelConfig, top: int) -> dict[str, Any]:
     return {"logprobs": True, "top_logprobs": top}
 
 
-def _settings(decoding: Decoding) -> Mapping[str, Any]:
+def _settings(decoding: Decoding) -> dict[str, Any]:
     penalty = 1.0 if decoding.repetition_penalty is None else decoding.repetition_penalty
     settings = {
         "temperature": decoding.temperature,
@@ -68,10 +65,24 @@ def _settings(decoding: Decoding) -> Mapping[str, Any]:
         "repetition_penalty": penalty,
         "presence_penalty": decoding.presence_penalty or 0.0,
         "frequency_penalty": decoding.frequency_penalty or 0.0,
-        "repeat_penalty": penalty,
-        "samplers": _LLAMA_CPP,
-        "mirostat": 0,
-        "dynatemp_range": 0.0,
     }
-    # It counts the last 64 tokens, unless told.
+    return settings | _llama_cpp(decoding, penalty)
+
+
+def _llama_cpp(decoding: Decoding, penalty: float) -> dict[str, Any]:
+    """Return what only llama.cpp's server reads: its samplers in the order of ``Decoding``.
+
+    By itself it takes the temperature last, counts 64 tokens for a penalty, and sorts the whole
+    vocabulary for a sampler that keeps all of it.
+    """
+    penalties = penalty, decoding.presence_penalty or 0.0, decoding.frequency_penalty or 0.0
+    samplers = {
+        "penalties": penalties != (1, 0, 0),
+        "temperature": True,
+        "min_p": decoding.min_p,
+        "top_k": decoding.top_k,
+        "top_p": decoding.top_p < 1,
+    }
+    used = [name for name, needed in samplers.items() if needed]
+    settings = {"repeat_penalty": penalty, "samplers": used, "mirostat": 0, "dynatemp_range": 0.0}
     return settings | ({"repeat_last_n": _EVERY_TOKEN} if penalty != 1 else {})
