@@ -223,8 +223,8 @@ class ServerConfig:
     top_logprobs: int = 20
     attempts: int = 6
     timeout: float = 1800.0
-    extra_body: dict[str, Any] = field(default_factory=dict)
-    headers: dict[str, str] = field(default_factory=dict)
+    extra_body: dict[str, Any] | None = None
+    headers: dict[str, str] | None = None
     in_process: TransformersConfig = field(default_factory=TransformersConfig)
 
 

@@ -223,7 +223,7 @@ def build_engine(config: Config, folder: Path, console: Console) -> Engine:
         console,
         lambda: in_process(settings.in_process),
         launched,
-        _headers(settings.headers),
+        _headers(settings.headers or {}),
     )
 
 

@@ -152,11 +152,12 @@ def _check_server(config: ServerConfig) -> None:
     counts = ("concurrency", "samples_per_request", "top_logprobs", "attempts")
     _at_least(1, config, "engine", *counts)
     _require(config.timeout > 0, "engine.timeout", config.timeout, "above 0")
-    taken = sorted(RESERVED.intersection(config.extra_body))
+    taken = sorted(RESERVED.intersection(config.extra_body or {}))
     rule = "without these fields: requests take them from the settings of model and engine"
     _require(not taken, "engine.extra_body", taken, rule)
-    for header, variable in config.headers.items():
-        _require(_HEADER.fullmatch(header) is not None, "engine.headers", header, "header names")
+    for header, variable in (config.headers or {}).items():
+        known = _HEADER.fullmatch(header) is not None
+        _require(known, "engine.headers", header, "a mapping of header names, such as X-Team")
         if not _VARIABLE.fullmatch(variable):  # it may be the secret itself
             raise ConfigError(
                 f"engine.headers.{header} must be the name of an environment variable, in capital "

@@ -210,7 +210,7 @@ class ServerEngine:
     def _body(self, prompt: str, decoding: Decoding, n: int, seed: int) -> dict[str, Any]:
         """Return the request for n samples."""
         body = sample_body(self._model_config, self._config.model, prompt, decoding, n, seed)
-        return body | self._config.extra_body
+        return body | (self._config.extra_body or {})
 
     def _count_choices(self, reply: Reply) -> None:
         """Count a reply without an answer as a failure."""

@@ -85,7 +85,7 @@ class Terms:
             return replace(self, short_cap=True)
         if name in _COUNTS and not isinstance(value, bool) and isinstance(value, int) and value > 1:
             numbers = [int(number) for number in re.findall(r"\d{1,6}", words)]
-            smaller = max((n for n in numbers if 0 < n < value), default=max(1, value // 4))
+            smaller = max((n for n in numbers if 0 < n < value), default=max(1, value // 2))
             return replace(self, most={**self.most, name: smaller})
         if name == "top_k" and value == -1:
             return replace(self, zero_top_k=True)

@@ -85,7 +85,7 @@ class Handler(BaseHTTPRequestHandler):
             server.bodies.append(body)
             server.times.append(time.monotonic())
             server.keys.add(self.headers["Authorization"])
-            server.headers.append(dict(self.headers))
+            server.headers.append(self.headers)
         fault = None if check else server.next_fault()
         if any(word in prompt for word in server.failing) and not check:
             fault = "500"
