@@ -123,8 +123,12 @@ class Endpoint:
         try:
             await self.ask(client, bare.applied(body), patient=False)
         except RequestError:
-            await self.ask(client, replace(bare, short_cap=True).applied(body))
-            self.learn(replace(self.terms, short_cap=True), client)
+            try:
+                short = replace(bare, short_cap=True).applied(body)
+                await self.ask(client, short, patient=False)
+                self.learn(replace(self.terms, short_cap=True), client)
+            except RequestError:  # it isn't the request, or not these fields
+                await self.ask(client, bare.applied(body))
         left = bare.left_out - self.terms.left_out
         for name in sorted(left):
             fuller = replace(self.terms, left_out=self.terms.left_out | left - {name})

@@ -93,8 +93,8 @@ def test_server_and_process_agree_on_p_true(served, smollm2, questions):
             assert there[key].probabilities[choice] == pytest.approx(probability, abs=0.08)
 
 
-THERE, HERE = 300, 3000  # samples of each prompt
-PROMPTS = ("Write a poem about rain.", "Give me a name for a dog.", "2+2?")
+THERE, HERE = 300, 2000  # samples of each prompt
+PROMPTS = ("Give me a name for a dog.", "2+2?")
 OWN = {"temperature", "top_p", "top_k", "min_p", "samplers"}  # what a server may fill in itself
 
 
