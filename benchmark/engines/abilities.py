@@ -20,6 +20,7 @@ from benchmark.errors import ModelError
 
 CHECK = "Write a line of two hundred random words that have nothing to do with each other."
 _TOKENS = (32, 512)  # a model that thinks needs more to differ, or to say anything
+_QUICK_SECONDS = 20.0
 _WORDS_A_TOKEN = 2  # at most; of a whole text
 _CHARACTERS_A_TOKEN = 32
 # Each of these values alone leaves only the most probable token.
@@ -205,7 +206,7 @@ async def _confirmed(
 async def _kind(client: openai.AsyncOpenAI) -> str | None:
     """Return whom the server names as the owner of its models: vllm, sglang, llamacpp .."""
     try:
-        models = await client.models.list()
+        models = await client.with_options(timeout=_QUICK_SECONDS).models.list()
         owner = models.data[0].owned_by
     except (openai.OpenAIError, ValueError, TypeError, AttributeError, IndexError):
         return None

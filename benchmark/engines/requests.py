@@ -5,12 +5,9 @@ changes nothing.
 """
 
 import queue
-import re
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import anyio
@@ -20,14 +17,13 @@ import tenacity
 from anyio.from_thread import start_blocking_portal
 
 from benchmark.engines.replies import Reply, ReplyError, error_words, read_reply
+from benchmark.engines.retries import passing, wait
 from benchmark.engines.terms import Terms
 from benchmark.errors import ModelError
 from benchmark.records import storable
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-_LONGEST_WAIT = 60.0  # seconds between attempts, unless the server names a time
-_LONGEST_NAMED = 900.0  # of the times that a server names
 _SHOWN = 300  # characters of an error
 _SHORT_SECRET = 4  # characters; "none" is no secret
 _REFUSALS = (400, 415, 422, 500, 501)  # some servers fail where others refuse
@@ -153,18 +149,18 @@ class Endpoint:
     ) -> Reply:
         """Return the reply to one request, asked again as long as that may help."""
 
-        def passing(error: BaseException) -> bool:
+        def again(error: BaseException) -> bool:
             if not patient and getattr(error, "status_code", None) in (500, 501):
                 return False
             named = isinstance(error, openai.APIStatusError | ReplyError) and terms.named(
                 body, _refusal(error)
             )
-            return not named and _passing(error)
+            return not named and passing(error)
 
         retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(passing),
+            retry=tenacity.retry_if_exception(again),
             stop=tenacity.stop_after_attempt(self.attempts),
-            wait=_wait,
+            wait=wait,
             sleep=anyio.sleep,
             before_sleep=lambda _: self.alive(),
             reraise=True,
@@ -259,19 +255,6 @@ def _result(get: Callable[[], None]) -> None:
         raise error from group
 
 
-def _passing(error: BaseException) -> bool:
-    """Tell whether another attempt may succeed."""
-    if isinstance(error, ReplyError) and error.status is not None:
-        return _passing_status(error.status)
-    if isinstance(error, openai.APIStatusError):
-        return _passing_status(error.status_code)
-    return isinstance(error, openai.APIConnectionError | ReplyError)
-
-
-def _passing_status(status: int) -> bool:
-    return status in (408, 409, 425, 429) or status >= 500
-
-
 def _said(error: BaseException) -> str:
     """Return what the server says is wrong; empty where it says nothing."""
     if isinstance(error, openai.APIStatusError):
@@ -286,28 +269,3 @@ def _refusal(error: BaseException) -> str:
     if isinstance(error, ReplyError) and error.status in (None, *_REFUSALS):
         return error.words
     return ""
-
-
-_BACKOFF = tenacity.wait_random_exponential(multiplier=0.5, max=_LONGEST_WAIT)
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    """Return the seconds until the next attempt: what the server says, or backoff with jitter."""
-    error = state.outcome.exception() if state.outcome else None
-    backoff = float(_BACKOFF(state))
-    if isinstance(error, openai.APIStatusError):
-        named = _retry_after(error.response.headers.get("retry-after", ""))
-        if named is not None:
-            return named + min(backoff, 1.0)  # not all at the same moment
-    return backoff
-
-
-def _retry_after(header: str) -> float | None:
-    """Return the seconds that a Retry-After header names, in either of its forms."""
-    if re.fullmatch(r"\d{1,9}(\.\d{0,9})?", header.strip()):
-        return min(float(header), _LONGEST_NAMED)
-    try:
-        seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
-        return None
-    return min(max(seconds, 0.0), _LONGEST_NAMED)
