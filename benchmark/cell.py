@@ -261,11 +261,12 @@ class Cell:
         with artifact.lock():
             stored = read_features(artifact)
             missing = {key: prompts[key] for key in keys if keys[key] not in stored}
+            settings = None
             if missing:
                 self._check_same_prompts(missing, role)
                 self._read_hidden_states(missing, artifact, role)
-                stored = read_features(artifact)
-            artifact.write_manifest({"questions": len(stored)}, {})
+                stored, settings = read_features(artifact), self.engine.settings
+            artifact.write_manifest({"questions": len(stored)}, {}, settings)
         capability = self.split(role).capability
         counted = capability["question_id"].to_list()
         return FeatureSet(

@@ -212,6 +212,8 @@ class ServerConfig:
         top_logprobs: most probable tokens that P(True) sums over; most servers give 20.
         attempts: for one request, with growing waits, before it is recorded as an error.
         timeout: seconds for one request.
+        extra_body: fields that are added to every request: a vendor's own options.
+        headers: added to every request: the environment variable that holds each one's value.
         in_process: how hidden states are read, which no endpoint gives.
     """
 
@@ -224,6 +226,8 @@ class ServerConfig:
     top_logprobs: int = 20
     attempts: int = 6
     timeout: float = 1800.0
+    extra_body: dict[str, Any] | None = None
+    headers: dict[str, str] | None = None
     in_process: TransformersConfig = field(default_factory=TransformersConfig)
 
 

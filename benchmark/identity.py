@@ -13,7 +13,7 @@ from rich.console import Console
 
 from benchmark.config import Config, DatasetConfig, typed
 from benchmark.engines import Decoding
-from benchmark.engines.weights import find_weights, hub_commit, known_identity
+from benchmark.engines.weights import Weights, find_weights, hub_commit, known_identity
 from benchmark.grading import build_graders
 from benchmark.store import Artifact, Store, file_checksum
 
@@ -35,7 +35,7 @@ def cell_artifact(config: Config, console: Console) -> Artifact:
     if not config.dataset.counted:
         weights = find_weights(config.model, cache, console)
         inputs |= {
-            "model": known_identity(config.model, weights, cache),
+            "model": engine_identity(config, weights),
             "decoding": Decoding(**asdict(config.model.decoding)).inputs,
             "sampling": asdict(config.sampling),
             "grading": config.grading,
@@ -43,6 +43,14 @@ def cell_artifact(config: Config, console: Console) -> Artifact:
         }
     store = Store(outputs_of(config) / "store", console)
     return store.artifact(*_names(config), "cell", _named(inputs, cache))
+
+
+def engine_identity(config: Config, weights: Weights) -> dict[str, Any]:
+    """Return what of model and engine decides the responses, whichever machine runs them."""
+    extra = config.engine.get("extra_body")
+    cache = Path(config.paths.cache).expanduser()
+    identity = known_identity(config.model, weights, cache)
+    return identity | ({"extra_body": extra} if extra else {})
 
 
 def has_cells(config: Config) -> bool:

@@ -18,8 +18,8 @@ from benchmark.cell import Cell
 from benchmark.config import Config, SamplingConfig, TransformersConfig, VLLMConfig
 from benchmark.counts import CountedCell, read_counts
 from benchmark.engines import Engine
-from benchmark.engines.weights import find_weights, known_identity, local_folder
-from benchmark.errors import BenchmarkError
+from benchmark.engines.weights import find_weights, local_folder
+from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.estimators import (
     Estimator,
     build_estimators,
@@ -37,7 +37,7 @@ from benchmark.finished import (
     point_to_cell,
     save_cell,
 )
-from benchmark.identity import cell_artifact, outputs_of
+from benchmark.identity import cell_artifact, engine_identity, outputs_of
 from benchmark.metrics.evaluate import evaluate
 from benchmark.questions import load_splits
 from benchmark.records import CellResult, Estimate
@@ -219,9 +219,26 @@ def build_engine(config: Config, folder: Path, console: Console) -> Engine:
     return ServerEngine(
         config.model,
         settings,
-        known_identity(config.model, weights, cache),
-        os.environ.get(settings.api_key_env) or "none",
+        engine_identity(config, weights),
+        os.environ.get(settings.api_key_env, "").strip() or "none",
         console,
         lambda: in_process(settings.in_process),
         launched,
+        _headers(settings.headers or {}),
     )
+
+
+def _headers(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers whose values are in environment variables.
+
+    Raises:
+        ConfigError: naming a variable without a value that a header can have.
+    """
+    values = {header: os.environ.get(name, "").strip() for header, name in variables.items()}
+    for header, value in values.items():
+        if not (value and value.isascii() and value.isprintable()):
+            raise ConfigError(
+                f"engine.headers.{header}: the environment variable {variables[header]} holds no "
+                f"value, or one that is not printable ASCII."
+            )
+    return values

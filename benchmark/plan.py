@@ -26,11 +26,11 @@ from benchmark.composition import compose_jobs, explained, misread, system_fault
 from benchmark.config import Config, DatasetConfig, Role, ServerConfig, TrainingConfig
 from benchmark.engines import Engine
 from benchmark.engines.device import precisions
-from benchmark.engines.weights import find_weights, known_identity
+from benchmark.engines.weights import find_weights
 from benchmark.errors import BenchmarkError
 from benchmark.estimators import build_estimators, needed_roles
 from benchmark.finished import is_finished
-from benchmark.identity import cell_artifact, has_cells, outputs_of
+from benchmark.identity import cell_artifact, engine_identity, has_cells, outputs_of
 from benchmark.needs import Asked, asked, mean_length, stored
 from benchmark.questions import load_splits
 from benchmark.report.style import dataset_name, model_name
@@ -134,7 +134,7 @@ class Planner:
         if (root / config.model.name).is_dir():  # else nothing is stored, whatever the weights are
             cache = Path(config.paths.cache).expanduser()
             weights = find_weights(config.model, cache, self._console)
-            identity = known_identity(config.model, weights, cache)
+            identity = engine_identity(config, weights)
         known = precisions(engine_config(config.engine)) if identity else {}
         engine = cast(Engine, SimpleNamespace(identity=identity, precisions=known))
         questions = self._questions(config.dataset, roles)

@@ -28,6 +28,7 @@ from benchmark.config import (
     VLLMConfig,
     typed,
 )
+from benchmark.engines.bodies import RESERVED
 from benchmark.errors import ConfigError
 from benchmark.records import storable
 
@@ -38,6 +39,8 @@ _OF_TEMPLATE = {  # settings of the rendering that chat_template_kwargs would ov
     "tokenizer_kwargs", "truncation",
 }  # fmt: skip
 _MOST = 1_000_000  # responses to a question, or resamples: more would fill the memory
+_HEADER = re.compile(r"[A-Za-z0-9-]+")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _COLDEST = 1e-4  # below it, dividing logits leaves the range of float32
 
 
@@ -193,6 +196,17 @@ def _check_server(config: ServerConfig) -> None:
     counts = ("concurrency", "samples_per_request", "top_logprobs", "attempts")
     _at_least(1, config, "engine", *counts)
     _require(config.timeout > 0, "engine.timeout", config.timeout, "above 0")
+    taken = sorted(RESERVED.intersection(config.extra_body or {}))
+    rule = "without these fields: requests take them from the settings of model and engine"
+    _require(not taken, "engine.extra_body", taken, rule)
+    for header, variable in (config.headers or {}).items():
+        known = _HEADER.fullmatch(header) is not None
+        _require(known, "engine.headers", header, "a mapping of header names, such as X-Team")
+        if not _VARIABLE.fullmatch(variable):  # it may be the secret itself
+            raise ConfigError(
+                f"engine.headers.{header} must be the name of an environment variable, in capital "
+                f"letters, such as MY_TOKEN: values of headers never stand in a configuration."
+            )
     if isinstance(config, VLLMConfig):
         _require(bool(config.command), "engine.command", "[]", "a program with its arguments")
         return

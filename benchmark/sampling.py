@@ -51,6 +51,7 @@ def sample_responses(
     hashes = dict(wanted["question_id", "prompt_hash"].unique().iter_rows())
     with artifact.lock():
         stored = artifact.read_table(STORED_RESPONSE)
+        settings = None
         missing = wanted.join(drawn_samples(stored), on=SAMPLE, how="anti")
         if missing.height:
             requests = [
@@ -63,8 +64,8 @@ def sample_responses(
                 .iter_rows()
             ]  # fmt: skip
             _collect(requests, missing.height, hashes, engine, decoding, artifact, console, what)
-            stored = artifact.read_table(STORED_RESPONSE)
-        artifact.write_manifest({"responses": stored.height}, {})
+            stored, settings = artifact.read_table(STORED_RESPONSE), engine.settings
+        artifact.write_manifest({"responses": stored.height}, {}, settings)
     drawn = drawn_samples(stored)
     failed = stored.join(drawn, on=SAMPLE, how="anti")
     found = wanted.join(pl.concat([drawn, failed]), on=SAMPLE, how="inner").unique(subset=SAMPLE)

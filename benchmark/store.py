@@ -190,9 +190,15 @@ class Artifact:
         for other in set(self.folder.glob("part-*")) - set(parts):
             other.unlink()
 
-    def write_manifest(self, counts: Mapping[str, int], parents: Mapping[str, str]) -> None:
+    def write_manifest(
+        self,
+        counts: Mapping[str, int],
+        parents: Mapping[str, str],
+        engine: Mapping[str, Any] | None = None,
+    ) -> None:
         """Write what the artifact holds and what it was made from and by.
 
+        ``engine`` says how the engine ran that added to it; without it, the last one's stays.
         A manifest that says the same already stays as it is. A run that was killed after its last
         part leaves an older one, so that this is called whether or not anything was added.
         """
@@ -201,10 +207,12 @@ class Artifact:
             "parents": dict(parents),
             "counts": dict(counts),
             "parts": sorted(path.name for path in self.folder.glob("part-*")),
+            "engine": dict(engine or {}),
         }
         with suppress(StoreError):
             known = read_manifest(self.folder)
-            if fingerprint({name: known[name] for name in content}) == fingerprint(content):
+            content["engine"] = content["engine"] or known.get("engine", {})
+            if fingerprint({name: known.get(name, {}) for name in content}) == fingerprint(content):
                 return
         made_by = {
             "versions": {name: version(name) for name in ("capcal", "torch", "transformers")},

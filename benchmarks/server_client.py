@@ -30,6 +30,9 @@ def serve(port) -> None:
         try:
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")
+                if head.startswith(b"GET"):
+                    writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
+                    continue
                 fields = dict(
                     line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:] if line
                 )
@@ -38,7 +41,8 @@ def serve(port) -> None:
                     {"finish_reason": "stop", "message": {"content": f"{TEXT}{body['seed']}/{i}"}}
                     for i in range(body["n"])
                 ]
-                usage = {"prompt_tokens": 9, "completion_tokens": 40 * body["n"]}
+                tokens = min(40, body["max_completion_tokens"])
+                usage = {"prompt_tokens": 9, "completion_tokens": tokens * body["n"]}
                 data = json.dumps({"choices": choices, "usage": usage}).encode()
                 writer.write(
                     b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: "

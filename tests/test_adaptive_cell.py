@@ -40,6 +40,7 @@ class CoinEngine:
 
     identity = {"weights": "coins"}  # noqa: RUF012
     precisions = {}  # noqa: RUF012
+    settings = {}  # noqa: RUF012
 
     def __init__(self, most=None, failing=(), cut=0.0):
         self.most, self.failing, self.cut = most, set(failing), cut

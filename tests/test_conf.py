@@ -118,3 +118,8 @@ def test_a_fault_of_the_program_is_not_laid_on_the_command_line() -> None:
     assert misread(AttributeError(said), arguments) is None
     assert misread(AssertionError(said), arguments) is None
     assert misread(AttributeError(f"{said}\n    full_key: model.decoding"), arguments)
+
+
+def test_a_started_vllm_leaves_the_models_own_settings_out():
+    command = [*composed("engine=vllm").engine["command"]]
+    assert command[command.index("--generation-config") + 1] == "vllm"

@@ -1,6 +1,9 @@
 """Whole cells through a scripted server: failing, raised in k."""
 
+import json
+
 import polars as pl
+import pytest
 
 from tests.engines.scripted import ScriptedServer
 from tests.test_main import run, tiny
@@ -91,3 +94,74 @@ def test_a_login_in_the_address_is_refused(monkeypatch, tmp_path, tiny_model, ca
         address = "engine.base_url=http://me:secret@localhost/v1"
         assert run(monkeypatch, tmp_path, *settings(tiny_model, server, address)) == 1
     assert "engine.base_url holds a login" in capsys.readouterr().err
+
+
+def manifests(tmp_path, stage):
+    return [
+        json.loads(path.read_text())
+        for path in tmp_path.glob(f"out/store/tiny/basics/test/{stage}-*/manifest.json")
+    ]
+
+
+def test_manifests_say_which_settings_were_sent_confirmed_and_refused(
+    monkeypatch, tmp_path, tiny_model
+):
+    def refuse(body):
+        words = {"error": {"message": "mirostat is not supported"}}
+        return (400, words) if "mirostat" in body else None
+
+    with ScriptedServer(refuse=refuse, owner="vllm") as server:
+        chosen = settings(tiny_model, server, ESTIMATORS.replace("]", ",probe_own]"))
+        assert run(monkeypatch, tmp_path, *chosen) == 0
+        again = [*chosen, "engine.concurrency=2", "statistics.resamples=50"]  # nothing is missing
+        assert run(monkeypatch, tmp_path, *again) == 0
+    for stage in ("responses", "p_true"):
+        for manifest in manifests(tmp_path, stage):
+            engine = manifest["engine"]
+            assert engine["server"] == "vllm"
+            assert engine["refused"] == ["mirostat"]
+            assert engine["confirmed"] == ["temperature", "top_p", "top_k", "min_p"]
+            assert engine["sent"]["top_k"] == -1
+            assert "mirostat" not in engine["sent"]
+    assert manifests(tmp_path, "features")
+
+
+def test_vendors_options_name_the_responses_and_headers_do_not(monkeypatch, tmp_path, tiny_model):
+    monkeypatch.setenv("TEAM_TOKEN", "secret-team")
+    with ScriptedServer() as server:
+        plain = settings(tiny_model, server)
+        headers = [*plain, "engine.headers={X-Team: TEAM_TOKEN}"]
+        options = [*headers, "engine.extra_body={service_tier: flex}"]
+        assert run(monkeypatch, tmp_path, *plain) == 0
+        seen = len(server.bodies)
+        assert run(monkeypatch, tmp_path, *headers) == 0
+        assert len(server.bodies) == seen
+        assert run(monkeypatch, tmp_path, *options) == 0
+        assert server.bodies[-1]["service_tier"] == "flex"
+        assert server.headers[-1]["X-Team"] == "secret-team"
+    assert len(manifests(tmp_path, "responses")) == 2
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert not [path for path in files if b"secret-team" in path.read_bytes()]
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("engine.headers={X-Team: 'secret-token'}", "engine.headers.X-Team must be the name"),
+        ("engine.headers={X-Team: NO_SUCH_VARIABLE}", "NO_SUCH_VARIABLE holds no value"),
+        ("engine.headers={X-Team: BROKEN}", "BROKEN holds no value, or one"),
+        ("engine.headers={X_Team: BROKEN}", "engine.headers=X_Team"),
+        ("engine.extra_body={temperature: 2}", r"engine.extra_body=['temperature']"),
+        ("engine.extra_body={messages: []}", "engine.extra_body"),
+    ],
+)
+def test_wrong_headers_and_options_are_refused(
+    monkeypatch, tmp_path, tiny_model, capsys, setting, named
+):
+    monkeypatch.setenv("BROKEN", "secret-\nvalue")
+    with ScriptedServer() as server:
+        assert run(monkeypatch, tmp_path, *settings(tiny_model, server, setting)) == 1
+        assert not server.bodies
+    error = capsys.readouterr().err
+    assert named in error
+    assert "secret" not in error

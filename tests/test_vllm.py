@@ -20,7 +20,7 @@ def test_a_cell_runs_through_a_vllm_that_stops_before_hidden_states(tmp_path):
         PYTHON, "-m", "vllm.entrypoints.openai.api_server", "--model", "'{location}'",
         "--served-model-name", "smollm2_135m", "--port", "'{port}'", "--enforce-eager",
         "--dtype", "float32", "--max-model-len", "'2048'", "--gpu-memory-utilization", "'0.3'",
-        "--max-logprobs", "'256'",
+        "--max-logprobs", "'256'", "--generation-config", "vllm",
         # On the CPU, seeds and partly read prompts together end vLLM 0.32.
         "--no-enable-chunked-prefill", "--max-num-batched-tokens", "'8192'",
     ]  # fmt: skip

@@ -107,6 +107,10 @@ class Engine(Protocol):
         It decides these numbers and goes into their fingerprints. A server's isn't known.
         """
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is known of how it ran, for the manifest: nothing before it has run."""
+
     def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
         """Yield every requested response once, as it is finished."""
 

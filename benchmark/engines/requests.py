@@ -1,77 +1,39 @@
 """Requests to an OpenAI-compatible endpoint: one at a time with retries, or many at once.
 
-A reply is read as plain JSON, since servers differ in what they add and leave out.
+What an endpoint refuses by name is asked for in another way, or left out: ``terms`` says where that
+changes nothing.
 """
 
-import json
-import math
 import queue
-import re
-from collections.abc import Awaitable, Callable, Generator, Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import anyio
+import httpx
 import openai
 import tenacity
 from anyio.from_thread import start_blocking_portal
 
+from benchmark.engines.replies import Reply, ReplyError, error_words, read_reply
+from benchmark.engines.retries import passing, wait
+from benchmark.engines.terms import Terms
 from benchmark.errors import ModelError
 from benchmark.records import storable
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-_LONGEST_WAIT = 60.0  # seconds between attempts, unless the server names a time
-_LONGEST_NAMED = 900.0  # of the times that a server names
 _SHOWN = 300  # characters of an error
-_MOST_TOKENS = 2**31  # that a reply may count
-_UNREADABLE = (
-    ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
-)  # fmt: skip
-
-
-class Token(NamedTuple):
-    """A generated token and the log probabilities of the most probable tokens in its place."""
-
-    text: str
-    top: tuple[tuple[str, float], ...]  # different tokens may have the same text
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One of the generated texts of a reply; ``tokens`` is empty where none were asked for."""
-
-    text: str
-    reasoning: str | None
-    finish_reason: str
-    tokens: tuple[Token, ...]
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What an endpoint answered.
-
-    Token counts, of all choices together, and the model are as the server says; None where it
-    doesn't say.
-    """
-
-    choices: tuple[Choice, ...]
-    prompt_tokens: int | None
-    completion_tokens: int | None
-    model: str | None
+_SHORT_SECRET = 4  # characters; "none" is no secret
+_REFUSALS = (400, 415, 422, 500, 501)  # some servers fail where others refuse
 
 
 class RequestError(Exception):
     """A request that failed for good: recorded as a state, never an answer."""
 
 
-class ReplyError(Exception):
-    """A reply that isn't what the protocol says."""
-
-
-@dataclass(frozen=True)
+@dataclass
 class Endpoint:
     """How requests are sent.
 
@@ -83,6 +45,9 @@ class Endpoint:
         timeout: seconds for one request.
         alive: raises where the server is known to be gone, so that nothing waits for it.
         settings: the part of the configuration that messages send the user to.
+        headers: sent besides; their values are never stored or logged.
+        say: told once, in one line, of each field that the endpoint doesn't take.
+        terms: what is known of the fields that it takes.
     """
 
     base_url: str | None
@@ -91,53 +56,140 @@ class Endpoint:
     timeout: float
     alive: Callable[[], None] = lambda: None
     settings: str = "engine"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    say: Callable[[str], None] = lambda _: None
+    terms: Terms = field(default_factory=Terms)
 
     def client(self) -> openai.AsyncOpenAI:
         """Return a client; it is a context manager that closes its connections."""
         return openai.AsyncOpenAI(
-            base_url=self.base_url, api_key=self.api_key, max_retries=0, timeout=self.timeout
-        )
+            base_url=self.base_url, api_key=self.api_key, max_retries=0, timeout=self.timeout,
+            default_headers=self.headers,
+        )  # fmt: skip
 
-    async def ask(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> Reply:
+    async def ask(
+        self, client: openai.AsyncOpenAI, body: dict[str, Any], *, patient: bool = True
+    ) -> Reply:
         """Return the reply to one request; ``messages`` or ``prompt`` in the body says to what.
+
+        A field that the endpoint refuses by name is left out, or said in another way, where the
+        request means the same; what is learnt so from a request that succeeds holds from then on.
+
+        Args:
+            client: of this endpoint.
+            body: of the request, as if the endpoint took every field.
+            patient: ask again where the server reports a fault of its own (status 500).
 
         Raises:
             RequestError: after all attempts, or where another attempt can't help.
-            ModelError: the endpoint refuses every request: a wrong key, model or address.
+            ModelError: the endpoint refuses every request: a wrong key, model or address, or a
+                setting that changes what is sampled.
         """
+        terms, kept, lost = self.terms, body, ""
+        while True:
+            sent = terms.applied(kept)
+            try:
+                reply = await self._attempts(client, sent, terms, kept, patient)
+            except (openai.APIStatusError, ReplyError) as error:
+                name = terms.named(kept, _refusal(error))
+                if name is None:
+                    self.alive()
+                    raise RequestError(self._short(error)) from error
+                changed = terms.refusing(name, kept, _refusal(error))
+                if changed is None:  # to see whether it is really this field
+                    kept = {key: value for key, value in kept.items() if key != name}
+                    lost = lost or (
+                        f"{client.base_url} refuses {name}={body[name]} ({self._short(error)})."
+                    )
+                terms = changed or terms
+            else:
+                if lost:
+                    raise ModelError(f"{lost} Set it to what the server takes, or choose another.")
+                self.learn(terms, client)
+                return reply
+
+    async def ask_bare(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> None:
+        """Learn which fields the endpoint refuses without naming them, adding one after another.
+
+        Raises:
+            RequestError: it refuses the request without any of them, too.
+            ModelError: as ``ask``.
+        """
+        bare = self.terms.bare(body)
+        try:
+            await self.ask(client, bare.applied(body), patient=False)
+        except RequestError:
+            try:
+                short = replace(bare, short_cap=True).applied(body)
+                await self.ask(client, short, patient=False)
+                self.learn(replace(self.terms, short_cap=True), client)
+            except RequestError:  # it isn't the request, or not these fields
+                await self.ask(client, bare.applied(body))
+        left = bare.left_out - self.terms.left_out
+        for name in sorted(left):
+            fuller = replace(self.terms, left_out=self.terms.left_out | left - {name})
+            with suppress(RequestError):
+                await self.ask(client, fuller.applied(body), patient=False)
+                left -= {name}
+        self.learn(replace(self.terms, left_out=self.terms.left_out | left), client)
+
+    def learn(self, terms: Terms, client: openai.AsyncOpenAI) -> None:
+        """Apply terms from now on, and say what is new in them."""
+        for line in terms.news(self.terms):
+            self.say(f"{client.base_url} {line}.")
+        self.terms = terms
+
+    async def _attempts(
+        self,
+        client: openai.AsyncOpenAI,
+        sent: dict[str, Any],
+        terms: Terms,
+        body: dict[str, Any],
+        patient: bool,
+    ) -> Reply:
+        """Return the reply to one request, asked again as long as that may help."""
+
+        def again(error: BaseException) -> bool:
+            if not patient and getattr(error, "status_code", None) in (500, 501):
+                return False
+            named = isinstance(error, openai.APIStatusError | ReplyError) and terms.named(
+                body, _refusal(error)
+            )
+            return not named and passing(error)
+
         retrying = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception(_passing),
+            retry=tenacity.retry_if_exception(again),
             stop=tenacity.stop_after_attempt(self.attempts),
-            wait=_wait,
+            wait=wait,
             sleep=anyio.sleep,
             before_sleep=lambda _: self.alive(),
             reraise=True,
         )
         try:
-            reply: Reply = await retrying(self._ask_once, client, body)
+            reply: Reply = await retrying(self._ask_once, client, sent)
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise ModelError(
-                f"{client.base_url} refuses the key ({_short(error)}). Set the environment "
+                f"{client.base_url} refuses the key ({self._short(error)}). Set the environment "
                 f"variable that {self.settings}.api_key_env names."
             ) from error
         except openai.NotFoundError as error:
             raise ModelError(
-                f"{client.base_url} has no model '{body['model']}' ({_short(error)}). "
+                f"{client.base_url} has no model '{sent['model']}' ({self._short(error)}). "
                 f"{await self._models(client)} Set {self.settings}.model, or correct "
                 f"{self.settings}.base_url."
             ) from error
-        except (openai.OpenAIError, ReplyError) as error:
+        except (openai.APIStatusError, ReplyError):
+            raise
+        except openai.OpenAIError as error:
             self.alive()
-            raise RequestError(_short(error)) from error
+            raise RequestError(self._short(error)) from error
         return reply
 
-    async def _ask_once(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> Reply:
-        kind = client.chat.completions if "messages" in body else client.completions
-        raw = await kind.with_raw_response.create(**body)
-        try:
-            return _read(json.loads(raw.content))
-        except _UNREADABLE as error:
-            raise ReplyError(f"unreadable reply: {type(error).__name__} {error}") from error
+    async def _ask_once(self, client: openai.AsyncOpenAI, sent: dict[str, Any]) -> Reply:
+        # Fields that the client doesn't know by name are refused by it, so all go as extra ones.
+        path = "/chat/completions" if "messages" in sent else "/completions"
+        raw = await client.post(path, cast_to=httpx.Response, body=sent)
+        return read_reply(raw.content)
 
     async def _models(self, client: openai.AsyncOpenAI) -> str:
         try:
@@ -145,6 +197,17 @@ class Endpoint:
             return f"It has {[model.id for model in models.data][:10]}."
         except (openai.OpenAIError, ValueError, TypeError, AttributeError):
             return "It doesn't say which it has."
+
+    def _short(self, error: Exception) -> str:
+        """Return an error on one line: its kind, and the server's words without our secrets."""
+        said = _said(error) or str(error)
+        for secret in (self.api_key, *self.headers.values()):
+            said = said.replace(secret, "***") if len(secret) > _SHORT_SECRET else said
+        text = " ".join(storable(said).split()) or type(error).__name__
+        status = f" {error.status_code}" if isinstance(error, openai.APIStatusError) else ""
+        known = error.__cause__ and not isinstance(error, ReplyError | openai.APIStatusError)
+        cause = f" ({type(error.__cause__).__name__})" if known else ""
+        return f"{type(error).__name__}{status}: {text[:_SHOWN]}{cause}"
 
 
 def run_all(
@@ -192,114 +255,17 @@ def _result(get: Callable[[], None]) -> None:
         raise error from group
 
 
-def _passing(error: BaseException) -> bool:
-    """Tell whether another attempt may succeed."""
+def _said(error: BaseException) -> str:
+    """Return what the server says is wrong; empty where it says nothing."""
     if isinstance(error, openai.APIStatusError):
-        return error.status_code in (408, 409, 425, 429) or error.status_code >= 500
-    return isinstance(error, openai.APIConnectionError | ReplyError)
+        return error_words(error.response.content)
+    return str(error) if isinstance(error, ReplyError) else ""
 
 
-_BACKOFF = tenacity.wait_random_exponential(multiplier=0.5, max=_LONGEST_WAIT)
-
-
-def _wait(state: tenacity.RetryCallState) -> float:
-    """Return the seconds until the next attempt: what the server says, or backoff with jitter."""
-    error = state.outcome.exception() if state.outcome else None
-    backoff = float(_BACKOFF(state))
+def _refusal(error: BaseException) -> str:
+    """Return the server's words where it may have refused a field; empty where it hasn't."""
     if isinstance(error, openai.APIStatusError):
-        named = _retry_after(error.response.headers.get("retry-after", ""))
-        if named is not None:
-            return named + min(backoff, 1.0)  # not all at the same moment
-    return backoff
-
-
-def _retry_after(header: str) -> float | None:
-    """Return the seconds that a Retry-After header names, in either of its forms."""
-    if re.fullmatch(r"\d{1,9}(\.\d{0,9})?", header.strip()):
-        return min(float(header), _LONGEST_NAMED)
-    try:
-        seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
-        return None
-    return min(max(seconds, 0.0), _LONGEST_NAMED)
-
-
-def _read(data: dict[str, Any]) -> Reply:
-    choices = tuple(_choice(choice) for choice in data["choices"])
-    if not choices:
-        raise ValueError("no choices")
-    usage, model = data.get("usage") or {}, data.get("model")
-    return Reply(
-        choices,
-        _count(usage.get("prompt_tokens")),
-        _count(usage.get("completion_tokens")),
-        None if model is None else _text(model),
-    )
-
-
-def _count(value: Any) -> int | None:
-    if value is None:
-        return None
-    number = int(value)
-    if not 0 <= number < _MOST_TOKENS:
-        raise ValueError(f"{number} tokens")
-    return number
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{type(value).__name__} in place of a text")
-    return storable(value)
-
-
-def _logprob(value: Any) -> float:
-    number = float(value)
-    if math.isnan(number):
-        raise ValueError("a log probability is NaN")
-    return number
-
-
-def _choice(choice: dict[str, Any]) -> Choice:
-    message = choice.get("message")
-    if message is None:  # of the completions endpoint
-        text, reasoning = choice["text"], None
-    else:
-        text = message.get("content")
-        reasoning = message.get("reasoning_content") or message.get("reasoning")
-    return Choice(
-        _text(text or ""),
-        None if reasoning is None else _text(reasoning),
-        str(choice.get("finish_reason")),
-        _tokens(choice.get("logprobs")),
-    )
-
-
-def _tokens(logprobs: dict[str, Any] | None) -> tuple[Token, ...]:
-    if not logprobs:
-        return ()
-    if logprobs.get("content") is not None:
-        return tuple(
-            Token(
-                _text(t["token"]),
-                tuple(
-                    (_text(top["token"]), _logprob(top["logprob"]))
-                    for top in t.get("top_logprobs") or []
-                ),
-            )
-            for t in logprobs["content"]
-        )
-    tokens = logprobs.get("tokens") or []
-    tops = logprobs.get("top_logprobs") or [{}] * len(tokens)
-    return tuple(
-        Token(
-            _text(text),
-            tuple((_text(token), _logprob(logprob)) for token, logprob in (top or {}).items()),
-        )
-        for text, top in zip(tokens, tops, strict=True)
-    )
-
-
-def _short(error: Exception) -> str:
-    text = " ".join(storable(str(error)).split()) or type(error).__name__
-    cause = f" ({type(error.__cause__).__name__})" if error.__cause__ else ""
-    return f"{type(error).__name__}: {text[:_SHOWN]}{cause}"
+        return _said(error) if error.status_code in _REFUSALS else ""
+    if isinstance(error, ReplyError) and error.status in (None, *_REFUSALS):
+        return error.words
+    return ""

@@ -56,11 +56,13 @@ class PTrue:
         wanted = pl.DataFrame({"question_id": [*hashes], "prompt_hash": [*hashes.values()]})
         with artifact.lock():
             stored = artifact.read_table(ANSWER_PROBABILITY)
+            settings = None
             missing = wanted.join(stored, on=wanted.columns, how="anti")
             if missing.height:
                 _collect(cell, {key: prompts[key] for key in missing["question_id"]}, artifact)
                 stored = artifact.read_table(ANSWER_PROBABILITY)
-            artifact.write_manifest({"questions": stored.height}, {})
+                settings = cell.engine.settings
+            artifact.write_manifest({"questions": stored.height}, {}, settings)
         stored = stored.unique(wanted.columns)
         table = wanted.join(stored, on=wanted.columns, how="left", nulls_equal=True)
         mass = pl.col("yes") + pl.col("no")

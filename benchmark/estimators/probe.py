@@ -95,7 +95,7 @@ class Probe:
         exported = CapabilityProbe(
             probe,
             cell.config.model,
-            cell.engine.identity,
+            {k: v for k, v in cell.engine.identity.items() if k != "extra_body"},
             common_template(pl.concat([s.questions["train"] for s in sources])),
             [_described(source, part) for source in sources for part in TRAINING],
             probe.validation(),

@@ -69,7 +69,7 @@ class LLMJudge:
         api_key_env: environment variable with the key; without it no key is sent.
         prompt: wording, with ``{question}``, ``{references}`` and ``{answer}``.
         verdicts: outcome of each allowed reply; the reply's reason is the reply.
-        max_tokens: of the reply.
+        max_tokens: of the reply, with the thoughts before it where the judge reasons.
         concurrency: requests at once.
         attempts: for one request, with growing waits, before it counts as failed.
         timeout: seconds for one request.
@@ -81,7 +81,7 @@ class LLMJudge:
     api_key_env: str = "OPENAI_API_KEY"
     prompt: str = MISSING
     verdicts: dict[str, str] = field(default_factory=dict)
-    max_tokens: int = 16
+    max_tokens: int = 4096
     concurrency: int = 16
     attempts: int = 5
     timeout: float = 60.0
@@ -126,7 +126,7 @@ class LLMJudge:
             missing = {key: case for key, case in wanted.items() if key not in replies}
             if missing:
                 with meter(console, "Judging answers", len(missing)) as progress:
-                    self._ask_all(missing, artifact, progress)
+                    self._ask_all(missing, artifact, progress, console)
                 replies = _stored(artifact)
             artifact.write_manifest({"judgements": len(replies)}, {})
         return [
@@ -145,16 +145,25 @@ class LLMJudge:
         outcome, reason = parse_reply(replies[case.key], self.verdicts)
         return Verdict(case.answer, outcome, reason)
 
-    def _ask_all(self, cases: Mapping[str, _Case], artifact: "Artifact", progress: Meter) -> None:
+    def _ask_all(
+        self,
+        cases: Mapping[str, _Case],
+        artifact: "Artifact",
+        progress: Meter,
+        console: Console,
+    ) -> None:
         """Ask for all cases; store each part of replies as it is complete, whatever fails."""
         from benchmark.engines.requests import Endpoint, RequestError, run_all  # slow to import
+        from benchmark.engines.terms import Terms
 
         endpoint = Endpoint(
             self.base_url,
-            os.environ.get(self.api_key_env) or "none",
+            os.environ.get(self.api_key_env, "").strip() or "none",
             self.attempts,
             self.timeout,
             settings="grading.llm_judge",
+            say=console.print,
+            terms=Terms(optional=frozenset({"temperature"})),  # models that reason refuse 0
         )
         rows: list[tuple[object, ...]] = []
         failures: list[str] = []

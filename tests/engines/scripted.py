@@ -6,6 +6,7 @@ tests can tell which samples came from where.
 
 import hashlib
 import json
+import secrets
 import sys
 import threading
 import time
@@ -16,15 +17,25 @@ WORDS = ["red", "blue", "tree", "lamp", "nine", "salt", "wind", "moon"]
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """Attributes: ``script``, faults to play one after another, then none; ``faults``, always."""
+    """Attributes: ``script``, faults to play one after another, then none; ``faults``, always.
+
+    ``refuse`` returns status and body of a refusal of a request, or None; ``ignored`` are fields
+    that change nothing; ``most`` is how many log probabilities a token gets; ``reshape`` changes a
+    reply to anything but the check, and may return bytes; ``always`` changes every reply.
+    """
 
     daemon_threads = True
     request_queue_size = 256
 
-    def __init__(self, *faults, script=(), failing=(), models=("served",), port=0):
+    def __init__(
+        self, *faults, script=(), failing=(), models=("served",), port=0, refuse=None, ignored=(),
+        most=20, reshape=None, always=None, owner="x",
+    ):  # fmt: skip
         super().__init__(("127.0.0.1", port), Handler)
         self.faults, self.script, self.failing = set(faults), list(script), set(failing)
-        self.models = models
+        self.models, self.refuse, self.ignored, self.most = models, refuse, set(ignored), most
+        self.reshape, self.always, self.owner = reshape, always, owner
+        self.headers = []
         self.lock = threading.Lock()
         self.asked = Counter()  # samples asked for and answered, by prompt
         self.bodies, self.keys, self.times = [], set(), []
@@ -48,13 +59,19 @@ class ScriptedServer(ThreadingHTTPServer):
         self.server_close()
 
 
+def greedy(body):
+    """Tell whether only the most probable token is left."""
+    cold = body.get("temperature", 1) == 0 or body.get("top_p", 1) < 1e-3
+    return cold or body.get("top_k", -1) == 1 or body.get("min_p", 0) == 1
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         if self.path.endswith("/models"):
             self._send(200, {"object": "list", "data": [
-                {"id": m, "object": "model", "created": 0, "owned_by": "x"}
+                {"id": m, "object": "model", "created": 0, "owned_by": self.server.owner}
                 for m in self.server.models]})  # fmt: skip
         else:
             self._send(200, {"status": "ok"})
@@ -68,30 +85,39 @@ class Handler(BaseHTTPRequestHandler):
             server.bodies.append(body)
             server.times.append(time.monotonic())
             server.keys.add(self.headers["Authorization"])
-        if body["model"] not in server.models:
-            self._send(404, {"error": {"message": f"no model {body['model']}"}})
-            return
+            server.headers.append(self.headers)
         fault = None if check else server.next_fault()
         if any(word in prompt for word in server.failing) and not check:
             fault = "500"
-        if self._misbehave(fault):
+        if self._refused(body) or self._misbehave(fault):
             return
-        if "no logprobs" in server.faults and "logprobs" in body:
-            if "refuse" in server.faults:
-                self._send(400, {"error": {"message": "logprobs are not supported"}})
-                return
+        body = {k: v for k, v in body.items() if k not in server.ignored}
+        if "no logprobs" in server.faults:
             body = {k: v for k, v in body.items() if "logprobs" not in k}
         if "slow" in server.faults and not check:
             time.sleep(0.05)
         n = 1 if "ignores n" in server.faults else body.get("n", 1)
         reply = self._reply(body, prompt, n)
-        data = json.dumps(reply).encode()
+        for change in (server.always, None if check else server.reshape):
+            reply = change(reply, body) if change else reply
+        data = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
         if fault == "truncated json":
             data = data[: len(data) // 2]
         if not check:
             with server.lock:
                 server.asked[prompt] += n
         self._send_bytes(200, data)
+
+    def _refused(self, body):
+        server = self.server
+        refusal = server.refuse and server.refuse(body)
+        if body["model"] not in server.models:
+            refusal = 404, {"error": {"message": f"no model {body['model']}"}}
+        elif {"no logprobs", "refuse"} <= server.faults and "logprobs" in body:
+            refusal = 400, {"error": {"message": "logprobs are not supported"}}
+        if refusal:
+            self._send(*refusal)
+        return refusal
 
     def _misbehave(self, fault):
         """Play a fault; tell whether that was all of the answer."""
@@ -123,7 +149,7 @@ class Handler(BaseHTTPRequestHandler):
         limit = body.get("max_completion_tokens") or body.get("max_tokens")
         choices = []
         for index in range(n):
-            words = self._words(prompt, body.get("seed"), index)[:limit]
+            words = self._words(prompt, body, index)[:limit]
             text = " ".join(words)
             choice = {"index": index, "finish_reason": "length" if len(words) == limit else "stop"}
             if chat:
@@ -134,20 +160,24 @@ class Handler(BaseHTTPRequestHandler):
                 top = {"Yes": -0.5, " yes": -2.0, "No": -1.5, "Maybe": -4.0}
                 # Two tokens may have the same text.
                 tops = [{"token": t, "logprob": p} for t, p in [*top.items(), ("No", -3.0)]]
+                tops += [{"token": f"t{i}", "logprob": -9.0} for i in range(20)]
+                tops = tops[: min(self.server.most, body.get("top_logprobs", 0))]
                 content = [{"token": w, "logprob": -1.0, "top_logprobs": tops} for w in words]
                 completion = {"tokens": words, "top_logprobs": [top] * len(words)}
                 choice["logprobs"] = {"content": content} if chat else completion
             choices.append(choice)
-        total = sum(len(self._words(prompt, body.get("seed"), i)[:limit]) for i in range(n))
+        total = sum(len(self._words(prompt, body, i)[:limit]) for i in range(n))
         reply = {"id": "x", "object": "chat.completion", "created": 0, "model": body["model"]}
         usage = {"usage": {"prompt_tokens": 7, "completion_tokens": total}}
         return reply | {"choices": choices} | ({} if "no usage" in self.server.faults else usage)
 
-    def _words(self, prompt, seed, index):
-        if "ignores seeds" in self.server.faults:
+    def _words(self, prompt, body, index):
+        seed = body["seed"] if "seed" in body else secrets.token_hex()
+        if "one text" in self.server.faults or greedy(body):
             seed, index = 0, 0
         digest = hashlib.sha256(f"{prompt}/{seed}/{index}".encode()).digest()
-        return [WORDS[byte % len(WORDS)] for byte in digest[: 3 + digest[0] % 5]]
+        words = [WORDS[byte % len(WORDS)] for byte in digest[: 3 + digest[0] % 5]]
+        return words * (40 if "random words" in prompt else 1)
 
     def _send(self, status, body, headers=None):
         self._send_bytes(status, json.dumps(body).encode(), headers)

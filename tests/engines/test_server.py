@@ -113,9 +113,9 @@ def test_a_server_that_ignores_n_is_asked_for_each_sample(capsys):
     assert "ignores n" in capsys.readouterr().out
 
 
-def test_a_server_that_ignores_seeds_is_refused():
+def test_a_server_that_gives_one_text_is_refused():
     with (
-        ScriptedServer("ignores seeds", "ignores n", "no logprobs") as server,
+        ScriptedServer("one text", "ignores n", "no logprobs") as server,
         pytest.raises(ModelError, match="same text for two seeds"),
     ):
         list(engine(server).sample(requests(), DECODING))

@@ -29,6 +29,7 @@ class PlantedEngine:
     def __init__(self, questions, said):
         self.identity = {"weights": "planted"}
         self.precisions = {}
+        self.settings = {}
         self.solutions = {row["question"]: row["references"][0] for row in questions}
         self.said = said
         self.asked = Counter()

@@ -23,7 +23,7 @@ class Endpoint(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests, self.keys, self.failing, self.status = [], set(), set(), 500
-        self.reply = self.whole = None
+        self.reply = self.whole = self.refuse = None
 
     @property
     def url(self):
@@ -39,6 +39,10 @@ class Handler(BaseHTTPRequestHandler):
         fields = dict(line.split(": ", 1) for line in content.splitlines() if ": " in line)
         if fields["A"] in self.server.failing or self.server.status != 500:
             self._send(self.server.status, {"error": {"message": "overloaded"}})
+            return
+        refusal = self.server.refuse and self.server.refuse(body)
+        if refusal:
+            self._send(400, {"error": refusal})
             return
         if self.server.whole is not None:
             self._send(200, self.server.whole)
@@ -219,3 +223,18 @@ def test_not_attempted_keeps_its_reason():
 def test_wrong_settings_are_refused(settings, named):
     with pytest.raises(ConfigError, match=named):
         LLMJudge(**{"model": "j", "prompt": WORDING, "verdicts": VERDICTS, **settings})
+
+
+def test_a_judge_whose_temperature_is_fixed_judges_and_says_so_once(endpoint, artifact, capsys):
+    def refuse(body):  # a reasoning model of OpenAI's: what it thinks counts among its tokens
+        if body.get("temperature", 1) != 1:
+            message = "Unsupported value: 'temperature' does not support 0 with this model."
+            return {"message": message, "param": "temperature", "code": "unsupported_value"}
+        short = body["max_completion_tokens"] < 1000
+        return {"message": "no tokens are left for an answer"} if short else None
+
+    endpoint.refuse = refuse
+    verdicts = judge(endpoint, concurrency=1).grade(answers("Lima", "Quito"), artifact, Console())
+    assert [v.outcome for v in verdicts] == ["correct", "incorrect"]
+    assert len(endpoint.requests) == 3
+    assert capsys.readouterr().out.count("refuses temperature") == 1

@@ -1,0 +1,233 @@
+"""What an endpoint's reply says, whatever the server's dialect.
+
+A reply is read as plain JSON, since servers differ in what they add and leave out. Only what ended
+as an answer is one: each choice ends by itself (``stop``), at its cap (``length``), or has failed.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from benchmark.records import FinishReason, storable
+
+_MOST_TOKENS = 2**31  # that a reply may count
+_WORDS_OF_ERRORS = ("error", "errors", "detail", "message", "msg", "error_message", "title")
+_ENDED = frozenset(
+    {"stop", "stop_sequence", "stop_str", "stop_token", "end_turn", "eos", "eos_token"}
+)
+_CUT = frozenset({
+    "length", "max_tokens", "max_length", "max_new_tokens", "max_output_tokens", "token_limit",
+    "max_completion_tokens", "model_length", "context_length", "model_context_window_exceeded",
+})  # fmt: skip
+_UNREADABLE = (
+    ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
+)  # fmt: skip
+
+
+class ReplyError(Exception):
+    """A reply that isn't what the protocol says.
+
+    Attributes:
+        words: the server's own, where the reply says what is wrong; else empty.
+        status: that the reply names, where it names one.
+    """
+
+    def __init__(self, message: str, words: str = "", status: int | None = None) -> None:
+        super().__init__(message)
+        self.words = words
+        self.status = status
+
+
+class Token(NamedTuple):
+    """A generated token and the log probabilities of the most probable tokens in its place."""
+
+    text: str
+    top: tuple[tuple[str, float], ...]  # different tokens may have the same text
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the generated texts of a reply; ``tokens`` is empty where none were asked for.
+
+    ``error`` says why it is no answer, where finish_reason is ``error``.
+    """
+
+    text: str
+    reasoning: str | None
+    finish_reason: FinishReason
+    tokens: tuple[Token, ...]
+    error: str | None = None
+
+    @property
+    def whole(self) -> str:
+        """Everything that was generated."""
+        return f"{self.reasoning or ''}\n{self.text}"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What an endpoint answered.
+
+    Token counts, of all choices together, and the model are as the server says; None where it
+    doesn't say.
+    """
+
+    choices: tuple[Choice, ...]
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    model: str | None
+
+
+def read_reply(content: bytes) -> Reply:
+    """Return what the body of a reply with status 200 says.
+
+    Raises:
+        ReplyError: it holds an error in place of choices, or isn't what the protocol says.
+    """
+    try:
+        data = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        words = error_words(content)
+        raise ReplyError(f"unreadable reply: {words or type(error).__name__}", words) from error
+    words = error_words(content) if isinstance(data, dict) and not data.get("choices") else ""
+    if words:
+        named = data["error"] if isinstance(data.get("error"), dict) else data
+        code = named.get("code", named.get("status"))
+        status = int(code) if str(code).isdecimal() and len(str(code)) == 3 else None
+        raise ReplyError(f"unreadable reply: {words}", words, status)
+    try:
+        return _read(data)
+    except _UNREADABLE as error:
+        raise ReplyError(f"unreadable reply: {type(error).__name__} {error}") from error
+
+
+def error_words(content: bytes) -> str:
+    """Return what the body of a failed request says is wrong, on one line; empty for nothing."""
+    text = storable(content.decode(errors="replace"))
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return " ".join(text.split()) if text.strip("[{\"' \n") else ""
+    return " ".join(_words(data).split())
+
+
+def _words(data: Any) -> str:
+    """Return the message in an error's JSON: of OpenAI, FastAPI (``loc`` and ``msg``), or plain."""
+    if isinstance(data, str):
+        return storable(data)
+    if isinstance(data, list):
+        return "; ".join(filter(None, map(_words, data)))
+    if not isinstance(data, dict):
+        return ""
+    said = next(filter(None, (_words(data.get(name)) for name in _WORDS_OF_ERRORS)), "")
+    place = data.get("loc")
+    if isinstance(place, list) and place:
+        return f"{storable(str(place[-1]))}: {said}"
+    param = data.get("param")
+    return f"{param}: {said}" if isinstance(param, str) and param not in said else said
+
+
+def _read(data: dict[str, Any]) -> Reply:
+    choices = tuple(_choice(choice) for choice in data["choices"])
+    if not choices:
+        raise ValueError("no choices")
+    usage, model = data.get("usage") or {}, data.get("model")
+    return Reply(
+        choices,
+        _count(usage.get("prompt_tokens")),
+        _count(usage.get("completion_tokens")),
+        None if model is None else _text(model),
+    )
+
+
+def _count(value: Any) -> int | None:
+    """Return a number of tokens; none at all is what a server says that doesn't count."""
+    number = int(value or 0)
+    if not 0 <= number < _MOST_TOKENS:
+        raise ValueError(f"{number} tokens")
+    return number or None
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} in place of a text")
+    return storable(value)
+
+
+def _logprob(value: Any) -> float:
+    number = float(value)
+    if math.isnan(number):
+        raise ValueError("a log probability is NaN")
+    return number
+
+
+def _choice(choice: dict[str, Any]) -> Choice:
+    message = choice.get("message")
+    if message is None:  # of the completions endpoint
+        text, reasoning = _text(choice["text"] or ""), None
+    else:
+        text, thought = _content(message.get("content"))
+        text = text or _text(message.get("refusal") or "")
+        reasoning = message.get("reasoning_content") or message.get("reasoning") or thought or None
+    finish_reason, error = _finish(choice)
+    return Choice(
+        text,
+        None if reasoning is None else _text(reasoning),
+        finish_reason,
+        _tokens(choice.get("logprobs")),
+        error,
+    )
+
+
+def _content(content: Any) -> tuple[str, str]:
+    """Return text and reasoning of a message's content: a text, nothing, or a list of parts."""
+    if not isinstance(content, list):
+        return _text(content or ""), ""
+    texts, thoughts = [], []
+    for part in content:
+        kind = part["type"]
+        if kind in ("thinking", "reasoning"):
+            inner = part.get(kind, part.get("text"))
+            thoughts.append(_content(inner)[0])
+        elif kind in ("text", "output_text", "refusal"):
+            texts.append(_text(part["refusal" if kind == "refusal" else "text"]))
+        else:
+            raise ValueError(f"a part of type {kind!r} in place of a text")
+    return "".join(texts), "".join(thoughts)
+
+
+def _finish(choice: Mapping[str, Any]) -> tuple[FinishReason, str | None]:
+    """Return how a choice ended, and why it is no answer where it is none."""
+    said, error = choice.get("finish_reason"), _words(choice.get("error"))
+    reason = said.lower() if isinstance(said, str) else ""
+    if error or not (reason in _ENDED or reason in _CUT):
+        named = "no finish_reason" if said is None else f"finish_reason {storable(str(said))!r}"
+        return "error", f"the reply ended with {named}{f': {error}' if error else ''}"
+    return ("stop" if reason in _ENDED else "length"), None
+
+
+def _tokens(logprobs: dict[str, Any] | None) -> tuple[Token, ...]:
+    if not logprobs:
+        return ()
+    if logprobs.get("content") is not None:
+        return tuple(
+            Token(
+                _text(t["token"]),
+                tuple(
+                    (_text(top["token"]), _logprob(top["logprob"]))
+                    for top in t.get("top_logprobs") or []
+                ),
+            )
+            for t in logprobs["content"]
+        )
+    tokens = logprobs.get("tokens") or []
+    tops = logprobs.get("top_logprobs") or [{}] * len(tokens)
+    return tuple(
+        Token(
+            _text(text),
+            tuple((_text(token), _logprob(logprob)) for token, logprob in (top or {}).items()),
+        )
+        for text, top in zip(tokens, tops, strict=True)
+    )
