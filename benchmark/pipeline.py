@@ -15,10 +15,10 @@ from rich.console import Console
 
 from benchmark.applications import Application, Study, build_applications
 from benchmark.cell import Cell
-from benchmark.config import Config, SamplingConfig, TransformersConfig, VLLMConfig
+from benchmark.config import Config, ModelConfig, SamplingConfig, TransformersConfig, VLLMConfig
 from benchmark.counts import CountedCell, read_counts
 from benchmark.engines import Engine
-from benchmark.engines.weights import find_weights, local_folder
+from benchmark.engines.weights import Weights, find_weights, known_identity, local_folder
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.estimators import (
     Estimator,
@@ -215,7 +215,9 @@ def build_engine(config: Config, folder: Path, console: Console) -> Engine:
             settings.startup_seconds,
             folder / "server.log",
             console,
+            {"VLLM_SYSTEM_START_DATE": config.model.template_date},  # read for gpt-oss
         )
+    _tell_of_dates(config.model, weights, cache, console)
     return ServerEngine(
         config.model,
         settings,
@@ -226,6 +228,22 @@ def build_engine(config: Config, folder: Path, console: Console) -> Engine:
         launched,
         _headers(settings.headers or {}),
     )
+
+
+def _tell_of_dates(model: ModelConfig, weights: Weights, cache: Path, console: Console) -> None:
+    """Say where a server may write another day into its prompts than this process does."""
+    days = (model.template_date, "2000-02-29")
+    first, second = (
+        known_identity(replace(model, template_date=day), weights, cache)["rendering"]
+        for day in days
+    )
+    if first != second:
+        console.print(
+            f"The chat template of {model.name} writes the date, which is {days[0]} in this "
+            f"process; a server may write its own day. vLLM takes it for gpt-oss from the "
+            f"variable VLLM_SYSTEM_START_DATE, and Llama 3's template from "
+            f"model.chat_template_kwargs.date_string."
+        )
 
 
 def _headers(variables: Mapping[str, str]) -> dict[str, str]:

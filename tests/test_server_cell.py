@@ -1,10 +1,14 @@
 """Whole cells through a scripted server: failing, raised in k."""
 
 import json
+import shutil
 
 import polars as pl
 import pytest
+from transformers import AutoTokenizer
 
+from benchmark.config import ModelConfig
+from benchmark.engines.wording import rendered
 from tests.engines.scripted import ScriptedServer
 from tests.test_main import run, tiny
 
@@ -31,10 +35,16 @@ def assert_each_once(table, questions, k):
     assert table["question_id"].n_unique() == questions
 
 
+def tokens_of(model):
+    """Return what counts a prompt's tokens as the model's own template renders it."""
+    tokenizer, config = AutoTokenizer.from_pretrained(model), ModelConfig(name="tiny")
+    return lambda prompt: len(rendered(config, tokenizer, prompt))
+
+
 def test_a_cell_runs_through_a_server_with_hidden_states_in_process(
     monkeypatch, tmp_path, tiny_model
 ):
-    with ScriptedServer() as server:
+    with ScriptedServer(count=tokens_of(tiny_model)) as server:
         chosen = settings(tiny_model, server, ESTIMATORS.replace("]", ",probe_own]"))
         assert run(monkeypatch, tmp_path, *chosen) == 0
     assert_each_once(responses(tmp_path), 12, 4)
@@ -42,6 +52,40 @@ def test_a_cell_runs_through_a_server_with_hidden_states_in_process(
     rows = pl.read_csv(path).filter(pl.col("metric") == "brier")
     assert dict(rows["estimator", "answered"].rows())["probe_own"] == 12
     assert dict(rows["estimator", "answered"].rows())["p_true_response"] == 12
+
+
+def test_hidden_states_of_other_prompts_than_a_server_sampled_from_are_refused(
+    monkeypatch, tmp_path, tiny_model, capsys
+):
+    count = tokens_of(tiny_model)
+    with ScriptedServer(count=lambda prompt: count(prompt) + 1) as server:  # a second BOS, say
+        chosen = settings(tiny_model, server, "estimator=[random]")
+        assert run(monkeypatch, tmp_path, *chosen) == 0
+        chosen = settings(tiny_model, server, "estimator=[random,probe_own]")
+        assert run(monkeypatch, tmp_path, *chosen) == 1
+    error = capsys.readouterr().err
+    assert "the server renders the chat template in another way" in error
+    assert not list(tmp_path.glob("out/store/tiny/basics/*/features-*/part-*"))
+
+
+def test_a_template_that_writes_the_date_is_told_of_where_a_server_renders_it(
+    monkeypatch, tmp_path, tiny_model, capsys
+):
+    dated = tmp_path / "dated"
+    shutil.copytree(tiny_model, dated)
+    tokenizer = AutoTokenizer.from_pretrained(dated)
+    tokenizer.chat_template = (
+        "{{ date_string if date_string is defined else strftime_now('%d %b %Y') }}"
+        + tokenizer.chat_template
+    )
+    tokenizer.save_pretrained(dated)
+    with ScriptedServer() as server:
+        assert run(monkeypatch, tmp_path, *settings(dated, server)) == 0
+        assert "writes the date, which is 2026-02-01" in capsys.readouterr().out
+        fixed = "+model.chat_template_kwargs.date_string='1 Feb'"
+        assert run(monkeypatch, tmp_path, *settings(dated, server, fixed)) == 0
+        assert run(monkeypatch, tmp_path, *settings(tiny_model, server)) == 0
+    assert "writes the date" not in capsys.readouterr().out
 
 
 def test_more_samples_ask_for_the_missing_ones_only(monkeypatch, tmp_path, tiny_model):
@@ -110,7 +154,8 @@ def test_manifests_say_which_settings_were_sent_confirmed_and_refused(
         words = {"error": {"message": "mirostat is not supported"}}
         return (400, words) if "mirostat" in body else None
 
-    with ScriptedServer(refuse=refuse, owner="vllm") as server:
+    count = tokens_of(tiny_model)
+    with ScriptedServer(refuse=refuse, owner="vllm", count=count) as server:
         chosen = settings(tiny_model, server, ESTIMATORS.replace("]", ",probe_own]"))
         assert run(monkeypatch, tmp_path, *chosen) == 0
         again = [*chosen, "engine.concurrency=2", "statistics.resamples=50"]  # nothing is missing

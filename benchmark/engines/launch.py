@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -34,6 +34,7 @@ class LaunchedServer:
         startup_seconds: that it may take.
         log: file that its output is appended to.
         console: told when it starts and stops.
+        variables: added to the environment of the command.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class LaunchedServer:
         startup_seconds: float,
         log: Path,
         console: Console,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
         self._command = command
         self._location = location
@@ -51,6 +53,7 @@ class LaunchedServer:
         self._startup_seconds = startup_seconds
         self._log = log
         self._console = console
+        self._variables = dict(variables or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._port = 0
 
@@ -102,6 +105,7 @@ class LaunchedServer:
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                     start_new_session=True, preexec_fn=_end_with_parent,
+                    env=self._variables | os.environ,
                 )  # fmt: skip
             except OSError as error:
                 raise ModelError(

@@ -21,7 +21,8 @@ class ScriptedServer(ThreadingHTTPServer):
 
     ``refuse`` returns status and body of a refusal of a request, or None; ``ignored`` are fields
     that change nothing; ``most`` is how many log probabilities a token gets; ``reshape`` changes a
-    reply to anything but the check, and may return bytes; ``always`` changes every reply.
+    reply to anything but the check, and may return bytes; ``always`` changes every reply;
+    ``count`` tells the tokens of a prompt.
     """
 
     daemon_threads = True
@@ -29,12 +30,13 @@ class ScriptedServer(ThreadingHTTPServer):
 
     def __init__(
         self, *faults, script=(), failing=(), models=("served",), port=0, refuse=None, ignored=(),
-        most=20, reshape=None, always=None, owner="x",
+        most=20, reshape=None, always=None, owner="x", count=lambda _: 7,
     ):  # fmt: skip
         super().__init__(("127.0.0.1", port), Handler)
         self.faults, self.script, self.failing = set(faults), list(script), set(failing)
         self.models, self.refuse, self.ignored, self.most = models, refuse, set(ignored), most
         self.reshape, self.always, self.owner = reshape, always, owner
+        self.count = count
         self.headers = []
         self.lock = threading.Lock()
         self.asked = Counter()  # samples asked for and answered, by prompt
@@ -168,7 +170,7 @@ class Handler(BaseHTTPRequestHandler):
             choices.append(choice)
         total = sum(len(self._words(prompt, body, i)[:limit]) for i in range(n))
         reply = {"id": "x", "object": "chat.completion", "created": 0, "model": body["model"]}
-        usage = {"usage": {"prompt_tokens": 7, "completion_tokens": total}}
+        usage = {"usage": {"prompt_tokens": self.server.count(prompt), "completion_tokens": total}}
         return reply | {"choices": choices} | ({} if "no usage" in self.server.faults else usage)
 
     def _words(self, prompt, body, index):
