@@ -1,10 +1,12 @@
-"""The command: ``python -m benchmark`` or ``capcal`` runs one cell; ``-m`` runs several.
+"""The command ``capcal``, also ``python -m benchmark``: runs a cell, or several with ``-m``.
 
-``capcal grade`` tries a grader on a text.
+``capcal plan``, ``report``, ``score`` and ``grade`` do what ``COMMANDS`` says; without a
+word, or with ``run``, it is a run.
 
 Whatever a user can mend ends in one message and exit status 1, without a traceback.
 """
 
+import importlib
 import logging
 import os
 import sys
@@ -19,14 +21,21 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
-from benchmark import grid
-from benchmark.composition import CONF, config_folders, explained, misread, system_fault
-from benchmark.config import register_schema
+from benchmark.config.checks import checked
+from benchmark.config.composing import CONF, config_folders, explained, misread, system_fault
+from benchmark.config.misread import refuse_misread
+from benchmark.config.schema import register_schema
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.records import storable
-from benchmark.rules import checked
-from benchmark.spelling import refuse_misread
+from benchmark.runs import jobs
+from benchmark.runs.summary import conclude
 
+COMMANDS = {
+    "plan": "benchmark.runs.plan",  # what a run or a grid takes
+    "report": "benchmark.runs.report_command",  # every table and figure from finished runs
+    "score": "benchmark.probes.score",  # an exported probe's confidence in questions
+    "grade": "benchmark.grading.command",  # tries a grader on a text
+}
 _failures: list[str] = []
 
 
@@ -38,15 +47,15 @@ def _run(composed: DictConfig) -> None:
     folder = Path(hydra_config.runtime.output_dir)
     number = OmegaConf.select(hydra_config, "job.num")  # None in a single run
     try:
-        with grid.recorded(folder, number, hydra_config.overrides.task) as faults:
+        with jobs.recorded(folder, number, hydra_config.overrides.task) as faults:
             refuse_misread(composed, hydra_config.overrides.task, config_folders(hydra_config))
             config = checked(composed)
-            from benchmark.finished import skip_finished  # after the configuration is checked
+            from benchmark.cell.saved import skip_finished  # after the configuration is checked
 
             console = Console(soft_wrap=True, markup=False)
             if skip_finished(config, folder, console):
                 return
-            from benchmark.pipeline import run_cell  # seconds to import
+            from benchmark.runs.one_cell import run_cell  # seconds to import
 
             result = run_cell(config, folder, console)
             faults += [f"application {name}: {reason}" for name, reason in result.failed.items()]
@@ -65,10 +74,12 @@ def _run(composed: DictConfig) -> None:
 
 def main() -> None:
     """Run the command line; exit status 1 after a fault that its user can mend."""
-    if sys.argv[1:2] == ["grade"]:
-        from benchmark.grading.command import main as grade
-
-        sys.exit(grade(sys.argv[2:]))
+    word = sys.argv[1] if len(sys.argv) > 1 else "run"
+    if word in COMMANDS:
+        # Each is imported when it is called for: some take seconds.
+        sys.exit(importlib.import_module(COMMANDS[word]).main(sys.argv[2:]))
+    if word == "run":
+        del sys.argv[1:2]
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # let faults reach us instead of a traceback
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours are rich's
@@ -78,7 +89,7 @@ def main() -> None:
     try:
         _check_arguments()
         _launch()
-        finished = grid.conclude(Console(soft_wrap=True, highlight=False, markup=False))
+        finished = conclude(Console(soft_wrap=True, highlight=False, markup=False))
     except BenchmarkError as error:  # of the grid's report
         _report(str(error))
     except (HydraException, OmegaConfBaseException) as error:
@@ -89,7 +100,7 @@ def main() -> None:
         sys.exit(130)
     if _failures or not finished:
         _failures.clear()
-        grid.launched.clear()
+        jobs.launched.clear()
         sys.exit(1)
 
 
@@ -101,10 +112,10 @@ def _launch() -> None:
         raise
     except Exception as error:
         wrong = misread(error, sys.argv[1:])
-        if wrong is None and not grid.launched:
+        if wrong is None and not jobs.launched:
             raise
         _report(wrong or f"The launcher gave up: {str(error).splitlines()[0]}")
-        grid.wait_for_submitted()
+        jobs.wait_for_submitted()
 
 
 def _check_arguments() -> None:

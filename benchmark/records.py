@@ -6,14 +6,12 @@ that could not be read is null with its status. Tables are joined by ``question_
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
 
 import polars as pl
 
 from benchmark.errors import DataError
-
-if TYPE_CHECKING:
-    from benchmark.probes import CapabilityProbe  # imports torch, which records don't need
 
 FinishReason = Literal["stop", "length", "error"]
 Outcome = Literal["correct", "incorrect", "unparsed", "truncated"]
@@ -392,6 +390,13 @@ def question_table(questions: list[Question]) -> pl.DataFrame:
     )
 
 
+class SavedProbe(Protocol):
+    """A probe that can be written to a folder and used elsewhere."""
+
+    def save(self, folder: Path) -> None:
+        """Write it with all that is needed to load it."""
+
+
 class ChosenProbe(NamedTuple):
     """A probe that made an estimator's confidences.
 
@@ -402,7 +407,7 @@ class ChosenProbe(NamedTuple):
     """
 
     selection: pl.DataFrame
-    exported: "CapabilityProbe | None" = None
+    exported: SavedProbe | None = None
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from hydra import compose, initialize_config_dir
 from measured import Result, cpu_seconds, parser, peak_mb, tell
 from rich.console import Console
 
-from benchmark.composition import CONF
-from benchmark.config import register_schema
-from benchmark.pipeline import build_engine
-from benchmark.rules import checked
+from benchmark.config.checks import checked
+from benchmark.config.composing import CONF
+from benchmark.config.schema import register_schema
+from benchmark.runs.one_cell import build_engine
 
 
 def main() -> None:

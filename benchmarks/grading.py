@@ -26,7 +26,7 @@ from benchmark.grading import math_equality
 from benchmark.grading.extract import last_box, without_echo
 from benchmark.grading.math_verify import MathVerify
 from benchmark.grading.verdict import Answer
-from benchmark.store import Store
+from benchmark.store.artifact import Store
 
 PROMPT = "Find the value.\n\nPut the final answer inside \\boxed{}."
 

@@ -27,17 +27,17 @@ from measured import Result, parser, peak_mb, tell
 from rich.console import Console
 
 from benchmark.applications import build_applications
-from benchmark.cell import Cell
-from benchmark.composition import CONF
-from benchmark.config import Config, register_schema
+from benchmark.cell.cell import Cell
+from benchmark.cell.saved import save_cell
+from benchmark.config.checks import checked
+from benchmark.config.composing import CONF
+from benchmark.config.schema import Config, register_schema
 from benchmark.engines import ChoiceProbabilities, Decoding, Response, SampleRequest
 from benchmark.estimators import build_estimators
-from benchmark.finished import save_cell
-from benchmark.pipeline import _apply, _evaluate
 from benchmark.records import Question, question_table
-from benchmark.report.html import write_report
-from benchmark.rules import checked
-from benchmark.store import Store
+from benchmark.report.page.cell import write_report
+from benchmark.runs.one_cell import _apply, _evaluate
+from benchmark.store.artifact import Store
 
 ESTIMATORS = (
     "random", "oracle_cc", "oracle_rc", "verbalized", "p_true", "consistency_5", "consistency_10",

@@ -26,8 +26,8 @@ from rich.console import Console
 
 from benchmark.probes import FeatureSet, ProbeSettings, train_probe
 from benchmark.probes.features import select_feature
-from benchmark.probes.stored import StoredFeatures, append_features, read_features
-from benchmark.store import Store
+from benchmark.store.artifact import Store
+from benchmark.store.hidden_states import StoredFeatures, append_features, read_features
 
 STRENGTHS = [1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1.0, 3.0]
 RATES = [1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4]

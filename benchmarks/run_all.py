@@ -19,7 +19,7 @@ from pathlib import Path
 
 from measured import Result, machine, shown_ratio
 
-from benchmark.store import git_commit
+from benchmark.store.artifact import git_commit
 
 SCRIPTS = (  # in the order of the data's path
     ["sampling"], ["server_client"], ["features"], ["grading"], ["probes"], ["probes", "--large"],

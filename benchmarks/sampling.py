@@ -24,13 +24,13 @@ from hydra import compose, initialize_config_dir
 from measured import Result, parser, peak_mb, tell
 from rich.console import Console
 
-from benchmark.composition import CONF
-from benchmark.config import register_schema
+from benchmark.config.checks import checked
+from benchmark.config.composing import CONF
+from benchmark.config.schema import register_schema
 from benchmark.engines import Decoding, SampleRequest
-from benchmark.engines.tokens import sample_seed
-from benchmark.pipeline import build_engine
+from benchmark.engines.in_process.draw_tokens import sample_seed
 from benchmark.questions import load_questions
-from benchmark.rules import checked
+from benchmark.runs.one_cell import build_engine
 
 MAX_NEW_TOKENS = 48
 
@@ -103,10 +103,10 @@ start = time.perf_counter()
 from pathlib import Path
 from hydra import compose, initialize_config_dir
 from rich.console import Console
-from benchmark.composition import CONF
-from benchmark.config import register_schema
-from benchmark.pipeline import build_engine
-from benchmark.rules import checked
+from benchmark.config.composing import CONF
+from benchmark.config.schema import register_schema
+from benchmark.runs.one_cell import build_engine
+from benchmark.config.checks import checked
 register_schema()
 with initialize_config_dir(str(CONF), version_base="1.3"):
     config = checked(compose("config", overrides=["engine.device=cpu"]))

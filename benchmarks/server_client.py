@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from measured import Result, parser, peak_mb, tell
 from rich.console import Console
 
-from benchmark.config import ModelConfig, ServerConfig
+from benchmark.config.schema import ModelConfig, ServerConfig
 from benchmark.engines import Decoding, SampleRequest
-from benchmark.engines.server import ServerEngine
+from benchmark.engines.server.engine import ServerEngine
 
 TEXT = "The answer is forty-two, since six times seven is that. "
 

@@ -7,7 +7,7 @@ import polars as pl
 from scipy.special import expit, logit
 
 from benchmark.applications.pass_at_k import pass_at_k_table
-from benchmark.capability import count_outcomes
+from benchmark.capability.counts import count_outcomes
 from benchmark.metrics.evaluate import evaluate
 from benchmark.probes.features import POOLINGS
 from benchmark.records import (

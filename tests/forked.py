@@ -19,36 +19,37 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from benchmark import cell, sampling
 from benchmark.__main__ import main
-from benchmark.engines import transformers as in_process
+from benchmark.cell import cell
+from benchmark.engines.in_process import engine as in_process
 from benchmark.estimators import p_true
 from benchmark.grading import llm_judge
 from benchmark.records import CellResult
-from benchmark.report import figures
-from benchmark.report.canvas import Drawing
+from benchmark.report.figures import cell as figures
+from benchmark.report.figures.axes import Drawing
+from benchmark.sampling import responses as sampling
 
 _PRELOADED = (
-    "benchmark.pipeline", "benchmark.report.html", "benchmark.engines.server",
+    "benchmark.runs.one_cell", "benchmark.report.page.cell", "benchmark.engines.server.engine",
     "benchmark.probes.bank",
     "transformers.models.llama.modeling_llama", "transformers.models.auto.modeling_auto",
     "transformers.tokenization_utils_tokenizers", "matplotlib.backends.backend_agg", "openai",
     "sklearn.linear_model", "scipy.stats", "scipy.optimize",
 )  # fmt: skip
 STAGES = {  # what announces them: class or module, and attribute
-    "questions": ("benchmark.pipeline", "load_splits"),
-    "sampling": ("benchmark.cell", "sample_responses"),
-    "grading": ("benchmark.cell:Cell", "_grades"),
-    "capability": ("benchmark.cell", "count_outcomes"),
+    "questions": ("benchmark.runs.one_cell", "load_splits"),
+    "sampling": ("benchmark.cell.cell", "sample_responses"),
+    "grading": ("benchmark.cell.cell:Cell", "_grades"),
+    "capability": ("benchmark.cell.cell", "count_outcomes"),
     "P(True)": ("benchmark.estimators.p_true:PTrue", "estimate"),
     "verbalized": ("benchmark.estimators.verbalized:Verbalized", "estimate"),
-    "hidden states": ("benchmark.cell:Cell", "_read_hidden_states"),
+    "hidden states": ("benchmark.cell.cell:Cell", "_read_hidden_states"),
     "probes": ("benchmark.probes.bank", "train_probe"),
-    "metrics": ("benchmark.pipeline", "evaluate"),
-    "applications": ("benchmark.pipeline", "_apply"),
-    "finished cell": ("benchmark.pipeline", "save_cell"),
-    "report": ("benchmark.pipeline", "write_report"),
-    "pointers": ("benchmark.pipeline", "point_to_cell"),
+    "metrics": ("benchmark.runs.one_cell", "evaluate"),
+    "applications": ("benchmark.runs.one_cell", "_apply"),
+    "finished cell": ("benchmark.runs.one_cell", "save_cell"),
+    "report": ("benchmark.runs.one_cell", "write_report"),
+    "pointers": ("benchmark.runs.one_cell", "point_to_cell"),
 }
 _HARMLESS = ("jemalloc_bg_thd", "polars-ooc-clea")  # polars' housekeeping, not its workers
 _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link"}
@@ -317,7 +318,7 @@ def jumping_clock(seconds: float, after: float) -> Callable[[], None]:
                 return module.datetime.fromtimestamp(jumped(), tz)
 
         time.time = jumped
-        for name in ("benchmark.store", "hydra.core.utils"):
+        for name in ("benchmark.store.artifact", "hydra.core.utils"):
             sys.modules[name].datetime = Jumped
 
     return install

@@ -11,8 +11,8 @@ import safetensors
 import safetensors.torch
 from rich.console import Console
 
-from benchmark.finished import load_cell
-from benchmark.store import Artifact
+from benchmark.cell.saved import load_cell
+from benchmark.store.artifact import Artifact
 
 KEYS = {  # of rows that cost model time, by stage
     "responses": ["question_id", "prompt_hash", "sample_index"],

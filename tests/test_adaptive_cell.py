@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from benchmark.cell import Cell
-from benchmark.config import (
+from benchmark.cell.cell import Cell
+from benchmark.config.schema import (
     CapabilityConfig,
     Config,
     DatasetConfig,
@@ -22,9 +22,9 @@ from benchmark.errors import DataError
 from benchmark.grading.exact import Exact
 from benchmark.grading.verdict import Verdict
 from benchmark.records import Question, question_table
-from benchmark.sampling import STORED_RESPONSE
-from benchmark.stopping import StoppingRule, stopped_counts
-from benchmark.store import Store
+from benchmark.sampling.adaptive import StoppingRule, stopped_counts
+from benchmark.sampling.responses import STORED_RESPONSE
+from benchmark.store.artifact import Store
 from tests.test_main import run, tiny
 
 RULE = StoppingRule(k_min=4, k_max=20, round=3, width=0.45)

@@ -1,7 +1,7 @@
 import polars as pl
 import pytest
 
-from benchmark.capability import count_outcomes, counted_grades
+from benchmark.capability.counts import count_outcomes, counted_grades
 from benchmark.errors import DataError
 from benchmark.records import CAPABILITY, GRADE
 

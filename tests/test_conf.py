@@ -6,11 +6,11 @@ from omegaconf import OmegaConf
 
 from benchmark.__main__ import CONF
 from benchmark.applications import build_applications
-from benchmark.composition import compose_jobs, misread
-from benchmark.config import register_schema
+from benchmark.config.checks import checked
+from benchmark.config.composing import compose_jobs, misread
+from benchmark.config.schema import register_schema
 from benchmark.estimators import build_estimators
 from benchmark.grading import build_graders
-from benchmark.rules import checked
 
 CHOICES = [
     (path.parent.name, path.stem) for path in sorted(CONF.glob("*/*.yaml"))

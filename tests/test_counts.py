@@ -10,9 +10,9 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from benchmark.capability import count_outcomes
-from benchmark.config import ColumnsConfig, DatasetConfig
-from benchmark.counts import Counts, read_counts
+from benchmark.capability.counts import count_outcomes
+from benchmark.cell.counted import Counts, read_counts
+from benchmark.config.schema import ColumnsConfig, DatasetConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.metrics.evaluate import evaluate
 from benchmark.records import CONFIDENCE, GRADE, QUESTION

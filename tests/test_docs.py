@@ -21,9 +21,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from benchmark import applications, estimators, grading, probes, questions
-from benchmark.composition import CONF
-from benchmark.config import Config, register_schema
-from benchmark.rules import checked
+from benchmark.config.checks import checked
+from benchmark.config.composing import CONF
+from benchmark.config.schema import Config, register_schema
 from tests.test_main import tiny
 
 ROOT = Path(__file__).parents[1]
@@ -52,7 +52,7 @@ def test_every_command_composes_and_is_valid() -> None:
         if path != GUIDE  # whose commands are run
         for line in lines_of(path, "python -m benchmark")
     ]
-    plans = [line for path in PAGES for line in lines_of(path, "python -m benchmark.plan")]
+    plans = [line for path in PAGES for line in lines_of(path, "capcal plan")]
     assert len(commands) > 25
     assert len(plans) > 1
     for plan in plans:

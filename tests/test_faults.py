@@ -9,8 +9,8 @@ import pytest
 from rich.console import Console
 
 from benchmark.errors import StoreError
-from benchmark.sampling import STORED_RESPONSE
-from benchmark.store import Artifact, Store
+from benchmark.sampling.responses import STORED_RESPONSE
+from benchmark.store.artifact import Artifact, Store
 from tests.faulty import ROOT
 from tests.snapshot import differences, snapshot
 

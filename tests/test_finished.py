@@ -13,11 +13,9 @@ from cells import only, simulate_cell
 from polars.testing import assert_frame_equal
 from rich.console import Console
 
-from benchmark import store
 from benchmark.applications import PassAtK
-from benchmark.config import Config
-from benchmark.errors import StoreError
-from benchmark.finished import (
+from benchmark.cell.key import cell_artifact
+from benchmark.cell.saved import (
     cell_of,
     export_probes,
     is_finished,
@@ -25,9 +23,11 @@ from benchmark.finished import (
     newest_cell,
     save_cell,
 )
-from benchmark.identity import cell_artifact
+from benchmark.config.schema import Config
+from benchmark.errors import StoreError
 from benchmark.records import STORED_RESPONSE, CellResult, Estimate
-from benchmark.store import (
+from benchmark.store import artifact as store
+from benchmark.store.artifact import (
     Artifact,
     Store,
     file_checksum,

@@ -14,18 +14,18 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from benchmark.applications import build_applications
-from benchmark.capability import count_outcomes
-from benchmark.composition import CONF, explained, misread
-from benchmark.config import Config, DatasetConfig, register_schema
-from benchmark.counts import read_counts
-from benchmark.engines.replies import Reply, ReplyError, read_reply
+from benchmark.capability.counts import count_outcomes
+from benchmark.cell.counted import read_counts
+from benchmark.cell.key import cell_artifact
+from benchmark.config.checks import checked, engine_config
+from benchmark.config.composing import CONF, explained, misread
+from benchmark.config.schema import Config, DatasetConfig, register_schema
+from benchmark.engines.server.replies import Reply, ReplyError, read_reply
 from benchmark.errors import BenchmarkError
 from benchmark.estimators import build_estimators
 from benchmark.grading import build_graders
-from benchmark.identity import cell_artifact
+from benchmark.probes.score import _config, read_rows
 from benchmark.records import STORED_RESPONSE, storable
-from benchmark.rules import checked, engine_config
-from benchmark.score import _config, read_rows
 from tests.fuzz import FEW, LONG, pieces, texts, within
 from tests.test_main import tiny
 
@@ -74,7 +74,7 @@ def test_a_file_of_counts_is_read_or_refused(tmp_path, text, headed):
     assert (capability["c"] <= capability["n"]).all()
 
 
-# --- the input of capcal-score
+# --- the input of capcal score
 
 values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | texts,

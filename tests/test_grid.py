@@ -12,8 +12,9 @@ import psutil
 import pytest
 from rich.console import Console
 
-from benchmark import grid
 from benchmark.errors import StoreError
+from benchmark.runs import jobs as grid
+from benchmark.runs.summary import conclude
 from tests.test_main import run, tiny
 from tests.test_tracking import logged
 
@@ -245,5 +246,5 @@ def read_state(folder: Path) -> dict[str, str]:
 
 
 def test_without_a_multirun_there_is_nothing_to_report(capsys: pytest.CaptureFixture[str]) -> None:
-    assert grid.conclude(Console())
+    assert conclude(Console())
     assert capsys.readouterr().out == ""

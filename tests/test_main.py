@@ -16,12 +16,12 @@ from rich.console import Console
 
 from benchmark.__main__ import main
 from benchmark.applications import PassAtK
-from benchmark.composition import explained, system_fault
-from benchmark.config import GGUFConfig, ModelConfig
+from benchmark.config.composing import explained, system_fault
+from benchmark.config.schema import GGUFConfig, ModelConfig
 from benchmark.engines.weights import find_weights
 from benchmark.errors import ModelError
-from benchmark.report import figures
-from benchmark.report.grid import figures as grid_figures
+from benchmark.report.figures import cell as figures
+from benchmark.report.figures import grid as grid_figures
 from tests.conftest import save_tiny_model
 from tests.forked import one_figure
 
@@ -325,7 +325,7 @@ def test_hidden_states_that_are_not_numbers_are_refused(
 ) -> None:
     import torch
 
-    from benchmark.engines.transformers import TransformersEngine
+    from benchmark.engines.in_process.engine import TransformersEngine
 
     original = TransformersEngine.hidden_states
 

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from benchmark.composition import compose_jobs
-from benchmark.needs import REPORTED
-from benchmark.plan import Planner, Row, main
+from benchmark.config.composing import compose_jobs
+from benchmark.runs.asked import REPORTED
+from benchmark.runs.plan import Planner, Row, main
 from tests.questions.mirror import invented_mirror
 from tests.test_main import run, tiny
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from benchmark.sampling import STORED_RESPONSE
+from benchmark.sampling.responses import STORED_RESPONSE
 from tests.engines.scripted import ScriptedServer
 from tests.interpreters import COMMAND, Interpreter, interpreters
 from tests.test_main import run, tiny
@@ -146,11 +146,11 @@ SAMPLER = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from benchmark import sampling
-from benchmark.config import ModelConfig, ServerConfig
+from benchmark.sampling import responses as sampling
+from benchmark.config.schema import ModelConfig, ServerConfig
 from benchmark.engines import Decoding
-from benchmark.engines.server import ServerEngine
-from benchmark.store import Store
+from benchmark.engines.server.engine import ServerEngine
+from benchmark.store.artifact import Store
 
 sampling._PART_SECONDS = 0.02
 console = Console(quiet=True)

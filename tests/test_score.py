@@ -12,12 +12,12 @@ from typing import IO
 import numpy as np
 import pytest
 
+from benchmark.cell.saved import cell_of, load_cell
 from benchmark.errors import DataError, ModelError, StoreError
-from benchmark.finished import cell_of, load_cell
 from benchmark.probes import CapabilityProbe, capability_probe
 from benchmark.probes.capability_probe import common_template
+from benchmark.probes.score import main
 from benchmark.records import Question, question_table
-from benchmark.score import main
 from tests.test_main import run, tiny
 
 
@@ -39,11 +39,10 @@ def probe_folder(exported: Path) -> Path:
 def score(
     monkeypatch: pytest.MonkeyPatch, text: str, *arguments: str, capsys: pytest.CaptureFixture[str]
 ) -> tuple[int, str, str]:
-    monkeypatch.setattr("sys.argv", ["capcal-score", *arguments])
     data = text.encode("utf-8", "surrogateescape")
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), "latin-1"))
     try:
-        main()
+        main(arguments)
         status = 0
     except SystemExit as stop:
         status = int(stop.code or 0)
@@ -241,7 +240,7 @@ def test_a_card_that_is_not_as_it_was_written_is_refused(
 def test_output_is_utf_8_whatever_the_locale_and_ends_quietly_when_nobody_reads(
     exported: Path,
 ) -> None:
-    command = [Path(sys.executable).parent / "capcal-score", f"probe={probe_folder(exported)}"]
+    command = [sys.executable, "-m", "benchmark", "score", f"probe={probe_folder(exported)}"]
     lines = (
         b'\xef\xbb\xbf{"question": "caf\xc3\xa9?"}\n'
         + b'{"question": "2 + 2?", "note": "%s"}\n' % (b"x" * 2000) * 100
@@ -300,7 +299,7 @@ def test_a_cache_that_is_no_folder_is_one_message(
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-"])
 def test_closed_streams_are_one_message(exported: Path, closed: str) -> None:
-    program = Path(sys.executable).parent / "capcal-score"
+    program = f"{sys.executable} -m benchmark score"
     command = f'echo \'{{"question": "a"}}\' | {program} probe={probe_folder(exported)} {closed}'
     ended = subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE, text=True, check=False)
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)

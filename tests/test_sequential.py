@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmark.capability.sequential import sequential_estimate
 from benchmark.errors import DataError
-from benchmark.sequential import sequential_estimate
-from benchmark.stopping import StoppingRule, is_narrow, stopped_counts
+from benchmark.sampling.adaptive import StoppingRule, is_narrow, stopped_counts
 
 PAPER = Path(__file__).parents[2] / "shared" / "paper" / "math500_gpt-oss-20b_per_question.csv"
 RULES = st.builds(

@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 from transformers import AutoTokenizer
 
-from benchmark.config import ModelConfig
-from benchmark.engines.wording import rendered
+from benchmark.config.schema import ModelConfig
+from benchmark.engines.prompts import rendered
 from tests.engines.scripted import ScriptedServer
 from tests.test_main import run, tiny
 

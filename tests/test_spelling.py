@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.config import DatasetConfig, SourceConfig, VLLMConfig, typed
+from benchmark.config.schema import DatasetConfig, SourceConfig, VLLMConfig, typed
 from benchmark.errors import ConfigError
 from tests.test_main import run, tiny
 

@@ -7,7 +7,7 @@ from scipy.stats import binomtest
 
 from benchmark.errors import DataError
 from benchmark.records import GRADE, RESPONSE
-from benchmark.stopping import (
+from benchmark.sampling.adaptive import (
     StoppingRule,
     sample_until_narrow,
     stopped_counts,

@@ -14,8 +14,8 @@ from polars.testing import assert_frame_equal
 from rich.console import Console
 
 from benchmark.errors import StoreError
-from benchmark.probes.stored import StoredFeatures, append_features, read_features
-from benchmark.store import Artifact, Store, fingerprint, read_manifest, sealed
+from benchmark.store.artifact import Artifact, Store, fingerprint, read_manifest, sealed
+from benchmark.store.hidden_states import StoredFeatures, append_features, read_features
 
 SCHEMA = pl.Schema({"question_id": pl.String(), "value": pl.Int64()})
 
@@ -133,7 +133,7 @@ def test_a_full_disk_is_one_message_and_leaves_nothing_to_trust(tmp_path: Path) 
         import polars as pl
         from rich.console import Console
         from benchmark.errors import StoreError
-        from benchmark.store import Store
+        from benchmark.store.artifact import Store
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         artifact = Store(Path({str(tmp_path)!r}), Console()).artifact("m", "d", "s", "x", {{}})
         table = pl.DataFrame({{"value": range(100_000)}})

@@ -14,11 +14,17 @@ from cells import only, simulate_cell
 from PIL import Image
 from wandb_server import WandbServer
 
-from benchmark import tracking
-from benchmark.config import Config, DatasetConfig, ModelConfig, SamplingConfig, TrackerConfig
+from benchmark.config.schema import (
+    Config,
+    DatasetConfig,
+    ModelConfig,
+    SamplingConfig,
+    TrackerConfig,
+)
 from benchmark.records import PASS_AT_K
-from benchmark.report.figures import write_figures
-from benchmark.tracking import STEP, logged_config, question_table, run_id, track, track_grid
+from benchmark.report.figures.cell import write_figures
+from benchmark.runs import tracking
+from benchmark.runs.tracking import STEP, logged_config, question_table, run_id, track, track_grid
 
 SECRET = "secret-value"
 
@@ -169,8 +175,8 @@ def test_nothing_about_the_machine_is_logged(run, records):
 
 def test_without_a_tracker_wandb_is_not_imported_and_nothing_is_written(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from benchmark.config import Config\n"
-        "from benchmark.tracking import track\n"
+        "import sys; from pathlib import Path; from benchmark.config.schema import Config\n"
+        "from benchmark.runs.tracking import track\n"
         f"track(None, Config(), Path({str(tmp_path)!r}))\n"
         "assert 'wandb' not in sys.modules"
     )

@@ -11,21 +11,23 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from benchmark.applications.abstention import Abstention, validation_half
+from benchmark.applications.abstention.abstention import Abstention, validation_half
+from benchmark.applications.abstention.aurc import (
+    accuracy_at_coverage,
+    answered_at,
+    aurc,
+    excess_aurc,
+    lowest_threshold,
+    normalised_aurc,
+    risk_coverage_curve,
+)
 from benchmark.applications.adaptive import Adaptive
-from benchmark.applications.allocation import (
+from benchmark.applications.application import Study
+from benchmark.applications.budget.budget import Budget, budget_table
+from benchmark.applications.budget.greedy_allocation import (
     allocation_value,
     greedy_budget_allocation,
     solved_probability,
-)
-from benchmark.applications.budget import Budget, budget_table
-from benchmark.applications.cascade import Routed, RoutedModel, route, tune_thresholds
-from benchmark.applications.extrapolation import extrapolate_pass_at_k, fit_beta_binomial
-from benchmark.applications.frontier import (
-    Frontier,
-    concave_frontier,
-    mean_accuracy,
-    oracle_frontier,
 )
 from benchmark.applications.pass_at_k import (
     PassAtK,
@@ -35,20 +37,18 @@ from benchmark.applications.pass_at_k import (
     simulate_question_pass_at_k,
     unbiased_pass_at_k,
 )
-from benchmark.applications.routing import Routing
-from benchmark.applications.selective import (
-    accuracy_at_coverage,
-    answered_at,
-    aurc,
-    excess_aurc,
-    lowest_threshold,
-    normalised_aurc,
-    risk_coverage_curve,
+from benchmark.applications.routing.cascade import Routed, RoutedModel, route, tune_thresholds
+from benchmark.applications.routing.frontier import (
+    Frontier,
+    concave_frontier,
+    mean_accuracy,
+    oracle_frontier,
 )
-from benchmark.applications.study import Study
-from benchmark.config import typed
+from benchmark.applications.routing.routing import Routing
+from benchmark.config.schema import typed
 from benchmark.errors import ConfigError
 from benchmark.records import CellResult
+from benchmark.statistics.beta_binomial import extrapolate_pass_at_k, fit_beta_binomial
 
 __all__ = [
     "KINDS",

@@ -15,17 +15,17 @@ import polars as pl
 from numpy.typing import NDArray
 from omegaconf import MISSING
 
-from benchmark.applications.extrapolation import fit_beta_binomial
-from benchmark.applications.study import Study
-from benchmark.capability import count_outcomes
+from benchmark.applications.application import Study
+from benchmark.capability.counts import count_outcomes
+from benchmark.capability.sequential import SequentialEstimate, sequential_estimate
 from benchmark.errors import ConfigError
-from benchmark.metrics.inputs import FloatArray
 from benchmark.metrics.pairing import PairedEstimate, pair_estimates
 from benchmark.metrics.resampling import resample_questions
-from benchmark.metrics.statistics import mean_over_draws
 from benchmark.records import ADAPTIVE, ADAPTIVE_QUESTION, COSTS, CellResult
-from benchmark.sequential import SequentialEstimate, sequential_estimate
-from benchmark.stopping import StoppingRule, is_narrow, stopped_counts
+from benchmark.sampling.adaptive import StoppingRule, is_narrow, stopped_counts
+from benchmark.statistics.beta_binomial import fit_beta_binomial
+from benchmark.statistics.bootstrap import mean_over_draws
+from benchmark.statistics.inputs import FloatArray
 
 STOPPED, UNBIASED = "adaptive, c/n", "adaptive, unbiased"
 MOST, AS_MANY = "fixed, k_max", "fixed, as many"

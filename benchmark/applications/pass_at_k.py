@@ -11,17 +11,17 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from omegaconf import MISSING
 
-from benchmark.applications.extrapolation import (
+from benchmark.applications.application import Study
+from benchmark.errors import ConfigError, DataError
+from benchmark.metrics.pairing import PairedEstimate, pair_estimates
+from benchmark.records import PASS_AT_K, PASS_AT_K_EXTRAPOLATION, CellResult, Estimate
+from benchmark.statistics.beta_binomial import (
     BetaBinomial,
     extrapolate_pass_at_k,
     fit_beta_binomial,
 )
-from benchmark.applications.study import Study
-from benchmark.errors import ConfigError, DataError
-from benchmark.metrics.inputs import FloatArray, check_confidences, check_counts, check_tries
-from benchmark.metrics.pairing import PairedEstimate, pair_estimates
-from benchmark.metrics.statistics import mean_over_draws, value_and_interval
-from benchmark.records import PASS_AT_K, PASS_AT_K_EXTRAPOLATION, CellResult, Estimate
+from benchmark.statistics.bootstrap import mean_over_draws, value_and_interval
+from benchmark.statistics.inputs import FloatArray, check_confidences, check_counts, check_tries
 
 
 @dataclass

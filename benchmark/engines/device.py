@@ -2,7 +2,7 @@
 
 import torch
 
-from benchmark.config import EngineConfig, TransformersConfig
+from benchmark.config.schema import EngineConfig, TransformersConfig
 from benchmark.errors import ModelError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

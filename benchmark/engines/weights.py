@@ -24,12 +24,12 @@ from filelock import FileLock
 from huggingface_hub.errors import HFValidationError
 from rich.console import Console
 
-from benchmark.config import ModelConfig
-from benchmark.engines.whole import refuse_incomplete, refuse_pointers
-from benchmark.engines.wording import TEMPLATE_FAULTS, rendering
+from benchmark.config.schema import ModelConfig
+from benchmark.engines.complete_weights import refuse_incomplete, refuse_pointers
+from benchmark.engines.prompts import TEMPLATE_FAULTS, rendering
 from benchmark.errors import ModelError, StoreError
-from benchmark.files import is_pointer, pointer_fault, sync, with_cause
-from benchmark.store import file_checksum, fingerprint
+from benchmark.store.artifact import file_checksum, fingerprint
+from benchmark.store.files import is_pointer, pointer_fault, sync, with_cause
 
 _DIGEST = 16  # characters of a checksum in a name
 

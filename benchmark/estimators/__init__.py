@@ -5,24 +5,24 @@ An estimator is a dataclass whose fields are its settings, the schema of its fil
 ``average`` are made of other estimators, whose settings stand inside theirs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from benchmark.config import Role, SamplingConfig, typed
+from benchmark.config.schema import Role, SamplingConfig, typed
 from benchmark.errors import ConfigError
 from benchmark.estimators.average import Average
 from benchmark.estimators.baselines import TFIDF, FamilyMean, QuestionLength, Random, TrainMean
 from benchmark.estimators.consistency import Consistency
+from benchmark.estimators.estimator import Estimator, check, prepare, reads_hidden_states, roles_of
 from benchmark.estimators.oracles import OracleCC, OracleRC
 from benchmark.estimators.p_true import PTrue
 from benchmark.estimators.probe import Probe
-from benchmark.estimators.protocol import Estimator, check, prepare, reads_hidden_states, roles_of
 from benchmark.estimators.recalibrated import Recalibrated
 from benchmark.estimators.verbalized import Verbalized
 
 __all__ = [
-    "KINDS", "Estimator", "build_estimators", "check", "needed_roles", "prepare",
+    "KINDS", "Estimator", "build_estimators", "check", "check_counted", "needed_roles", "prepare",
     "reads_hidden_states",
 ]  # fmt: skip
 
@@ -103,3 +103,27 @@ def _check_target(estimator: Estimator, where: str, limits: Mapping[str, int]) -
 def needed_roles(estimators: Mapping[str, Estimator]) -> list[Role]:
     """Return the splits that the estimators need, evaluation first."""
     return ["evaluation", *(r for r in roles_of(estimators.values()) if r != "evaluation")]
+
+
+def check_counted(estimators: Mapping[str, Estimator], columns: Collection[str]) -> None:
+    """Refuse estimators that a file of counts can't serve.
+
+    Args:
+        estimators: of the cell.
+        columns: of confidences, which the file holds.
+
+    Raises:
+        ConfigError: an estimator needs more than counts, or is named like a column.
+    """
+    for name, estimator in estimators.items():
+        if not getattr(estimator, "counts_suffice", False):
+            enough = sorted(k for k, c in KINDS.items() if getattr(c, "counts_suffice", False))
+            raise ConfigError(
+                f"estimator.{name} needs the model or its responses, and dataset=counts has "
+                f"neither; choose among {enough}, or give its confidences as a column."
+            )
+        if name in columns:
+            raise ConfigError(
+                f"estimator.{name} is named like a column of dataset.path; rename the column, or "
+                f"leave the estimator out."
+            )

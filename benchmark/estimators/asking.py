@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 
 import polars as pl
 
-from benchmark.cell import Cell
-from benchmark.config import Role
+from benchmark.cell.cell import Cell
+from benchmark.config.schema import Role
 from benchmark.errors import ConfigError
 from benchmark.records import CONFIDENCE
 

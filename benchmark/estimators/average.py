@@ -6,10 +6,10 @@ from typing import Any
 import polars as pl
 from omegaconf import MISSING
 
-from benchmark.cell import Cell
-from benchmark.config import Role
+from benchmark.cell.cell import Cell
+from benchmark.config.schema import Role
 from benchmark.errors import ConfigError
-from benchmark.estimators.protocol import check, prepare, reads_hidden_states, roles_of
+from benchmark.estimators.estimator import check, prepare, reads_hidden_states, roles_of
 from benchmark.records import CONFIDENCE, Estimate, sum_if_known
 
 

@@ -7,12 +7,12 @@ import numpy as np
 import polars as pl
 from omegaconf import MISSING
 
-from benchmark.cell import Cell, Split
-from benchmark.config import ROLES, Role
+from benchmark.cell.cell import Cell, Split
+from benchmark.config.schema import ROLES, Role
 from benchmark.errors import ConfigError
-from benchmark.estimators.curves import fit_logistic
-from benchmark.metrics.inputs import FloatArray
+from benchmark.estimators.isotonic import fit_logistic
 from benchmark.records import CONFIDENCE, Estimate
+from benchmark.statistics.inputs import FloatArray
 
 _MEAN = (pl.col("c") / pl.col("n")).mean()  # each question counts once, as in evaluation
 _WORD = r"\w+|[^\w\s]"  # words and numbers of any length, and single signs: in 3 + 4 all count

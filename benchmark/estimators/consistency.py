@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import polars as pl
 from omegaconf import MISSING
 
-from benchmark.cell import Cell
-from benchmark.config import Role
+from benchmark.cell.cell import Cell
+from benchmark.config.schema import Role
 from benchmark.errors import ConfigError
 from benchmark.records import CONFIDENCE, Estimate, sum_if_known
 

@@ -5,8 +5,8 @@ from typing import ClassVar
 
 import polars as pl
 
-from benchmark.cell import Cell
-from benchmark.config import Role
+from benchmark.cell.cell import Cell
+from benchmark.config.schema import Role
 from benchmark.estimators.baselines import without_cost
 from benchmark.records import Estimate
 

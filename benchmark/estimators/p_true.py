@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import polars as pl
 from omegaconf import MISSING
 
-from benchmark.cell import Cell
-from benchmark.config import Role
+from benchmark.cell.cell import Cell
+from benchmark.config.schema import Role
 from benchmark.estimators.asking import by_question, check_prompt, fill_prompts
 from benchmark.progress import meter
 from benchmark.records import Estimate
-from benchmark.store import Artifact, prompt_hash
+from benchmark.store.artifact import Artifact, prompt_hash
 
 _PART = 256  # questions
 ANSWER_PROBABILITY = pl.Schema(

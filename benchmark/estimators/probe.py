@@ -8,15 +8,15 @@ import polars as pl
 from omegaconf import MISSING
 
 from benchmark import probes
-from benchmark.cell import TRAINING, Cell
-from benchmark.config import Role, TrainingConfig
+from benchmark.cell.cell import TRAINING, Cell
+from benchmark.config.checks import check_dataset
+from benchmark.config.schema import Role, TrainingConfig
 from benchmark.probes import CapabilityProbe, ProbeSettings, TrainedProbe
 from benchmark.probes.capability_probe import common_template
 from benchmark.probes.features import join
 from benchmark.questions import refuse_overlap
 from benchmark.records import CONFIDENCE, ChosenProbe, Estimate
-from benchmark.rules import check_dataset
-from benchmark.store import fingerprint, prompt_hash
+from benchmark.store.artifact import fingerprint, prompt_hash
 
 
 @dataclass

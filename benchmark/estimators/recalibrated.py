@@ -8,14 +8,14 @@ import polars as pl
 from omegaconf import MISSING
 from scipy.special import logit
 
-from benchmark.capability import count_outcomes
-from benchmark.cell import Cell
-from benchmark.config import Role
+from benchmark.capability.counts import count_outcomes
+from benchmark.cell.cell import Cell
+from benchmark.config.schema import Role
 from benchmark.errors import ConfigError
-from benchmark.estimators.curves import Curve, fit_isotonic, fit_logistic
-from benchmark.estimators.protocol import check, prepare, reads_hidden_states, roles_of
-from benchmark.metrics.inputs import FloatArray
+from benchmark.estimators.estimator import check, prepare, reads_hidden_states, roles_of
+from benchmark.estimators.isotonic import Curve, fit_isotonic, fit_logistic
 from benchmark.records import Estimate
+from benchmark.statistics.inputs import FloatArray
 
 _LEAST = 1e-3  # Platt takes confidences from [0.001, 0.999]: the logits of 0 and 1 are infinite
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import polars as pl
 from omegaconf import MISSING
 
-from benchmark.cell import Cell
-from benchmark.config import Role
+from benchmark.cell.cell import Cell
+from benchmark.config.schema import Role
 from benchmark.errors import ConfigError
 from benchmark.estimators.asking import by_question, check_prompt, fill_prompts, filled
 from benchmark.grading.extract import last_box

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import polars as pl
 from rich.console import Console
 
-from benchmark.config import typed
+from benchmark.config.schema import typed
 from benchmark.engines.reasoning import split_reasoning
 from benchmark.errors import ConfigError, DataError
 from benchmark.grading.basics import Basics
@@ -30,7 +30,7 @@ from benchmark.grading.verdict import Answer, Verdict
 from benchmark.records import DISAGREEMENT, GRADE, QUESTION, RESPONSE, check_table
 
 if TYPE_CHECKING:
-    from benchmark.store import Artifact  # imports torch, which workers don't need
+    from benchmark.store.artifact import Artifact  # imports torch, which workers don't need
 
 __all__ = [
     "KINDS",

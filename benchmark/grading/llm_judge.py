@@ -26,7 +26,7 @@ from benchmark.records import Outcome
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-    from benchmark.store import Artifact
+    from benchmark.store.artifact import Artifact
 
 _PLACES = ("{question}", "{references}", "{answer}")
 _MOST_CHARACTERS = 4000  # of an answer that the judge is shown
@@ -153,8 +153,12 @@ class LLMJudge:
         console: Console,
     ) -> None:
         """Ask for all cases; store each part of replies as it is complete, whatever fails."""
-        from benchmark.engines.requests import Endpoint, RequestError, run_all  # slow to import
-        from benchmark.engines.terms import Terms
+        from benchmark.engines.server.requests import (  # slow to import
+            Endpoint,
+            RequestError,
+            run_all,
+        )
+        from benchmark.engines.server.terms import Terms
 
         endpoint = Endpoint(
             self.base_url,

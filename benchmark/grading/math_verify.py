@@ -25,7 +25,7 @@ from benchmark.progress import meter
 
 if TYPE_CHECKING:
     from benchmark.grading.math_equality import Judgement
-    from benchmark.store import Artifact
+    from benchmark.store.artifact import Artifact
 
 _VERSION = 2  # of the reading and comparison in the files math_*; raise it when verdicts change
 _WAITED = 500  # judgements of one stored part

@@ -11,7 +11,7 @@ from rich.console import Console
 from benchmark.records import Outcome
 
 if TYPE_CHECKING:
-    from benchmark.store import Artifact
+    from benchmark.store.artifact import Artifact
 
 
 class Answer(NamedTuple):

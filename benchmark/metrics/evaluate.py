@@ -8,14 +8,14 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from benchmark.metrics.ceiling import r2_ceiling, spearman_ceiling
-from benchmark.metrics.differences import compare_estimators
-from benchmark.metrics.inference import t_interval
-from benchmark.metrics.inputs import FloatArray
+from benchmark.metrics.noise_ceiling import r2_ceiling, spearman_ceiling
+from benchmark.metrics.paired_differences import compare_estimators
 from benchmark.metrics.pairing import PairedEstimate, check_variance_identity, pair_estimates
 from benchmark.metrics.resampling import bounds_of, costs_of, redraw_responses, resample_questions
-from benchmark.metrics.statistics import Interval, redrawn_counts, row_blocks
 from benchmark.records import COSTS, METRIC, Estimate
+from benchmark.statistics.bootstrap import Interval, redrawn_counts, row_blocks
+from benchmark.statistics.inputs import FloatArray
+from benchmark.statistics.intervals import t_interval
 
 _ORDER = (
     "brier",

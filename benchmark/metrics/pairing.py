@@ -8,12 +8,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from benchmark.capability import count_outcomes
+from benchmark.capability.counts import count_outcomes
 from benchmark.errors import DataError
-from benchmark.metrics.calibration import brier_score
-from benchmark.metrics.inputs import FloatArray, check_confidences
-from benchmark.metrics.statistics import bootstrap_weights, mean_of_defined
+from benchmark.metrics.brier import brier_score
 from benchmark.records import CONFIDENCE, Estimate, check_table
+from benchmark.statistics.bootstrap import bootstrap_weights, mean_of_defined
+from benchmark.statistics.inputs import FloatArray, check_confidences
 
 IMPUTED = 0.5  # stands for a confidence that is missing, where metrics are shown for all questions
 _SAME = 1e-9  # what rounding may leave of an identity

@@ -9,12 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.metrics.binned import (
-    equal_mass_calibration_error,
-    expected_calibration_error,
-    murphy_decomposition,
-)
-from benchmark.metrics.calibration import (
+from benchmark.metrics.brier import (
     brier_loss,
     correctness_variance,
     r_squared,
@@ -22,13 +17,23 @@ from benchmark.metrics.calibration import (
     signed_error,
     unbiased_brier_loss,
 )
-from benchmark.metrics.discrimination import pearson, response_auroc, spearman
-from benchmark.metrics.inference import UNBOUNDED
-from benchmark.metrics.inputs import FloatArray
+from benchmark.metrics.ece import (
+    equal_mass_calibration_error,
+    expected_calibration_error,
+    murphy_decomposition,
+)
 from benchmark.metrics.pairing import PairedEstimate
-from benchmark.metrics.smooth import smooth_calibration_error
-from benchmark.metrics.statistics import mean_of_defined, mean_over_draws, row_blocks, weighted_mean
+from benchmark.metrics.rank import pearson, response_auroc, spearman
+from benchmark.metrics.smooth_ece import smooth_calibration_error
 from benchmark.records import COSTS
+from benchmark.statistics.bootstrap import (
+    mean_of_defined,
+    mean_over_draws,
+    row_blocks,
+    weighted_mean,
+)
+from benchmark.statistics.inputs import FloatArray
+from benchmark.statistics.intervals import UNBOUNDED
 
 _UNIT = (0.0, 1.0)
 _LOSSES: dict[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]] = {

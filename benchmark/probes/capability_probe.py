@@ -1,6 +1,6 @@
 """A probe that left the harness: its numbers, its card and the model whose hidden states it reads.
 
-The pipeline exports one from every cell with a probe; ``capcal-score`` and other programs load it.
+The pipeline exports one from every cell with a probe; ``capcal score`` and other programs load it.
 """
 
 import json
@@ -16,15 +16,15 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmark.config import ModelConfig, TransformersConfig, typed
+from benchmark.config.checks import check_in_process, check_model
+from benchmark.config.schema import ModelConfig, TransformersConfig, typed
 from benchmark.engines import Engine
 from benchmark.engines.weights import find_weights
 from benchmark.errors import ConfigError, DataError, ModelError, StoreError
 from benchmark.probes.probe import TrainedProbe
 from benchmark.progress import meter
 from benchmark.records import storable
-from benchmark.rules import check_in_process, check_model
-from benchmark.store import read_json
+from benchmark.store.artifact import read_json
 
 _CARD = "card.json"
 _FORMAT = 2
@@ -106,7 +106,7 @@ class CapabilityProbe:
             weights = find_weights(model, Path(cache).expanduser(), console)
         except ModelError as error:
             raise ModelError(f"{error} The model is that of {folder / _CARD}.") from error
-        from benchmark.engines.transformers import TransformersEngine  # seconds to import
+        from benchmark.engines.in_process.engine import TransformersEngine  # seconds to import
 
         running = TransformersEngine(model, settings, weights)
         # Cards that were written before renderings were known name none.

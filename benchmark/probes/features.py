@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from benchmark.errors import DataError
-from benchmark.probes.stored import StoredFeatures
+from benchmark.store.hidden_states import StoredFeatures
 
 POOLINGS = ("mean over layers", "maximum over layers")
 _CHUNK = 64  # questions that are read at a time, so that stored features stay on the disk

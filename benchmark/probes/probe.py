@@ -14,7 +14,7 @@ from benchmark.errors import DataError, StoreError
 from benchmark.probes.descent import logits_of
 from benchmark.probes.features import feature_names, select_feature
 from benchmark.probes.settings import OBJECTIVES, Setting
-from benchmark.probes.stored import StoredFeatures
+from benchmark.store.hidden_states import StoredFeatures
 
 PARAMETERS = ("weight", "bias", "hidden_weight", "hidden_bias")
 _FILE = "probe.safetensors"

@@ -13,7 +13,7 @@ from itertools import combinations
 
 import polars as pl
 
-from benchmark.config import DatasetConfig, Role
+from benchmark.config.schema import DatasetConfig, Role
 from benchmark.errors import ConfigError
 from benchmark.questions import basics
 from benchmark.questions.aime import AIME, AIME_EARLIER

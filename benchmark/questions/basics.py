@@ -15,7 +15,7 @@ from hashlib import sha256
 from itertools import accumulate
 from typing import NamedTuple
 
-from benchmark.config import DatasetConfig
+from benchmark.config.schema import DatasetConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.questions import basics_tables as tables
 from benchmark.questions.overlap import normalised

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from benchmark.config import DatasetConfig, SourceConfig
+from benchmark.config.schema import DatasetConfig, SourceConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.questions.overlap import normalised
 from benchmark.questions.rows import read_table, rows_of

@@ -11,9 +11,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.config import SourceConfig
+from benchmark.config.schema import SourceConfig
 from benchmark.errors import ConfigError, DataError
-from benchmark.files import pointer_fault, pointer_of, with_cause
+from benchmark.store.files import pointer_fault, pointer_of, with_cause
 
 if TYPE_CHECKING:
     import datasets  # a second to import

@@ -5,8 +5,8 @@ import polars as pl
 from cells import confidence_table
 
 from benchmark.applications import validation_half
-from benchmark.applications.study import Study
-from benchmark.capability import count_outcomes
+from benchmark.applications.application import Study
+from benchmark.capability.counts import count_outcomes
 from benchmark.errors import StoreError
 from benchmark.records import (
     DISAGREEMENT,

@@ -5,7 +5,7 @@ from cells import simulate_cell
 from counted import counted_cell, ids_by_half, study
 
 from benchmark.applications import aurc, excess_aurc, normalised_aurc, validation_half
-from benchmark.applications.abstention import CURVE, Abstention
+from benchmark.applications.abstention.abstention import CURVE, Abstention
 from benchmark.errors import ConfigError
 from benchmark.records import ABSTENTION, ABSTENTION_METRIC, ABSTENTION_TARGET
 

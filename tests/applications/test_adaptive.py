@@ -17,11 +17,11 @@ from benchmark.applications.adaptive import (
     UNBIASED,
     Adaptive,
 )
+from benchmark.capability.sequential import sequential_estimate
 from benchmark.errors import ConfigError, DataError
 from benchmark.metrics.evaluate import evaluate
 from benchmark.records import ADAPTIVE, ADAPTIVE_QUESTION, COSTS
-from benchmark.sequential import sequential_estimate
-from benchmark.stopping import StoppingRule, stopped_counts
+from benchmark.sampling.adaptive import StoppingRule, stopped_counts
 
 RULE = StoppingRule(k_min=3, k_max=9, round=2, width=0.6)
 

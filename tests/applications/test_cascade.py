@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.applications import RoutedModel, cascade, route, tune_thresholds
+from benchmark.applications import RoutedModel, route, tune_thresholds
+from benchmark.applications.routing import cascade
 from benchmark.errors import DataError
 
 PRICES = np.concatenate([[0], np.geomspace(1e-3, 1e3, 25)])  # of a unit of cost, in accuracy

@@ -5,8 +5,8 @@ from scipy.stats import beta as beta_distribution
 from scipy.stats import betabinom
 
 from benchmark.applications import extrapolate_pass_at_k, fit_beta_binomial
-from benchmark.applications.extrapolation import BetaBinomial
 from benchmark.errors import DataError
+from benchmark.statistics.beta_binomial import BetaBinomial
 
 
 def counts(alpha, beta, questions, n, seed=0):

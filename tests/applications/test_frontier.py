@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import ConvexHull
 
-from benchmark.applications.frontier import (
+from benchmark.applications.routing.frontier import (
     Frontier,
     concave_frontier,
     mean_accuracy,

@@ -19,7 +19,7 @@ from benchmark.applications import (
     simulate_question_pass_at_k,
     unbiased_pass_at_k,
 )
-from benchmark.capability import count_outcomes
+from benchmark.capability.counts import count_outcomes
 from benchmark.errors import DataError
 from benchmark.metrics.evaluate import evaluate
 from benchmark.records import PASS_AT_K, PASS_AT_K_EXTRAPOLATION

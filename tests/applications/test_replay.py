@@ -2,7 +2,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from benchmark.applications.replay import (
+from benchmark.applications.budget.replay import (
     first_success,
     marginal_gains,
     outcome_matrix,
@@ -12,7 +12,7 @@ from benchmark.applications.replay import (
     samples_until_solved,
     steps_of,
 )
-from benchmark.capability import count_outcomes
+from benchmark.capability.counts import count_outcomes
 from benchmark.errors import DataError
 from benchmark.records import GRADE
 

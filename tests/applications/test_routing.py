@@ -7,8 +7,8 @@ from cells import confidence_table
 from counted import counted_cell, ids_by_half, no_other_cell, study
 
 from benchmark.applications import build_applications
-from benchmark.applications.pool import Price
-from benchmark.applications.routing import ALWAYS, MIX, ORACLE, Routing
+from benchmark.applications.routing.models import Price
+from benchmark.applications.routing.routing import ALWAYS, MIX, ORACLE, Routing
 from benchmark.errors import ConfigError, DataError, StoreError
 from benchmark.records import (
     ROUTING,

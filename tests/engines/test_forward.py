@@ -16,9 +16,9 @@ from transformers import (
 )
 
 from benchmark.engines import Decoding
-from benchmark.engines.decoding import Job, sample_tokens
-from benchmark.engines.fidelity import Way, choose_way
-from benchmark.engines.forward import OwnForward, PackedForward
+from benchmark.engines.in_process.decoding import Job, sample_tokens
+from benchmark.engines.in_process.fidelity import Way, choose_way
+from benchmark.engines.in_process.forward import OwnForward, PackedForward
 from benchmark.errors import ModelError
 from tests.engines.architectures import ARCHITECTURES, VOCABULARY, WINDOW, build
 

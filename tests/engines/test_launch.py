@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmark.engines.launch import LaunchedServer
+from benchmark.engines.server.launch import LaunchedServer
 from benchmark.errors import ModelError
 
 SERVER = Path(__file__).with_name("scripted.py")
@@ -77,7 +77,7 @@ def test_a_server_that_ends_in_the_middle_is_noticed(tmp_path):
 def test_a_killed_harness_leaves_no_server(tmp_path):
     code = (
         "import sys, time; from pathlib import Path; from rich.console import Console\n"
-        "from benchmark.engines.launch import LaunchedServer\n"
+        "from benchmark.engines.server.launch import LaunchedServer\n"
         f"s = LaunchedServer([sys.executable, {str(SERVER)!r}, '{{port}}'], 'w', 'health', 20.0,"
         f" Path({str(tmp_path)!r}) / 'log', Console(quiet=True))\n"
         "print(s.base_url(), flush=True); time.sleep(60)\n"

@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 from scipy.stats import chi2
 
-from benchmark.config import ModelConfig, ServerConfig
+from benchmark.config.schema import ModelConfig, ServerConfig
 from benchmark.engines import Decoding, SampleRequest
-from benchmark.engines.server import ServerEngine
-from benchmark.engines.tokens import sample_seed
+from benchmark.engines.in_process.draw_tokens import sample_seed
+from benchmark.engines.server.engine import ServerEngine
 from benchmark.errors import ModelError
 from benchmark.grading.basics import Basics
 from benchmark.grading.verdict import Answer

@@ -5,9 +5,9 @@ import re
 import pytest
 from rich.console import Console
 
-from benchmark.config import ModelConfig, ServerConfig
+from benchmark.config.schema import ModelConfig, ServerConfig
 from benchmark.engines import Decoding, SampleRequest
-from benchmark.engines.server import ServerEngine
+from benchmark.engines.server.engine import ServerEngine
 from benchmark.errors import ModelError
 from tests.engines.scripted import ScriptedServer
 

@@ -5,10 +5,10 @@ import json
 import pytest
 from rich.console import Console
 
-from benchmark.config import ModelConfig, ServerConfig
+from benchmark.config.schema import ModelConfig, ServerConfig
 from benchmark.engines import Decoding, SampleRequest
-from benchmark.engines.replies import ReplyError, error_words, read_reply
-from benchmark.engines.server import ServerEngine
+from benchmark.engines.server.engine import ServerEngine
+from benchmark.engines.server.replies import ReplyError, error_words, read_reply
 from tests.engines.scripted import ScriptedServer
 
 PLAIN = Decoding(1.0, 1.0, 50)

@@ -6,10 +6,10 @@ import time
 import pytest
 from rich.console import Console
 
-from benchmark.config import FewShotConfig, ModelConfig, ServerConfig
+from benchmark.config.schema import FewShotConfig, ModelConfig, ServerConfig
 from benchmark.engines import Decoding, SampleRequest
-from benchmark.engines.server import ServerEngine
-from benchmark.engines.tokens import sample_seed
+from benchmark.engines.in_process.draw_tokens import sample_seed
+from benchmark.engines.server.engine import ServerEngine
 from benchmark.errors import ModelError
 from tests.engines.scripted import ScriptedServer
 

@@ -11,7 +11,7 @@ from transformers import (
 )
 
 from benchmark.engines import Decoding
-from benchmark.engines.tokens import draw_tokens, penalised, sample_seed
+from benchmark.engines.in_process.draw_tokens import draw_tokens, penalised, sample_seed
 
 
 def nucleus(logits: torch.Tensor, temperature: float, top_p: float) -> torch.Tensor:

@@ -5,14 +5,14 @@ import torch
 from scipy.stats import chi2_contingency
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from benchmark.config import FewShotConfig, ModelConfig, TransformersConfig
+from benchmark.config.schema import FewShotConfig, ModelConfig, TransformersConfig
 from benchmark.engines import Decoding, Response, SampleRequest
-from benchmark.engines.decoding import Finished
-from benchmark.engines.forward import PackedForward
-from benchmark.engines.tokens import sample_seed
-from benchmark.engines.transformers import TransformersEngine
+from benchmark.engines.in_process.decoding import Finished
+from benchmark.engines.in_process.draw_tokens import sample_seed
+from benchmark.engines.in_process.engine import TransformersEngine
+from benchmark.engines.in_process.forward import PackedForward
+from benchmark.engines.prompts import rendered
 from benchmark.engines.weights import Weights, known_identity
-from benchmark.engines.wording import rendered
 from benchmark.errors import ModelError
 from tests.conftest import tiny_tokenizer
 from tests.engines.architectures import build

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmark.config import GGUFConfig, ModelConfig
+from benchmark.config.schema import GGUFConfig, ModelConfig
 from benchmark.engines import weights
 from benchmark.engines.weights import find_weights
 from benchmark.errors import StoreError

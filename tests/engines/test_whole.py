@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from benchmark.config import GGUFConfig, ModelConfig, TransformersConfig
+from benchmark.config.schema import GGUFConfig, ModelConfig, TransformersConfig
 from benchmark.engines import Decoding, SampleRequest
-from benchmark.engines.transformers import TransformersEngine
+from benchmark.engines.in_process.engine import TransformersEngine
 from benchmark.engines.weights import find_weights
 from benchmark.errors import ModelError
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from benchmark.cell import Cell
-from benchmark.config import ROLES
+from benchmark.cell.cell import Cell
+from benchmark.config.schema import ROLES
 from benchmark.engines import ChoiceProbabilities, Response
 from benchmark.questions import load_splits
-from benchmark.store import Store
+from benchmark.store.artifact import Store
 from tests.test_conf import composed
 
 WIDTH, LAYERS = 6, 2

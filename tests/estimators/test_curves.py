@@ -3,7 +3,7 @@ import pytest
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
-from benchmark.estimators.curves import fit_isotonic, fit_logistic
+from benchmark.estimators.isotonic import fit_isotonic, fit_logistic
 
 
 def counts(seed: int = 0, size: int = 80) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from planted_cell import planted_cell
 
-from benchmark.config import TrainingConfig
+from benchmark.config.schema import TrainingConfig
 from benchmark.errors import DataError
 from benchmark.estimators import build_estimators, check
 from benchmark.estimators.average import Average

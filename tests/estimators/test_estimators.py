@@ -5,12 +5,12 @@ from dataclasses import asdict
 import pytest
 from planted_cell import PlantedEngine, planted_cell
 
-from benchmark.config import SamplingConfig
+from benchmark.config.schema import SamplingConfig
 from benchmark.errors import ConfigError
 from benchmark.estimators import build_estimators, needed_roles, reads_hidden_states
 from benchmark.estimators.consistency import Consistency
 from benchmark.estimators.p_true import PTrue
-from benchmark.store import fingerprint
+from benchmark.store.artifact import fingerprint
 from tests.test_conf import CHOICES, composed
 
 VERBALIZED = {"kind": "verbalized", "prompt": "{question} boxed", "max_new_tokens": 9}

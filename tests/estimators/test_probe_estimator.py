@@ -6,8 +6,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from benchmark.finished import cell_of, load_cell
-from benchmark.report.points import probe_selections
+from benchmark.cell.saved import cell_of, load_cell
+from benchmark.report.plotted import probe_selections
 from tests.questions.mirror import invented_mirror
 from tests.test_main import run, tiny
 

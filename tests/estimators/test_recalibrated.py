@@ -14,11 +14,11 @@ from scipy.special import expit, logit
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 
-from benchmark.config import SamplingConfig
+from benchmark.config.schema import SamplingConfig
 from benchmark.errors import ConfigError
 from benchmark.estimators import build_estimators
 from benchmark.estimators.baselines import TrainMean
-from benchmark.estimators.curves import fit_isotonic
+from benchmark.estimators.isotonic import fit_isotonic
 from benchmark.estimators.recalibrated import Recalibrated
 from benchmark.records import GRADE, Estimate
 from tests.test_conf import composed

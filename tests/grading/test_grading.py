@@ -10,7 +10,7 @@ from benchmark.grading import grade as grade_with
 from benchmark.grading.basics import Basics
 from benchmark.grading.verdict import TextGrader
 from benchmark.records import DISAGREEMENT, GRADE, RESPONSE, Question, question_table
-from benchmark.store import Store
+from benchmark.store.artifact import Store
 
 QUIET = Console(quiet=True)
 QUESTIONS = question_table(

@@ -10,7 +10,7 @@ from rich.console import Console
 from benchmark.errors import ConfigError, DataError, ModelError
 from benchmark.grading.llm_judge import JUDGED, LLMJudge, parse_reply
 from benchmark.grading.verdict import Answer, Verdict
-from benchmark.store import Store
+from benchmark.store.artifact import Store
 
 QUIET = Console(quiet=True)
 VERDICTS = {"CORRECT": "correct", "INCORRECT": "incorrect", "NOT_ATTEMPTED": "incorrect"}

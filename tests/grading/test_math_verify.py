@@ -14,7 +14,7 @@ from benchmark.grading import math_verify as grader_module
 from benchmark.grading.math_equality import judge_pairs
 from benchmark.grading.math_verify import JUDGEMENT, MathVerify, compare
 from benchmark.grading.verdict import Answer, Verdict
-from benchmark.store import Store
+from benchmark.store.artifact import Store
 
 PROMPT = "What is x?\nPut the final answer inside \\boxed{}."
 QUIET = Console(quiet=True)

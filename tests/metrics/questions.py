@@ -3,21 +3,21 @@
 import numpy as np
 import polars as pl
 
-from benchmark.metrics.binned import (
-    equal_mass_calibration_error,
-    expected_calibration_error,
-    murphy_decomposition,
-)
-from benchmark.metrics.calibration import (
+from benchmark.metrics.brier import (
     brier_score,
     r_squared,
     response_brier_score,
     signed_calibration_error,
     unbiased_brier_score,
 )
-from benchmark.metrics.ceiling import r2_ceiling
-from benchmark.metrics.discrimination import pearson, response_auroc, spearman
-from benchmark.metrics.smooth import smooth_calibration_error
+from benchmark.metrics.ece import (
+    equal_mass_calibration_error,
+    expected_calibration_error,
+    murphy_decomposition,
+)
+from benchmark.metrics.noise_ceiling import r2_ceiling
+from benchmark.metrics.rank import pearson, response_auroc, spearman
+from benchmark.metrics.smooth_ece import smooth_calibration_error
 from benchmark.records import CONFIDENCE, GRADE, Estimate
 
 METRICS = {  # of questions (confidences, n, c) and optional weights

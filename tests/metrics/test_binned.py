@@ -6,13 +6,13 @@ from sklearn.calibration import calibration_curve
 from torchmetrics.functional.classification import binary_calibration_error
 
 from benchmark.errors import DataError
-from benchmark.metrics.binned import (
+from benchmark.metrics.brier import brier_score
+from benchmark.metrics.ece import (
     equal_mass_calibration_error,
     expected_calibration_error,
     murphy_decomposition,
     reliability_curve,
 )
-from benchmark.metrics.calibration import brier_score
 
 
 @pytest.mark.parametrize("bins", [1, 5, 10, 15])

@@ -6,7 +6,7 @@ import pytest
 from questions import random_questions, single_responses
 from sklearn.metrics import brier_score_loss, r2_score
 
-from benchmark.metrics.calibration import (
+from benchmark.metrics.brier import (
     brier_score,
     r_squared,
     response_brier_score,

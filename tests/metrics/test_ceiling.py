@@ -3,9 +3,9 @@ import pytest
 from scipy.stats import betabinom, spearmanr
 
 from benchmark.errors import DataError
-from benchmark.metrics import ceiling
-from benchmark.metrics.calibration import r_squared
-from benchmark.metrics.ceiling import fit_accuracy_distribution, r2_ceiling, spearman_ceiling
+from benchmark.metrics import noise_ceiling as ceiling
+from benchmark.metrics.brier import r_squared
+from benchmark.metrics.noise_ceiling import fit_accuracy_distribution, r2_ceiling, spearman_ceiling
 
 POPULATIONS = {
     "uniform": lambda rng, size: rng.random(size),

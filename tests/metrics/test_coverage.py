@@ -8,11 +8,11 @@ import pytest
 from questions import METRICS
 from scipy.special import expit, logit
 
-from benchmark.metrics.differences import compare_estimators
-from benchmark.metrics.inference import t_interval
+from benchmark.metrics.paired_differences import compare_estimators
 from benchmark.metrics.pairing import PairedEstimate
 from benchmark.metrics.resampling import bounds_of
-from benchmark.metrics.statistics import bootstrap_weights, percentile_interval, redrawn_counts
+from benchmark.statistics.bootstrap import bootstrap_weights, percentile_interval, redrawn_counts
+from benchmark.statistics.intervals import t_interval
 
 SOME = ("brier", "brier_unbiased", "ece", "pearson", "spearman", "auroc")
 

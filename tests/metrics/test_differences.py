@@ -5,8 +5,8 @@ from questions import METRICS, estimate_of, grades_of
 from scipy.stats import ttest_rel
 
 from benchmark.metrics.evaluate import evaluate
-from benchmark.metrics.inference import holm
 from benchmark.records import DIFFERENCE
+from benchmark.statistics.intervals import holm
 
 
 @pytest.fixture

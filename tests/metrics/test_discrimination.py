@@ -4,7 +4,7 @@ from questions import random_questions
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import roc_auc_score
 
-from benchmark.metrics.discrimination import pearson, response_auroc, spearman
+from benchmark.metrics.rank import pearson, response_auroc, spearman
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -5,18 +5,18 @@ import polars as pl
 import pytest
 from questions import METRICS, estimate_of, grades_of, ids
 
-from benchmark.capability import count_outcomes
+from benchmark.capability.counts import count_outcomes
 from benchmark.errors import DataError
 from benchmark.estimators.oracles import OracleRC
 from benchmark.metrics import pairing, resampling
-from benchmark.metrics.calibration import brier_score
-from benchmark.metrics.ceiling import spearman_ceiling
+from benchmark.metrics.brier import brier_score
 from benchmark.metrics.evaluate import evaluate
-from benchmark.metrics.inference import t_interval
+from benchmark.metrics.noise_ceiling import spearman_ceiling
 from benchmark.metrics.pairing import IMPUTED, pair_estimates
 from benchmark.metrics.resampling import bounds_of
-from benchmark.metrics.statistics import bootstrap_weights, redrawn_counts
 from benchmark.records import COSTS, GRADE, METRIC, Estimate
+from benchmark.statistics.bootstrap import bootstrap_weights, redrawn_counts
+from benchmark.statistics.intervals import t_interval
 
 
 @pytest.fixture

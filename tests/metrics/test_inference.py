@@ -3,8 +3,8 @@ import pytest
 from scipy.special import stdtrit
 from scipy.stats import bootstrap, ttest_1samp, ttest_rel
 
-from benchmark.metrics.inference import holm, p_value, t_interval
-from benchmark.metrics.statistics import bootstrap_weights, redrawn_counts
+from benchmark.statistics.bootstrap import bootstrap_weights, redrawn_counts
+from benchmark.statistics.intervals import holm, p_value, t_interval
 
 
 def resampled_mean(values, resamples=20_000, seed=0):

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from benchmark.errors import DataError
-from benchmark.metrics.calibration import brier_score
-from benchmark.metrics.inputs import check_inputs
+from benchmark.metrics.brier import brier_score
+from benchmark.statistics.inputs import check_inputs
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@ import pytest
 import relplot
 from questions import random_questions
 
-from benchmark.metrics.binned import expected_calibration_error
-from benchmark.metrics.smooth import smooth_calibration_error
+from benchmark.metrics.ece import expected_calibration_error
+from benchmark.metrics.smooth_ece import smooth_calibration_error
 
 
 def by_definition(gaps, confidences, points=2000, images=6):

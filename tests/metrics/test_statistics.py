@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from benchmark.metrics.statistics import (
+from benchmark.statistics.bootstrap import (
     bootstrap_weights,
     mean_of_defined,
     mean_over_draws,

@@ -14,9 +14,9 @@ from scipy.stats import spearmanr
 
 from benchmark.errors import DataError
 from benchmark.probes import FeatureSet, ProbeSettings, train_probe
-from benchmark.probes.stored import StoredFeatures, append_features, read_features
 from benchmark.records import PROBE_SELECTION, check_table
-from benchmark.store import Store
+from benchmark.store.artifact import Store
+from benchmark.store.hidden_states import StoredFeatures, append_features, read_features
 
 STRENGTHS = ProbeSettings(strengths=[1e-4, 1e-2, 1.0])
 ONE = ProbeSettings(strengths=[0.01])

@@ -8,8 +8,8 @@ from rich.console import Console
 from benchmark.errors import DataError
 from benchmark.probes import FeatureSet
 from benchmark.probes.features import feature_names, join, select_feature
-from benchmark.probes.stored import StoredFeatures, append_features, read_features
-from benchmark.store import Store
+from benchmark.store.artifact import Store
+from benchmark.store.hidden_states import StoredFeatures, append_features, read_features
 
 
 def feature_set(**changes: object) -> FeatureSet:

@@ -8,8 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from benchmark.__main__ import CONF
-from benchmark.config import DatasetConfig, register_schema
-from benchmark.rules import checked
+from benchmark.config.checks import checked
+from benchmark.config.schema import DatasetConfig, register_schema
 
 REAL = Path(
     os.environ.get("CAPCAL_HUB_ROOT", Path(__file__).parents[3] / "shared" / "data" / "hub")

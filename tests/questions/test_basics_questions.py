@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.config import DatasetConfig
+from benchmark.config.schema import DatasetConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.questions import basics
 from benchmark.questions.overlap import normalised

@@ -20,13 +20,13 @@ from mirror import (
 )
 from rich.console import Console
 
-from benchmark.config import DatasetConfig
+from benchmark.config.schema import DatasetConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.grading import build_graders
 from benchmark.grading.verdict import Answer
 from benchmark.questions import READERS, load_questions, refuse_overlap
 from benchmark.questions.hub import Item, word_prompt
-from benchmark.store import Store
+from benchmark.store.artifact import Store
 
 # By dataset: the counts of test, train and validation among the invented rows, with held_out=2.
 COUNTS = {

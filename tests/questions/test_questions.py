@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.config import DatasetConfig
+from benchmark.config.schema import DatasetConfig
 from benchmark.errors import ConfigError
 from benchmark.questions import load_questions
 from benchmark.records import QUESTION, check_table

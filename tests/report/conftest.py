@@ -4,7 +4,7 @@ import pytest
 from cells import simulate_cell
 
 from benchmark.records import CellResult
-from benchmark.report.html import write_report
+from benchmark.report.page.cell import write_report
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,11 @@ from matplotlib.text import Text
 
 from benchmark.applications import Budget, PassAtK, Study
 from benchmark.report import style
-from benchmark.report.budget_figures import (
+from benchmark.report.figures.budget import (
     draw_budget,
     draw_pass_at_k_extrapolation,
 )
-from benchmark.report.figures import write_figures
+from benchmark.report.figures.cell import write_figures
 
 PAPER = Path(__file__).parents[3] / "shared" / "paper" / "reported_results.csv"
 

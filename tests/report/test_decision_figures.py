@@ -9,12 +9,14 @@ from cells import confidence_table, simulate_cell
 from matplotlib.text import Text
 
 from benchmark.applications import Abstention, Adaptive, Routing, Study
-from benchmark.applications.pool import Price
-from benchmark.applications.routing import ALWAYS, MIX, ORACLE
+from benchmark.applications.routing.models import Price
+from benchmark.applications.routing.routing import ALWAYS, MIX, ORACLE
 from benchmark.records import Estimate
-from benchmark.report import decision_figures, figures, style
-from benchmark.report.figures import write_figures
-from benchmark.report.tables import write_applications
+from benchmark.report import style
+from benchmark.report.figures import cell as figures
+from benchmark.report.figures import decisions as decision_figures
+from benchmark.report.figures.cell import write_figures
+from benchmark.report.tables.cell import write_applications
 
 ABSTENTION = Abstention(coverages=[0.5], targets=[0.5, 0.7, 1.0])
 ROUTING = Routing(models={"smollm2_135m": Price(0.1, 0.2), "big": Price(1, 2)})

@@ -10,11 +10,14 @@ from matplotlib.text import Text
 from PIL import Image
 
 from benchmark.applications.pass_at_k import pass_at_k_table
-from benchmark.capability import count_outcomes
+from benchmark.capability.counts import count_outcomes
 from benchmark.metrics.evaluate import evaluate
 from benchmark.records import PASS_AT_K, Estimate
-from benchmark.report import calibration_figures, figures, points, style
-from benchmark.report.figures import write_figures
+from benchmark.report import plotted as points
+from benchmark.report import style
+from benchmark.report.figures import calibration as calibration_figures
+from benchmark.report.figures import cell as figures
+from benchmark.report.figures.cell import write_figures
 
 
 def with_estimates(cell, estimates, grades=None):

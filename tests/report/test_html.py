@@ -6,7 +6,7 @@ import pytest
 from cells import only, with_texts
 
 from benchmark.records import DISAGREEMENT
-from benchmark.report.html import (
+from benchmark.report.page.cell import (
     SHOWN_QUESTIONS,
     SHOWN_RESPONSES,
     outcome_rows,
@@ -15,7 +15,7 @@ from benchmark.report.html import (
     write_report,
 )
 from benchmark.report.style import estimator_look
-from benchmark.report.tables import best_estimators, outcome_line
+from benchmark.report.tables.cell import best_estimators, outcome_line
 
 HOSTILE = "<script>alert(1)</script></pre>\"><img src=x onerror=alert(2)>{{ 7 * 7 }}&lt;'"
 

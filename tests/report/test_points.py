@@ -5,10 +5,10 @@ import polars as pl
 import pytest
 from cells import confidence_table
 
-from benchmark.capability import count_outcomes
-from benchmark.metrics.binned import reliability_curve
+from benchmark.capability.counts import count_outcomes
+from benchmark.metrics.ece import reliability_curve
 from benchmark.records import GRADE, ChosenProbe, Estimate
-from benchmark.report import points
+from benchmark.report import plotted as points
 
 
 def grades_of(**correct):

@@ -9,7 +9,7 @@ import pytest
 from benchmark.metrics.evaluate import evaluate
 from benchmark.records import DIFFERENCE
 from benchmark.report.ranking import ranked, ranks
-from benchmark.report.tables import best_estimators
+from benchmark.report.tables.cell import best_estimators
 from tests.metrics.questions import estimate_of, grades_of
 
 

@@ -8,7 +8,7 @@ from cells import confidence_table
 from rich.console import Console
 
 from benchmark.records import DIFFERENCE, METRIC, Estimate
-from benchmark.report.tables import (
+from benchmark.report.tables.cell import (
     best_estimators,
     comparisons,
     metric_groups,

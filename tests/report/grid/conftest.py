@@ -12,7 +12,7 @@ import yaml
 from cells import only, simulate_cell
 
 from benchmark.applications import Budget, Study
-from benchmark.report.grid.grid import Grid, make_grid
+from benchmark.report.grid import Grid, make_grid
 
 MODELS, DATASETS = ("olmo3_7b", "gpt_oss_20b"), ("triviaqa", "math_500")
 

@@ -6,7 +6,7 @@ import subprocess
 import polars as pl
 import pytest
 
-from benchmark.report.grid.formats import (
+from benchmark.report.tables.formats import (
     LONGEST,
     explained,
     latex,
@@ -15,7 +15,7 @@ from benchmark.report.grid.formats import (
     markdown,
     write_table,
 )
-from benchmark.report.grid.tables import GRID_TABLE, GridTable, grid_tables
+from benchmark.report.tables.grid import GRID_TABLE, GridTable, grid_tables
 
 
 def row(model, dataset, estimator, value, rank=None, reported=None, answered=100, **more):

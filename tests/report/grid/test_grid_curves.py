@@ -7,10 +7,10 @@ import pytest
 from cells import only
 
 from benchmark.applications import Budget, Study
-from benchmark.metrics.calibration import brier_score, unbiased_brier_score
+from benchmark.metrics.brier import brier_score, unbiased_brier_score
 from benchmark.metrics.pairing import PairedEstimate
-from benchmark.report.grid import curves
-from benchmark.report.points import best_strengths
+from benchmark.report import plotted_grid as curves
+from benchmark.report.plotted import best_strengths
 
 
 def estimate(confidences, n, c):

@@ -8,8 +8,8 @@ from cells import only
 
 from benchmark.applications import Budget, Study
 from benchmark.records import DIFFERENCE, ChosenProbe
-from benchmark.report.grid.grid import make_grid
-from benchmark.report.grid.tables import GRID_TABLE, grid_tables
+from benchmark.report.grid import make_grid
+from benchmark.report.tables.grid import GRID_TABLE, grid_tables
 
 PLACE = ("gpt_oss_20b", "math_500")
 

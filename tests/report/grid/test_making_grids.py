@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from benchmark.report.grid.grid import make_grid
+from benchmark.report.grid import make_grid
 
 
 def test_models_datasets_and_estimators_stand_in_the_style_s_order(grid):

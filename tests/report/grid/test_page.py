@@ -7,10 +7,10 @@ import pytest
 from cells import only, simulate_cell, with_texts
 
 from benchmark.records import COUNTED, OUTCOMES
-from benchmark.report.grid.figures import write_figures
-from benchmark.report.grid.grid import make_grid
-from benchmark.report.grid.page import embedded, write_page
-from benchmark.report.grid.tables import grid_tables
+from benchmark.report.figures.grid import write_figures
+from benchmark.report.grid import make_grid
+from benchmark.report.page.grid import embedded, write_page
+from benchmark.report.tables.grid import grid_tables
 
 HOSTILE = "<script>alert(1)</script></pre>\"><img src=x onerror=alert(2)>{{ 7 * 7 }}&lt;'\u2028<!--"
 EDGE = 0.04  # of the scatterplots' axes, beyond 0 and 1

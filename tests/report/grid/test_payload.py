@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 from cells import with_texts
 
-from benchmark.capability import count_outcomes
+from benchmark.capability.counts import count_outcomes
 from benchmark.records import OUTCOMES
-from benchmark.report.grid.payload import BLOCK, pack, pack_cells
+from benchmark.report.page.payload import BLOCK, pack, pack_cells
 
 ROOM = 10_000_000
 

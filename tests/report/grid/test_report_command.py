@@ -10,9 +10,9 @@ import pytest
 from cells import only
 from rich.console import Console
 
-from benchmark.finished import load_cell, save_cell
-from benchmark.report.grid.command import find_cells, main
-from benchmark.store import Store, read_manifest, sealed
+from benchmark.cell.saved import load_cell, save_cell
+from benchmark.runs.report_command import find_cells, main
+from benchmark.store.artifact import Store, read_manifest, sealed
 
 QUIET = Console(quiet=True)
 
@@ -179,7 +179,7 @@ def test_a_name_with_a_path_is_refused(run, capsys):
 
 def test_the_command_doesn_t_load_what_only_models_need(run):
     code = (
-        "import sys; from benchmark.report.grid.command import main; main(sys.argv[1:]);"
+        "import sys; from benchmark.runs.report_command import main; main(sys.argv[1:]);"
         "assert not {'torch', 'transformers', 'datasets'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(run())], check=True, capture_output=True)

@@ -1,0 +1,1 @@
+"""Abstention: answering only where a response is likely to be right."""

@@ -1,0 +1,1 @@
+"""Budgets: where to spend a number of samples."""

@@ -1,0 +1,1 @@
+"""Routing: the cheapest model that is likely to be right."""

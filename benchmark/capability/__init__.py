@@ -1,0 +1,1 @@
+"""Stage 4: grades -> counts, and what they say of expected accuracies."""

@@ -1,0 +1,1 @@
+"""One model on one dataset: what the stages returned, its key, and its saved form."""

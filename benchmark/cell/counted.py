@@ -1,0 +1,284 @@
+"""Stages 1 to 4 for counts that were sampled elsewhere: a CSV file becomes a cell without a model.
+
+A row is a question: its id, n responses of which c were correct, one confidence per source::
+
+    question_id,n,c,my_probe,asked
+    q1,100,93,0.91,0.8
+    q2,100,4,0.22,
+
+Grades are expanded from the counts, n of each question with c of them correct, in an order that a
+fixed seed draws, so that everything downstream works unchanged.
+"""
+
+import csv
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+
+from benchmark.capability.counts import count_outcomes
+from benchmark.cell.cell import Cell, Split
+from benchmark.config.schema import ColumnsConfig, Config, DatasetConfig
+from benchmark.errors import ConfigError, DataError
+from benchmark.records import (
+    CONFIDENCE,
+    COUNTED,
+    DISAGREEMENT,
+    GRADE,
+    QUESTION,
+    RESPONSE,
+    Estimate,
+)
+from benchmark.statistics.inputs import FloatArray
+from benchmark.store.files import is_pointer, pointer_fault, text_fault
+
+MOST_RESPONSES = 100_000_000  # that a file may count; each becomes a row
+_SEED = 0  # of the order of a question's grades
+_SHOWN = 60  # characters of a value that a message shows
+_NAMED = 50  # columns that a message names
+
+
+class Counts(NamedTuple):
+    """What a file of counts holds, sorted by question.
+
+    Attributes:
+        questions: of schema ``QUESTION``; without references.
+        grades: of schema ``GRADE``; without answers.
+        estimates: by column; a confidence that is missing has status ``unparsed``.
+    """
+
+    questions: pl.DataFrame
+    grades: pl.DataFrame
+    estimates: dict[str, Estimate]
+
+
+class CountedCell(Cell):
+    """A cell that has its counts already, and no engine that could make more."""
+
+    def __init__(self, config: Config, counts: Counts) -> None:
+        """Take the counts."""
+        self.config = config
+        self.questions = {"evaluation": counts.questions}
+        self._failed, self._others = 0, {}
+        self._splits = {
+            "evaluation": Split(
+                counts.questions, RESPONSE.to_frame(), counts.grades, GRADE.to_frame(),
+                DISAGREEMENT.to_frame(), count_outcomes(counts.grades), {},
+            )
+        }  # fmt: skip
+
+    def close(self) -> None:
+        """Do nothing: there is no engine."""
+
+
+def read_counts(config: DatasetConfig, console: Console) -> Counts:
+    """Return what the file at ``config.path`` holds.
+
+    Args:
+        config: ``columns`` says how the file's columns are called.
+        console: told which columns are not read.
+
+    Raises:
+        ConfigError: there is no such file.
+        DataError: it is no CSV file, lacks a column, or a value breaks its rule.
+    """
+    if config.path is None:
+        raise ConfigError("dataset.path is not set: name the CSV file with the counts.")
+    path = Path(config.path).expanduser()
+    table, columns = _read(path), config.columns
+    for column in (columns.question_id, columns.n, columns.c, *(columns.confidences or [])):
+        if column not in table:
+            raise DataError(
+                f"{path} has no column '{column}'; it has {[*table][:_NAMED]}. Say what its "
+                f"columns are called with dataset.columns.question_id=..., .n=..., .c=..., "
+                f".confidences=[...]."
+            )
+    ids = _ids(table[columns.question_id], path)
+    n = _whole(table[columns.n], ids, f"{path}, column '{columns.n}'", least=1)
+    c = _whole(table[columns.c], ids, f"{path}, column '{columns.c}'", least=0)
+    if np.any(c > n):
+        row = int(np.flatnonzero(c > n)[0])
+        raise DataError(
+            f"{path}, question '{ids[row]}': '{columns.c}' is {c[row]:.0f}, but '{columns.n}' only "
+            f"{n[row]:.0f}."
+        )
+    if n.sum() > MOST_RESPONSES:
+        raise DataError(
+            f"{path} counts {n.sum():,.0f} responses; at most {MOST_RESPONSES:,} can be expanded."
+        )
+    confidences = {
+        name: _confidences(table[name], ids, f"{path}, column '{name}'")
+        for name in _sources(table, columns, path, console)
+    }
+    order = sorted(range(len(ids)), key=ids.__getitem__)  # an array would pad all to the longest
+    ids = [ids[row] for row in order]
+    texts = table.get(columns.question)
+    shown = ids if texts is None else [texts[row].strip() or ids[i] for i, row in enumerate(order)]
+    return Counts(
+        _questions(ids, shown),
+        _grades(ids, n[order].astype(np.int64), c[order].astype(np.int64)),
+        {name: _estimate(ids, values[order]) for name, values in confidences.items()},
+    )
+
+
+def _read(path: Path) -> dict[str, list[str]]:
+    """Return the file's values by column."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file, strict=True)
+            header = next(reader, None)
+            if not header:
+                raise DataError(f"{path} is empty; its first line must name the columns.")
+            rows = []
+            for row in reader:
+                if len(row) not in {0, len(header)}:
+                    raise DataError(
+                        f"{path}, line {reader.line_num}: {len(row)} values under {len(header)} "
+                        f"columns. Put values with commas in double quotes."
+                    )
+                rows += [row] if row else []
+    except UnicodeDecodeError as error:
+        raise DataError(text_fault(path)) from error
+    except csv.Error as error:
+        raise DataError(f"{path}, line {reader.line_num}, is no CSV: {error}.") from error
+    except OSError as error:
+        raise ConfigError(f"dataset.path={path} can't be read: {error.strerror}.") from error
+    names = _names(header, path)
+    if not rows:
+        raise DataError(f"{path} has the columns {names} but no row.")
+    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+
+
+def _names(header: Sequence[str], path: Path) -> list[str]:
+    """Return the columns' names.
+
+    Raises:
+        DataError: they are no names of columns between commas, or not all of them differ.
+    """
+    if is_pointer(path):
+        raise DataError(pointer_fault(path))
+    names = [name.strip() for name in header]
+    if len(names) == 1 and (others := [mark for mark in ";\t|" if mark in names[0]]):
+        raise DataError(f"{path}: its columns are separated by {others[0]!r}; put commas.")
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"{path} has {times} columns '{name}'; each needs a name of its own.")
+    return names
+
+
+def _ids(values: Sequence[str], path: Path) -> list[str]:
+    seen: set[str] = set()
+    for row, value in enumerate(values, start=1):
+        if not value.strip():
+            raise DataError(f"{path}, row {row} below the header has no question id.")
+        if value in seen:
+            raise DataError(f"{path}: question '{value}' occurs twice; ids must be unique.")
+        seen.add(value)
+    return list(values)
+
+
+def _whole(values: Sequence[str], ids: Sequence[str], where: str, least: int) -> FloatArray:
+    """Return whole numbers of at least ``least``, [N]."""
+    numbers = np.empty(len(values))
+    for row, value in enumerate(values):
+        number = _number(value)
+        if number is None or not number.is_integer() or number < least:
+            raise DataError(
+                f"{where}, question '{ids[row]}': {value[:_SHOWN]!r} must be a whole number of at "
+                f"least {least}."
+            )
+        numbers[row] = number
+    return numbers
+
+
+def _sources(
+    table: Mapping[str, Sequence[str]], columns: ColumnsConfig, path: Path, console: Console
+) -> list[str]:
+    """Return the columns that hold confidences.
+
+    A column that is numbers for the most part is one: a value that is no number is then refused.
+    """
+    if columns.confidences is not None:
+        return list(dict.fromkeys(columns.confidences))
+    known = {columns.question_id, columns.n, columns.c, columns.question}
+    found: list[str] = []
+    others: list[str] = []
+    for name, values in table.items():
+        if name not in known:
+            given = [value for value in values if value.strip()]
+            numbers = sum(_number(value) is not None for value in given)
+            (found if given and 2 * numbers >= len(given) else others).append(name)
+    if others:
+        console.print(f"{path}: columns that hold no numbers are not read: {', '.join(others)}.")
+    return found
+
+
+def _confidences(values: Sequence[str], ids: Sequence[str], where: str) -> FloatArray:
+    """Return confidences in [0, 1], NaN where the value is empty, [N]."""
+    numbers = np.full(len(values), np.nan)
+    for row, value in enumerate(values):
+        if not value.strip():
+            continue
+        number = _number(value)
+        if number is None or not 0 <= number <= 1:
+            raise DataError(
+                f"{where}, question '{ids[row]}': {value[:_SHOWN]!r} is no confidence in [0, 1]; "
+                f"leave it empty where there is none. If the column holds something else, name "
+                f"those with confidences: dataset.columns.confidences=[...]."
+            )
+        numbers[row] = number
+    return numbers
+
+
+def _number(text: str) -> float | None:
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    if "_" in text:  # Python's own way to write a number
+        return None
+    return number if math.isfinite(number) or math.isnan(number) else None
+
+
+def _questions(ids: list[str], texts: list[str]) -> pl.DataFrame:
+    none = [pl.lit([], QUESTION[name]).alias(name) for name in ("references", "metadata")]
+    table = pl.DataFrame({"question_id": ids, "prompt": texts, "question": texts})
+    return table.with_columns(none).select(list(QUESTION))
+
+
+def _grades(ids: list[str], n: np.ndarray, c: np.ndarray) -> pl.DataFrame:
+    """Return n grades of each question, c of them correct, in random order."""
+    question = np.repeat(np.arange(len(ids)), n)
+    index = np.arange(len(question)) - np.repeat(np.cumsum(n) - n, n)
+    shuffled = np.lexsort((np.random.default_rng(_SEED).random(len(question)), question))
+    correct = np.empty(len(question), dtype=np.bool_)
+    correct[shuffled] = index < np.repeat(c, n)
+    return pl.DataFrame(
+        {"question_id": pl.Series(ids).gather(question), "sample_index": index, "right": correct}
+    ).select(
+        "question_id",
+        "sample_index",
+        answer=pl.lit(None, pl.String),
+        outcome=pl.when("right").then(pl.lit("correct")).otherwise(pl.lit("incorrect")),
+        reason=pl.lit(None, pl.String),
+        grader=pl.lit(COUNTED),
+    ).cast(GRADE)  # fmt: skip
+
+
+def _estimate(ids: list[str], confidences: FloatArray) -> Estimate:
+    """Return one confidence per question; what it cost is not known."""
+    unknown = pl.lit(None, pl.Int64)
+    table = pl.DataFrame({"question_id": ids, "confidence": confidences}).with_columns(
+        pl.col("confidence").fill_nan(None),
+        sample_index=pl.lit(0, pl.Int64),
+        prompt_tokens=unknown,
+        completion_tokens=unknown,
+    )
+    given = pl.col("confidence").is_not_null()
+    status = pl.when(given).then(pl.lit("ok")).otherwise(pl.lit("unparsed"))
+    return Estimate(table.with_columns(status=status).select(list(CONFIDENCE)))

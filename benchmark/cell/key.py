@@ -1,0 +1,118 @@
+"""What decides a cell's result, known before weights or rows are read.
+
+It names the artifact of the finished cell, so that a run with nothing to do finds out in a second.
+Nothing here imports what is slow to import.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmark.config.schema import Config, DatasetConfig, typed
+from benchmark.engines import Decoding
+from benchmark.engines.weights import Weights, find_weights, hub_commit, known_identity
+from benchmark.grading import build_graders
+from benchmark.store.artifact import Artifact, Store, file_checksum
+
+_ELSEWHERE = ("hub_root", "licence", "path")  # say where rows lie, not what they hold
+
+
+def cell_artifact(config: Config, console: Console) -> Artifact:
+    """Return the artifact of the cell that a configuration describes.
+
+    Neither weights nor rows are read, but for the checksums of local files that may have changed.
+    """
+    cache = Path(config.paths.cache).expanduser()
+    inputs: dict[str, Any] = {
+        "dataset": asdict(config.dataset),
+        "estimators": config.estimator,
+        "applications": config.application,
+        "statistics": asdict(config.statistics),
+    }
+    if not config.dataset.counted:
+        weights = find_weights(config.model, cache, console)
+        inputs |= {
+            "model": engine_identity(config, weights),
+            "decoding": Decoding(**asdict(config.model.decoding)).inputs,
+            "sampling": asdict(config.sampling),
+            "grading": config.grading,
+            "capability": asdict(config.capability),
+        }
+    store = Store(outputs_of(config) / "store", console)
+    return store.artifact(*_names(config), "cell", _named(inputs, cache))
+
+
+def engine_identity(config: Config, weights: Weights) -> dict[str, Any]:
+    """Return what of model and engine decides the responses, whichever machine runs them."""
+    extra = config.engine.get("extra_body")
+    cache = Path(config.paths.cache).expanduser()
+    identity = known_identity(config.model, weights, cache)
+    return identity | ({"extra_body": extra} if extra else {})
+
+
+def has_cells(config: Config) -> bool:
+    """Tell whether the store has any cell of the configured model, dataset and split."""
+    return any((outputs_of(config) / "store").joinpath(*_names(config)).glob("cell-*"))
+
+
+def _names(config: Config) -> tuple[str, str, str]:
+    return config.model.name, config.dataset.name, config.dataset.splits["evaluation"]
+
+
+def outputs_of(config: Config) -> Path:
+    """Return the folder of the store and of the runs."""
+    return Path(config.paths.outputs).expanduser()
+
+
+def _named(value: Any, cache: Path) -> Any:
+    """Return settings with what they mean here: of datasets the rows, of graders their identity.
+
+    Estimators may hold both, where they are trained on other datasets.
+    """
+    if isinstance(value, list):
+        return [_named(item, cache) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "loader" in value:
+        dataset: DatasetConfig = typed(value, DatasetConfig, "dataset")
+        settings = {key: item for key, item in value.items() if key not in _ELSEWHERE}
+        return settings | {"rows": _rows(dataset, cache)}
+    return {
+        key: _graders(item) if key == "grading" else _named(item, cache)
+        for key, item in value.items()
+    }
+
+
+def _graders(entries: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
+    """Return names and identities in their order: the first decides."""
+    return [[name, grader.identity] for name, grader in build_graders(entries).items()]
+
+
+def rows_known(inputs: Any) -> bool:
+    """Tell whether the inputs of a cell name the rows of all datasets that it is made from."""
+    if isinstance(inputs, dict):
+        return inputs.get("rows", ()) is not None and all(map(rows_known, inputs.values()))
+    return all(map(rows_known, inputs)) if isinstance(inputs, list) else True
+
+
+def _rows(dataset: DatasetConfig, cache: Path) -> list[str] | None:
+    """Return what names the rows that questions are made from; None where only reading them does.
+
+    Of a file or a local mirror these are checksums, of the Hub commits. A branch whose commit the
+    Hub doesn't tell gives None.
+    """
+    if dataset.path is not None:
+        path = Path(dataset.path).expanduser()
+        return [file_checksum(path, cache)] if path.is_file() else None
+    sources = {(source.hub_id, source.revision) for source in dataset.sources.values()}
+    if dataset.hub_root is not None:
+        root = Path(dataset.hub_root).expanduser()
+        files = [p for hub_id, _ in sources for p in (root / hub_id).rglob("*") if p.is_file()]
+        return [f"{p.relative_to(root)} {file_checksum(p, cache)}" for p in sorted(files)]
+    try:
+        return sorted(f"{hub_id}@{hub_commit(hub_id, rev, 'dataset')}" for hub_id, rev in sources)
+    except OSError:
+        return None

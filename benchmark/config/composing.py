@@ -1,0 +1,166 @@
+"""From a command line to configurations, and what a user reads where that fails."""
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+
+from benchmark.config.schema import Config, register_schema
+
+CONF = next(
+    folder
+    for folder in (Path(__file__).parents[1] / "conf", Path(__file__).parents[2] / "conf")
+    if folder.is_dir()
+)
+
+_PART_OF_NULL = re.compile(  # as OmegaConf says it, and no other fault of a program
+    r"'NoneType' object has no attribute '\w+'\n +full_key: |Unexpected type for root: NoneType"
+)
+
+
+def config_folders(hydra_config: DictConfig) -> list[Path]:
+    """Return the folders that configuration files were searched in, packages left out."""
+    sources = hydra_config.runtime.config_sources
+    return [Path(source.path) for source in sources if source.schema == "file"]
+
+
+def job_overrides(swept: Mapping[str, str] | None, overrides: Sequence[str]) -> list[list[str]]:
+    """Return the overrides of each job that Hydra makes of a sweep, in their order.
+
+    Args:
+        swept: what the configuration sweeps over, ``hydra.sweeper.params``.
+        overrides: of the command line; they go before those.
+    """
+    lines = [f"{key}={value}" for key, value in (swept or {}).items()]
+    parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+    (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides([*lines, *overrides]), None)
+    return [[*job] for job in jobs]
+
+
+def compose_jobs(overrides: Sequence[str]) -> list[DictConfig]:
+    """Return the configuration of each job of a command line, composed but not checked.
+
+    Raises:
+        HydraException: an override, a group or a key is wrong.
+    """
+    register_schema()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        parsed = parser.parse_overrides([*overrides])
+        single = [o.input_line or "" for o in parsed if not o.is_sweep_override()]
+        whole = compose("config", single, return_hydra_config=True)
+        return [
+            compose("config", job) for job in job_overrides(whole.hydra.sweeper.params, overrides)
+        ]
+
+
+def misread(error: Exception, arguments: Sequence[str]) -> str | None:
+    """Return what is wrong with a command line that Hydra ends with a plain Python error about.
+
+    These are groups that are set to null or to a number, numbers of thousands of digits, and parts
+    of a setting that is null.
+    """
+    if isinstance(error, AttributeError | AssertionError) and _PART_OF_NULL.match(str(error)):
+        parts = [text for text in arguments if re.match(r"[^=]*\.[^=]*(\.[^=]*=|=\s*\{)", text)]
+        if parts:
+            return (
+                f"{' '.join(parts)}: what is null has no parts that a command line could set; "
+                f"write the whole setting into a file in conf/ and choose that."
+            )
+    if not isinstance(error, ValueError):
+        return None
+    if "Config group override" in str(error):
+        chosen = [text for text in arguments if re.fullmatch(r"[\w/@~+]+=[\w.+-]*", text)]
+        return f"{' '.join(chosen)}: name a choice, or a list of them; [] is none."
+    if "integer string conversion" in str(error):
+        return f"A number on the command line is too long. {error}"
+    return None
+
+
+def system_fault(error: OSError, folder: Path | None = None) -> str:
+    """Return what the system refused, and the settings that choose another place.
+
+    Args:
+        error: the system's; where a file that is open can't grow it names none.
+        folder: where the run writes what isn't in the store, which then is the place.
+    """
+    if isinstance(error, BrokenPipeError):
+        return "Nobody reads the output any more. Run again: what was finished is kept."
+    place = error.filename or folder
+    where = f"{place}: " if place else ""
+    return (
+        f"{where}{error.strerror or error}. Free space, or choose other folders with "
+        f"paths.outputs=... and paths.cache=...; then run again: what was finished is kept."
+    )
+
+
+def explained(error: Exception) -> str:
+    """Return the fault with its cause, and the names near to a mistyped one."""
+    if isinstance(error, OverrideParseException):
+        return _unparsed(error)
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:  # OmegaConf's, traced, can be their own causes
+        chain.append(cause)
+        cause = cause.__cause__
+    texts = map(str, chain)
+    lines = list(dict.fromkeys(line for text in texts for line in text.splitlines() if line))
+    noise = ("object_type", "Config search path", "provider=")
+    message = "\n".join(line for line in lines if not line.lstrip().startswith(noise))
+    absent = re.search(r"(?:find|load) '([^']+)'", message)
+    for extra, choice in {"slurm": "submitit_slurm", "joblib": "hydra/launcher/joblib"}.items():
+        if absent is not None and choice in absent[1]:
+            return f"{message}\nInstall it: pip install -c constraints.txt -e '.[{extra}]'"
+    if "resolving interpolation '${dataset}'" in message:
+        return "dataset=... must be one choice; several are run by -m dataset=basics,words."
+    match = re.search(r"Key '([^']+)'|override '([^']+)'|(?:find|load) '([^']+)'", message)
+    if match is None:
+        return message
+    wrong = next(group for group in match.groups() if group).rsplit("/", maxsplit=1)[-1]
+    near = difflib.get_close_matches(wrong.rsplit(".", maxsplit=1)[-1], _known_names(), n=3)
+    return message + (f"\nNear names: {', '.join(near)}." if near else "")
+
+
+def _unparsed(error: OverrideParseException) -> str:
+    """Return what a user reads about a setting whose signs Hydra takes for its own."""
+    key, equals, value = error.override.partition("=")
+    why = str(error.message).splitlines()[0]
+    if not equals or not value.strip():
+        return f"{error.override}: settings are written as key=value ({why})."
+    told = f"{error.override}: Hydra, which reads the command line, can't read this ({why}). "
+    if re.search(r"\s[\w.@/]+=", value):
+        told += "If these are several settings, write each as an argument of its own. "
+    if value[0] in "[{":
+        told += "If it is a list, check its commas and brackets. "
+    text = value.replace('"', '\\"')
+    return f"{told}If it is a text, put it in quotes of both kinds: '{key}=\"{text}\"'"
+
+
+def _known_names() -> list[str]:
+    """Return every key of the schema, every group and every choice."""
+    names = {path.stem for path in CONF.rglob("*.yaml")} | {
+        path.parent.name for path in CONF.rglob("*.yaml")
+    }
+
+    def keys(node: object) -> None:
+        if (
+            isinstance(node, DictConfig)
+            and node._is_none()
+            and is_dataclass(node._metadata.ref_type)
+        ):
+            node = OmegaConf.structured(node._metadata.ref_type)  # an optional part of the schema
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+            for key in node:
+                names.add(str(key))
+                keys(node._get_node(key))
+
+    keys(OmegaConf.structured(Config))
+    return sorted(names - {"conf", "config"})

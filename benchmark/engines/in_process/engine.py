@@ -1,0 +1,348 @@
+"""The in-process engine: a transformers model on the CPU or an accelerator."""
+
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+
+import torch
+import transformers
+from rich.console import Console
+
+from benchmark.config.schema import ModelConfig, TransformersConfig
+from benchmark.engines import ChoiceProbabilities, Decoding, Response, SampleRequest
+from benchmark.engines.complete_weights import refuse_incomplete
+from benchmark.engines.device import find_device, find_dtype, precisions
+from benchmark.engines.in_process.decoding import Finished, Job, sample_tokens
+from benchmark.engines.in_process.fidelity import Way, choose_way
+from benchmark.engines.prompts import check_template, read_answer, rendered, rendering
+from benchmark.engines.reasoning import Split, answer_start, is_think_tag, opens_reasoning
+from benchmark.engines.weights import Weights, model_identity, unavailable
+from benchmark.errors import ModelError
+from benchmark.records import FinishReason
+
+_TAIL = 8  # tokens of a prompt that may open the reasoning
+_TRIED = "Two and two make four, as everybody knows."
+
+
+class TransformersEngine:
+    """Runs a model in this process; weights are read at first use, the tokenizer before.
+
+    Args:
+        model_config: how prompts are rendered.
+        config: where and in which precision the model runs, and how large its batches are.
+        weights: what to load.
+        console: told where the model needs a slower way; by default standard error.
+
+    Raises:
+        ModelError: the device isn't there, or there is neither chat template nor ``few_shot``.
+    """
+
+    def __init__(
+        self,
+        model_config: ModelConfig,
+        config: TransformersConfig,
+        weights: Weights,
+        console: Console | None = None,
+    ) -> None:
+        self._model_config = model_config
+        self._config = config
+        self._weights = weights
+        self._device = find_device(config.device)
+        self._console = console or Console(stderr=True, soft_wrap=True, markup=False)
+        self.precisions = precisions(config)
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        try:
+            self._tokenizer = transformers.AutoTokenizer.from_pretrained(
+                weights.location, revision=weights.revision
+            )
+        except Exception as error:  # of many libraries
+            raise unavailable(model_config.name, weights.location, error) from error
+        template = model_config.chat_template_kwargs.get("chat_template")
+        if not (self._tokenizer.chat_template or template or model_config.few_shot):
+            raise ModelError(
+                f"model={model_config.name}: the tokenizer of {weights.location} has no chat "
+                f"template, so its prompts can't be rendered; choose an instruct model, or give "
+                f"solved examples as model.few_shot.template."
+            )
+        if model_config.few_shot is None:
+            check_template(model_config, weights.location, self._tokenizer)
+        self.identity = model_identity(
+            model_config, weights, rendering(model_config, self._tokenizer)
+        )
+
+    def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
+        """Yield every requested response once, as it is finished.
+
+        Out of memory, what isn't finished starts again in batches half as large.
+
+        Raises:
+            ModelError: a single row doesn't fit into memory.
+        """
+        new = decoding.max_new_tokens
+        prompts = [self._tokens(r.question_id, r.prompt, new) for r in requests]
+        for drawn in self._draw(prompts, [r.seeds for r in requests], decoding):
+            request, prompt = requests[drawn.key], prompts[drawn.key]
+            reasoning, text, ended = self._split(drawn.tokens, prompt)
+            finish: FinishReason = "stop" if drawn.stopped and ended else "length"
+            if drawn.broken:
+                reasoning, text, finish = None, "", "error"
+            yield Response(
+                question_id=request.question_id,
+                sample_index=request.sample_indices[drawn.sample],
+                text=text,
+                reasoning=reasoning,
+                finish_reason=finish,
+                prompt_tokens=len(prompt),
+                completion_tokens=len(drawn.tokens),
+                seed=request.seeds[drawn.sample],
+                error=self._not_finite if drawn.broken else None,
+            )
+
+    def _draw(
+        self, prompts: list[list[int]], seeds: Sequence[Sequence[int]], decoding: Decoding
+    ) -> Iterator[Finished]:
+        """Yield a sample for each seed of each prompt [tokens], halving batches out of memory."""
+        waiting = {key: list(range(len(seeds[key]))) for key in range(len(prompts))}
+        rows, budget = self._config.max_rows, self._config.token_budget
+        while waiting:
+            try:
+                forward = self._way.make([prompts[key] for key in waiting])
+                drawn = {key: list(samples) for key, samples in waiting.items()}
+                jobs = [
+                    Job(key, prompts[key], [seeds[key][sample] for sample in samples])
+                    for key, samples in drawn.items()
+                ]
+                for finished in sample_tokens(
+                    forward, jobs, decoding, self._end_tokens, max_rows=rows, token_budget=budget
+                ):
+                    sample = drawn[finished.key][finished.sample]
+                    waiting[finished.key].remove(sample)
+                    if not waiting[finished.key]:
+                        del waiting[finished.key]
+                    yield finished._replace(sample=sample)
+            except torch.OutOfMemoryError as error:
+                if rows == 1:
+                    raise self._too_large(error) from error
+                rows, budget = max(1, rows // 2), max(1, budget // 2)
+                if self._device.type != "cpu":
+                    torch.accelerator.empty_cache()
+
+    def _too_large(self, error: Exception) -> ModelError:
+        return ModelError(
+            f"model={self._model_config.name} runs out of memory on {self._device} with a single "
+            f"row ({str(error).splitlines()[0]}). Use a larger device, engine.device_map=auto, or "
+            f"engine=vllm with engine.tensor_parallel_size."
+        )
+
+    def _split(self, tokens: Sequence[int], prompt: Sequence[int]) -> Split:
+        """Return reasoning and answer of a response's tokens."""
+        kept = [token for token in tokens if token not in self._silent_tokens]
+        text = self._tokenizer.decode(kept, skip_special_tokens=False)
+        tail = self._tokenizer.decode(prompt[-_TAIL:], skip_special_tokens=False)
+        return read_answer(self._model_config, text, opened=opens_reasoning(tail))
+
+    @cached_property
+    def _silent_tokens(self) -> frozenset[int]:
+        """Special tokens that are no text; channels and think tags, which may be special, are."""
+        if self._model_config.reasoning == "harmony":
+            return frozenset()
+        added = self._tokenizer.added_tokens_decoder.items()
+        return frozenset(
+            index for index, token in added if token.special and not is_think_tag(token.content)
+        )
+
+    def choice_probabilities(
+        self, requests: Sequence[SampleRequest], choices: Sequence[str], decoding: Decoding
+    ) -> Iterator[tuple[str, ChoiceProbabilities]]:
+        """Yield, per request, the probability that the answer starts with a choice.
+
+        A choice's probability is the sum over all tokens that spell it, case and white space aside,
+        at temperature 1. A model that reasons draws its reasoning first.
+        """
+        variants = self._variants(tuple(choices))
+        new = 0 if self._model_config.reasoning == "none" else decoding.max_new_tokens
+        prompts = {r.question_id: self._tokens(r.question_id, r.prompt, new) for r in requests}
+        spent = dict.fromkeys(prompts, 1)
+        asked = prompts
+        if self._model_config.reasoning != "none":
+            asked, spent = self._after_reasoning(requests, prompts, decoding)
+        for key in prompts.keys() - asked.keys():
+            none = dict.fromkeys(choices, 0.0)
+            yield key, ChoiceProbabilities(none, len(prompts[key]), spent[key])
+        for key, logits in self._read(asked):
+            row = logits.float().softmax(-1)
+            summed = {choice: float(row[ids].sum()) for choice, ids in variants.items()}
+            error = None if logits.amax().isfinite() else self._not_finite
+            if error is not None:
+                summed = dict.fromkeys(choices, 0.0)
+            yield key, ChoiceProbabilities(summed, len(prompts[key]), spent[key], error)
+
+    def _after_reasoning(
+        self,
+        requests: Sequence[SampleRequest],
+        prompts: Mapping[str, list[int]],
+        decoding: Decoding,
+    ) -> tuple[dict[str, list[int]], dict[str, int]]:
+        """Return each prompt with a drawn reasoning, where it ends, and the tokens drawn."""
+        asked, spent = {}, {}
+        seeds = [request.seeds[:1] for request in requests]
+        for index, _, tokens, *_ in self._draw([*prompts.values()], seeds, decoding):
+            key = requests[index].question_id
+            texts = [self._tokenizer.decode([token]) for token in tokens]
+            tail = self._tokenizer.decode(prompts[key][-_TAIL:], skip_special_tokens=False)
+            form = self._model_config.reasoning
+            start = answer_start(texts, form, opened=opens_reasoning(tail))
+            spent[key] = len(tokens) if start is None else start + 1
+            if start is not None:
+                asked[key] = [*prompts[key], *tokens[:start]]
+        return asked, spent
+
+    def hidden_states(self, prompts: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield, per key, the last prompt token's states [L + 1, D]: embedding, then each layer.
+
+        They are transformers' ``output_hidden_states``, of which the last is behind the final norm.
+        Out of memory, batches are halved.
+
+        Raises:
+            ModelError: the model gives no states, or not of the same shape for all layers.
+        """
+        if not self._way.has_states:
+            raise ModelError(
+                f"model={self._model_config.name}: {type(self._model).__name__} gives no hidden "
+                f"states of one shape for all layers, which probes read. Leave probes out."
+            )
+        tokens = {key: self._tokens(key, prompt) for key, prompt in prompts.items()}
+        for key, states in self._read(tokens, states=True):
+            yield key, states.float().cpu()
+
+    @cached_property
+    def _model(self) -> transformers.PreTrainedModel:
+        """The model in evaluation mode; reading it is the slow part, so it happens once, late."""
+        name = self._model_config.name
+        try:
+            model, report = transformers.AutoModelForCausalLM.from_pretrained(
+                self._weights.location,
+                revision=self._weights.revision,
+                dtype=find_dtype(self._config),
+                device_map=self._config.device_map,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # and refuse them by name
+            )
+        except torch.OutOfMemoryError as error:
+            raise self._too_large(error) from error
+        except Exception as error:  # of many libraries
+            raise unavailable(name, self._weights.location, error) from error
+        refuse_incomplete(name, self._weights.location, report)
+        return (model if self._config.device_map else model.to(self._device)).eval()
+
+    @cached_property
+    def _way(self) -> Way:
+        """How the model is run: checked against its own forward pass, once."""
+        tried = self._tokenizer(_TRIED, add_special_tokens=False)["input_ids"]
+        way = choose_way(self._model, self._device, tried, self._model_config.name)
+        if way.refused:
+            reasons = "; ".join(f"{name}: {why}" for name, why in way.refused.items())
+            self._console.print(
+                f"{self._model_config.name} runs in the way '{way.name}', which is slower "
+                f"({reasons})."
+            )
+        return way
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What is known of how the model runs, for manifests; empty until it is needed."""
+        if "_way" not in self.__dict__:
+            return {}
+        dtype = str(self._model.dtype).removeprefix("torch.")
+        return {"way": self._way.name, "dtype": dtype, "check": f"{self._way.error:.1g}"}
+
+    @property
+    def _not_finite(self) -> str:
+        return (
+            f"the logits are not finite in {self._model.dtype}; choose another precision with "
+            f"engine.dtype"
+        )
+
+    @cached_property
+    def _end_tokens(self) -> frozenset[int]:
+        end = self._model.generation_config.eos_token_id
+        ends = {*(end if isinstance(end, list) else [end]), self._tokenizer.eos_token_id} - {None}
+        if self._model_config.few_shot is not None:
+            stop = self._model_config.few_shot.stop
+            ends |= {index for index, text in enumerate(self._token_texts) if stop in text}
+        return frozenset(ends)
+
+    @cached_property
+    def _token_texts(self) -> list[str]:
+        """The text of every token of the vocabulary."""
+        texts: list[str] = self._tokenizer.batch_decode([[i] for i in range(len(self._tokenizer))])
+        return texts
+
+    def _tokens(self, key: str, prompt: str, new: int = 0) -> list[int]:
+        """Render the chat template around a prompt, straight to ids; room is needed for ``new``."""
+        tokens = rendered(self._model_config, self._tokenizer, prompt)
+        config = self._model.config.get_text_config(decoder=True)
+        limit = getattr(config, "max_position_embeddings", None)
+        if limit is not None and len(tokens) + new > limit:
+            wanted = f", and model.decoding.max_new_tokens asks for {new} more" if new else ""
+            raise ModelError(
+                f"model={self._model_config.name}: the prompt of '{key}' has {len(tokens)} tokens"
+                f"{wanted}; the model reads {limit}."
+            )
+        return tokens
+
+    def prompt_tokens(self, prompts: Mapping[str, str]) -> dict[str, int]:
+        """Return the number of tokens of each rendered prompt, by key."""
+        return {
+            key: len(rendered(self._model_config, self._tokenizer, prompt))
+            for key, prompt in prompts.items()
+        }
+
+    def _read(
+        self, prompts: Mapping[str, list[int]], *, states: bool = False
+    ) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield each prompt's next-token logits [V], or its hidden states [L + 1, D].
+
+        At most ``token_budget`` tokens are read at once, at least one prompt.
+        """
+        forward = self._way.make([*prompts.values()])
+        waiting = deque(prompts)
+        budget = self._config.token_budget
+        while waiting:
+            keys: list[str] = []
+            size = 0
+            while waiting and (not keys or forward.together):
+                size += len(prompts[waiting[0]]) - forward.shared
+                if keys and size > budget:
+                    break
+                keys.append(waiting.popleft())
+            try:
+                batch = [prompts[key] for key in keys]
+                found = forward.hidden_states(batch) if states else forward.read(batch)
+            except torch.OutOfMemoryError as error:
+                if len(keys) == 1:
+                    raise self._too_large(error) from error
+                budget = sum(len(prompts[key]) - forward.shared for key in keys) // 2
+                waiting.extendleft(reversed(keys))
+                continue
+            yield from zip(keys, found, strict=True)
+
+    def close(self) -> None:
+        """Do nothing: the model stays as long as the process."""
+
+    def _variants(self, choices: tuple[str, ...]) -> dict[str, list[int]]:
+        """Return the ids of all tokens that spell a choice, case and white space aside."""
+        variants: dict[str, list[int]] = {choice: [] for choice in choices}
+        wanted = {choice.lower(): choice for choice in choices}
+        for index, text in enumerate(self._token_texts):
+            choice = wanted.get(text.strip().lower())
+            if choice is not None:
+                variants[choice].append(index)
+        missing = [choice for choice, ids in variants.items() if not ids]
+        if missing:
+            raise ModelError(
+                f"model={self._model_config.name}: no token spells {missing}; P(True) needs "
+                f"choices of one token."
+            )
+        return variants

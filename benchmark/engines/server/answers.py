@@ -1,0 +1,120 @@
+"""Replies as what engines give: responses, and probabilities of the first answer token."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+from benchmark.config.schema import ModelConfig
+from benchmark.engines import ChoiceProbabilities, Response, SampleRequest
+from benchmark.engines.prompts import read_answer
+from benchmark.engines.reasoning import Split, answer_start
+from benchmark.engines.server.replies import Choice, Reply, Token
+
+
+def responses_of(
+    model: ModelConfig, request: SampleRequest, waiting: Sequence[int], seed: int, reply: Reply
+) -> list[Response]:
+    """Return the responses that a reply's choices are.
+
+    Where the server counts the tokens of all choices as a whole, they are shared out by length of
+    text.
+
+    Args:
+        model: how answers are told from reasoning.
+        request: that was asked for.
+        waiting: places of its samples that the choices are, in order.
+        seed: that was sent.
+        reply: of as many choices, or fewer.
+    """
+    choices = reply.choices[: len(waiting)]
+    counts: Sequence[int | None] = [len(choice.tokens) for choice in choices]
+    if not all(counts):
+        total = reply.completion_tokens
+        counts = [None] * len(choices) if total is None else _shared_out(total, choices)
+    responses = []
+    for index, choice, tokens in zip(waiting, choices, counts, strict=False):
+        if choice.error is not None:
+            responses.append(failed_response(request, index, seed, choice.error))
+            continue
+        reasoning, text, ended = _split(model, choice)
+        responses.append(
+            Response(
+                question_id=request.question_id,
+                sample_index=request.sample_indices[index],
+                text=text,
+                reasoning=reasoning,
+                finish_reason="stop" if ended else "length",
+                prompt_tokens=reply.prompt_tokens,
+                completion_tokens=tokens,
+                seed=seed,
+            )
+        )
+    return responses
+
+
+def probabilities_of(
+    model: ModelConfig, reply: Reply, choices: Sequence[str]
+) -> ChoiceProbabilities:
+    """Return the probability that the answer of a reply's first choice starts with each word."""
+    choice = reply.choices[0]
+    if choice.error is not None:
+        return unknown_probabilities(choices, choice.error)
+    seen = len(choice.tokens)
+    spent = max(reply.completion_tokens or 0, seen) or None
+    found = _summed(_answer_token(model, choice), choices)
+    return ChoiceProbabilities(found, reply.prompt_tokens, spent)
+
+
+def failed_response(request: SampleRequest, index: int, seed: int, reason: str) -> Response:
+    """Return the response that a failed request gives, with the reason."""
+    return Response(
+        question_id=request.question_id, sample_index=request.sample_indices[index], text="",
+        reasoning=None, finish_reason="error", prompt_tokens=None, completion_tokens=None,
+        seed=seed, error=reason,
+    )  # fmt: skip
+
+
+def unknown_probabilities(choices: Sequence[str], reason: str) -> ChoiceProbabilities:
+    """Return what a failed request gives, with the reason."""
+    return ChoiceProbabilities(dict.fromkeys(choices, 0.0), None, None, reason)
+
+
+def _split(model: ModelConfig, choice: Choice) -> Split:
+    """Return reasoning, answer and whether it ended, split by the server or by us."""
+    stopped = choice.finish_reason == "stop"
+    # A template may open the reasoning in the prompt: cut off, it then shows no tag at all.
+    hidden = choice.reasoning is None and not stopped and model.reasoning == "think"
+    split = read_answer(model, choice.text, opened=hidden)
+    ended = split.ended and stopped
+    if choice.reasoning is None:
+        return split._replace(ended=ended)
+    thoughts = [part for part in (choice.reasoning, split.reasoning) if part is not None]
+    return Split("\n\n".join(thoughts), split.text.strip(), ended)
+
+
+def _answer_token(model: ModelConfig, choice: Choice) -> Token | None:
+    """Return the first token behind the reasoning."""
+    texts = [token.text for token in choice.tokens]
+    start = answer_start(texts, model.reasoning, answer=choice.text)
+    return choice.tokens[start] if start is not None and start < len(texts) else None
+
+
+def _summed(token: Token | None, choices: Sequence[str]) -> dict[str, float]:
+    """Return each choice's probability, summed over the tokens that spell it."""
+    found = dict.fromkeys(choices, 0.0)
+    wanted = {choice.lower(): choice for choice in choices}
+    for text, logprob in token.top if token else ():
+        choice = wanted.get(text.strip(" \n\r\t▁Ġ").lower())
+        if choice is not None:
+            found[choice] += math.exp(min(logprob, 0.0))
+    return found
+
+
+def _shared_out(total: int, choices: Sequence[Choice]) -> list[int]:
+    """Return whole token counts that add up to ``total``, by length of text."""
+    lengths = [len(choice.whole) for choice in choices]
+    ends = [0]
+    for length in lengths:
+        ends.append(ends[-1] + length)
+    marks = [round(total * end / max(ends[-1], 1)) for end in ends]
+    return [after - before for before, after in pairwise(marks)]

@@ -1,0 +1,251 @@
+"""The engine behind an OpenAI-compatible endpoint: one that runs, or one that the harness starts.
+
+It samples and reads probabilities there; hidden states are read by a model in this process, after
+a server of our own has freed the accelerator. ``abilities`` checks a server before it is trusted.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any
+
+import openai
+import torch
+from rich.console import Console
+
+from benchmark.config.schema import ModelConfig, ServerConfig
+from benchmark.engines import ChoiceProbabilities, Decoding, Engine, Response, SampleRequest
+from benchmark.engines.device import precisions
+from benchmark.engines.server.abilities import (
+    CHECK,
+    Abilities,
+    check_settings,
+    find_abilities,
+    within_cap,
+)
+from benchmark.engines.server.answers import (
+    failed_response,
+    probabilities_of,
+    responses_of,
+    unknown_probabilities,
+)
+from benchmark.engines.server.bodies import SEEDS, logprobs_of, sample_body
+from benchmark.engines.server.launch import LaunchedServer
+from benchmark.engines.server.replies import Reply
+from benchmark.engines.server.requests import Endpoint, RequestError, run_all
+from benchmark.errors import ModelError
+
+_FIRST_TOKEN = Decoding(1.0, 1.0, 1)  # without reasoning the first token is the answer's
+_UNSAID = {"n", "seed", "logprobs", "top_logprobs", "stop", "model", "messages", "prompt"}
+
+
+class ServerEngine:
+    """Runs a model behind an endpoint.
+
+    Args:
+        model_config: how prompts are rendered and answers told from reasoning.
+        config: of the endpoint and the requests.
+        identity: of the model, as every engine gives it.
+        api_key: for the endpoint.
+        console: told what the server can't do.
+        in_process: makes the engine that reads hidden states.
+        launched: the server, where the harness runs it itself.
+        headers: sent with every request; their values are never stored or logged.
+    """
+
+    def __init__(
+        self,
+        model_config: ModelConfig,
+        config: ServerConfig,
+        identity: dict[str, Any],
+        api_key: str,
+        console: Console,
+        in_process: Callable[[], Engine],
+        launched: LaunchedServer | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self._model_config = model_config
+        self._config = config
+        self._api_key = api_key
+        self._headers = headers or {}
+        self._console = console
+        self._make_in_process = in_process
+        self._launched = launched
+        self.identity = identity
+        self.precisions = precisions(config)
+        self._failures = 0  # in a row
+        self._known: Endpoint | None = None
+        self._decoding: Decoding | None = None  # of the last requests
+
+    def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
+        """Yield every requested response once, as it is finished.
+
+        Samples are asked for in chunks of ``samples_per_request``; a chunk's seed is that of its
+        first sample. Where the server counts the tokens of a chunk as a whole, they are shared out
+        by length of text. A request that fails for good gives responses with finish_reason
+        ``error`` and the reason.
+
+        Raises:
+            ModelError: the server refuses, is gone, or can't give different samples.
+        """
+        endpoint, model = self._prepare(decoding), self._model_config
+        size = self._config.samples_per_request if self._abilities.several else 1
+        chunks = (
+            (request, range(start, min(start + size, len(request.sample_indices))))
+            for request in requests
+            for start in range(0, len(request.sample_indices), size)
+        )
+
+        async def draw(
+            client: openai.AsyncOpenAI, job: tuple[SampleRequest, Sequence[int]]
+        ) -> list[Response]:
+            request, waiting = job
+            responses: list[Response] = []
+            while waiting:
+                seed = request.seeds[waiting[0]] % SEEDS
+                body = self._body(request.prompt, decoding, len(waiting), seed)
+                if not self._abilities.counts_all and len(waiting) > 1:
+                    body |= logprobs_of(model, 1)
+                try:
+                    reply = await endpoint.ask(client, body)
+                except RequestError as error:
+                    self._count_failure(str(error))
+                    failed = [
+                        failed_response(request, index, seed, str(error)) for index in waiting
+                    ]
+                    return responses + failed
+                reply = within_cap(reply, decoding.max_new_tokens)
+                self._count_choices(reply)
+                responses += responses_of(model, request, waiting, seed, reply)
+                waiting = waiting[len(reply.choices) :]
+            return responses
+
+        yield from run_all(endpoint, chunks, draw, self._config.concurrency)
+
+    def choice_probabilities(
+        self, requests: Sequence[SampleRequest], choices: Sequence[str], decoding: Decoding
+    ) -> Iterator[tuple[str, ChoiceProbabilities]]:
+        """Yield, per request, the probability that the answer starts with a choice.
+
+        It is summed over the tokens that spell the choice among the most probable ones; what those
+        leave out is below the last one's probability.
+
+        Raises:
+            ModelError: the server gives no log probabilities.
+        """
+        used = decoding if self._model_config.reasoning != "none" else _FIRST_TOKEN
+        endpoint, model = self._prepare(used), self._model_config
+        if not self._abilities.logprobs:
+            raise ModelError(
+                f"{endpoint.base_url} gives no top_logprobs, which P(True) needs; choose "
+                f"engine=transformers or a server that gives them, or leave p_true out."
+            )
+
+        async def ask(
+            client: openai.AsyncOpenAI, request: SampleRequest
+        ) -> list[tuple[str, ChoiceProbabilities]]:
+            body = self._body(request.prompt, used, 1, request.seeds[0] % SEEDS)
+            try:
+                reply = await endpoint.ask(
+                    client, body | logprobs_of(model, self._config.top_logprobs)
+                )
+            except RequestError as error:
+                self._count_failure(str(error))
+                return [(request.question_id, unknown_probabilities(choices, str(error)))]
+            self._count_choices(reply)
+            found = probabilities_of(model, reply, choices)
+            return [(request.question_id, found)]
+
+        yield from run_all(endpoint, iter(requests), ask, self._config.concurrency)
+
+    def hidden_states(self, prompts: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Yield the states as the in-process engine does, after our own server has stopped."""
+        self.close()
+        yield from self._in_process.hidden_states(prompts)
+
+    def prompt_tokens(self, prompts: Mapping[str, str]) -> dict[str, int]:
+        """Return the number of tokens of each prompt as the in-process engine renders it."""
+        return self._in_process.prompt_tokens(prompts)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is known of how it ran: which settings were sent, confirmed and refused."""
+        known: dict[str, Any] = {}
+        if self._known is not None and self._decoding is not None:
+            abilities, terms = self._abilities, self._known.terms
+            sent = terms.applied(self._body("", self._decoding, 1, 0))
+            known = {
+                "server": abilities.server,
+                "sent": {name: value for name, value in sent.items() if name not in _UNSAID},
+                "confirmed": [*abilities.confirmed],
+                "refused": sorted(terms.left_out),
+                "same_seed_same_text": abilities.repeats,
+            }
+        if "_in_process" in self.__dict__:
+            known["in_process"] = self._in_process.settings
+        return known
+
+    def close(self) -> None:
+        """Stop the server where the harness runs it; it starts again when it is needed."""
+        if self._launched is not None:
+            self._launched.stop()
+
+    @cached_property
+    def _in_process(self) -> Engine:
+        return self._make_in_process()
+
+    @property
+    def _endpoint(self) -> Endpoint:
+        """The endpoint; a server of our own is started where it doesn't run."""
+        launched, config = self._launched, self._config
+        url = str(config.base_url) if launched is None else launched.base_url()
+        if self._known is None:
+            alive = (lambda: None) if launched is None else launched.alive
+            self._known = Endpoint(
+                url, self._api_key, config.attempts, config.timeout, alive,
+                headers=self._headers, say=self._console.print,
+            )  # fmt: skip
+        self._known.base_url = url  # its port is another after each start
+        return self._known
+
+    def _prepare(self, decoding: Decoding) -> Endpoint:
+        """Return the endpoint, checked to draw responses as they are meant."""
+        check_settings(self._abilities, self._endpoint, decoding, self._model_config)
+        self._decoding = decoding
+        return self._endpoint
+
+    def _body(self, prompt: str, decoding: Decoding, n: int, seed: int) -> dict[str, Any]:
+        """Return the request for n samples."""
+        body = sample_body(self._model_config, self._config.model, prompt, decoding, n, seed)
+        return body | (self._config.extra_body or {})
+
+    def _count_choices(self, reply: Reply) -> None:
+        """Count a reply without an answer as a failure."""
+        errors = [choice.error for choice in reply.choices]
+        if errors[0] is not None and all(errors):
+            self._count_failure(errors[0])
+        else:
+            self._failures = 0
+
+    def _count_failure(self, reason: str) -> None:
+        """Stop where nothing succeeds any more."""
+        self._failures += 1
+        if self._failures > max(20, self._config.concurrency):
+            raise ModelError(
+                f"{self._endpoint.base_url}: the last {self._failures} requests all failed "
+                f"({reason}). What was finished is kept; run again when the server answers."
+            )
+
+    @cached_property
+    def _abilities(self) -> Abilities:
+        """Find out what the server does."""
+
+        def body(decoding: Decoding, n: int, seed: int) -> dict[str, Any]:
+            return self._body(CHECK, decoding, n, seed)
+
+        async def check(client: openai.AsyncOpenAI, top: int) -> list[Abilities]:
+            logprobs = partial(logprobs_of, self._model_config)
+            return [await find_abilities(client, endpoint, body, logprobs, top)]
+
+        endpoint = self._endpoint
+        (found,) = run_all(endpoint, iter([self._config.top_logprobs]), check, 1)
+        return found

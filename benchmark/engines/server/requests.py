@@ -1,0 +1,271 @@
+"""Requests to an OpenAI-compatible endpoint: one at a time with retries, or many at once.
+
+What an endpoint refuses by name is asked for in another way, or left out: ``terms`` says where that
+changes nothing.
+"""
+
+import queue
+from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import anyio
+import httpx
+import openai
+import tenacity
+from anyio.from_thread import start_blocking_portal
+
+from benchmark.engines.server.replies import Reply, ReplyError, error_words, read_reply
+from benchmark.engines.server.retries import passing, wait
+from benchmark.engines.server.terms import Terms
+from benchmark.errors import ModelError
+from benchmark.records import storable
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+_SHOWN = 300  # characters of an error
+_SHORT_SECRET = 4  # characters; "none" is no secret
+_REFUSALS = (400, 415, 422, 500, 501)  # some servers fail where others refuse
+
+
+class RequestError(Exception):
+    """A request that failed for good: recorded as a state, never an answer."""
+
+
+@dataclass
+class Endpoint:
+    """How requests are sent.
+
+    Attributes:
+        base_url: of the API, up to and including its version; None takes ``OPENAI_BASE_URL``, else
+            OpenAI's.
+        api_key: sent as the bearer token; never stored or logged.
+        attempts: for one request, with growing waits, before it counts as failed.
+        timeout: seconds for one request.
+        alive: raises where the server is known to be gone, so that nothing waits for it.
+        settings: the part of the configuration that messages send the user to.
+        headers: sent besides; their values are never stored or logged.
+        say: told once, in one line, of each field that the endpoint doesn't take.
+        terms: what is known of the fields that it takes.
+    """
+
+    base_url: str | None
+    api_key: str
+    attempts: int
+    timeout: float
+    alive: Callable[[], None] = lambda: None
+    settings: str = "engine"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    say: Callable[[str], None] = lambda _: None
+    terms: Terms = field(default_factory=Terms)
+
+    def client(self) -> openai.AsyncOpenAI:
+        """Return a client; it is a context manager that closes its connections."""
+        return openai.AsyncOpenAI(
+            base_url=self.base_url, api_key=self.api_key, max_retries=0, timeout=self.timeout,
+            default_headers=self.headers,
+        )  # fmt: skip
+
+    async def ask(
+        self, client: openai.AsyncOpenAI, body: dict[str, Any], *, patient: bool = True
+    ) -> Reply:
+        """Return the reply to one request; ``messages`` or ``prompt`` in the body says to what.
+
+        A field that the endpoint refuses by name is left out, or said in another way, where the
+        request means the same; what is learnt so from a request that succeeds holds from then on.
+
+        Args:
+            client: of this endpoint.
+            body: of the request, as if the endpoint took every field.
+            patient: ask again where the server reports a fault of its own (status 500).
+
+        Raises:
+            RequestError: after all attempts, or where another attempt can't help.
+            ModelError: the endpoint refuses every request: a wrong key, model or address, or a
+                setting that changes what is sampled.
+        """
+        terms, kept, lost = self.terms, body, ""
+        while True:
+            sent = terms.applied(kept)
+            try:
+                reply = await self._attempts(client, sent, terms, kept, patient)
+            except (openai.APIStatusError, ReplyError) as error:
+                name = terms.named(kept, _refusal(error))
+                if name is None:
+                    self.alive()
+                    raise RequestError(self._short(error)) from error
+                changed = terms.refusing(name, kept, _refusal(error))
+                if changed is None:  # to see whether it is really this field
+                    kept = {key: value for key, value in kept.items() if key != name}
+                    lost = lost or (
+                        f"{client.base_url} refuses {name}={body[name]} ({self._short(error)})."
+                    )
+                terms = changed or terms
+            else:
+                if lost:
+                    raise ModelError(f"{lost} Set it to what the server takes, or choose another.")
+                self.learn(terms, client)
+                return reply
+
+    async def ask_bare(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> None:
+        """Learn which fields the endpoint refuses without naming them, adding one after another.
+
+        Raises:
+            RequestError: it refuses the request without any of them, too.
+            ModelError: as ``ask``.
+        """
+        bare = self.terms.bare(body)
+        try:
+            await self.ask(client, bare.applied(body), patient=False)
+        except RequestError:
+            try:
+                short = replace(bare, short_cap=True).applied(body)
+                await self.ask(client, short, patient=False)
+                self.learn(replace(self.terms, short_cap=True), client)
+            except RequestError:  # it isn't the request, or not these fields
+                await self.ask(client, bare.applied(body))
+        left = bare.left_out - self.terms.left_out
+        for name in sorted(left):
+            fuller = replace(self.terms, left_out=self.terms.left_out | left - {name})
+            with suppress(RequestError):
+                await self.ask(client, fuller.applied(body), patient=False)
+                left -= {name}
+        self.learn(replace(self.terms, left_out=self.terms.left_out | left), client)
+
+    def learn(self, terms: Terms, client: openai.AsyncOpenAI) -> None:
+        """Apply terms from now on, and say what is new in them."""
+        for line in terms.news(self.terms):
+            self.say(f"{client.base_url} {line}.")
+        self.terms = terms
+
+    async def _attempts(
+        self,
+        client: openai.AsyncOpenAI,
+        sent: dict[str, Any],
+        terms: Terms,
+        body: dict[str, Any],
+        patient: bool,
+    ) -> Reply:
+        """Return the reply to one request, asked again as long as that may help."""
+
+        def again(error: BaseException) -> bool:
+            if not patient and getattr(error, "status_code", None) in (500, 501):
+                return False
+            named = isinstance(error, openai.APIStatusError | ReplyError) and terms.named(
+                body, _refusal(error)
+            )
+            return not named and passing(error)
+
+        retrying = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception(again),
+            stop=tenacity.stop_after_attempt(self.attempts),
+            wait=wait,
+            sleep=anyio.sleep,
+            before_sleep=lambda _: self.alive(),
+            reraise=True,
+        )
+        try:
+            reply: Reply = await retrying(self._ask_once, client, sent)
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            raise ModelError(
+                f"{client.base_url} refuses the key ({self._short(error)}). Set the environment "
+                f"variable that {self.settings}.api_key_env names."
+            ) from error
+        except openai.NotFoundError as error:
+            raise ModelError(
+                f"{client.base_url} has no model '{sent['model']}' ({self._short(error)}). "
+                f"{await self._models(client)} Set {self.settings}.model, or correct "
+                f"{self.settings}.base_url."
+            ) from error
+        except (openai.APIStatusError, ReplyError):
+            raise
+        except openai.OpenAIError as error:
+            self.alive()
+            raise RequestError(self._short(error)) from error
+        return reply
+
+    async def _ask_once(self, client: openai.AsyncOpenAI, sent: dict[str, Any]) -> Reply:
+        # Fields that the client doesn't know by name are refused by it, so all go as extra ones.
+        path = "/chat/completions" if "messages" in sent else "/completions"
+        raw = await client.post(path, cast_to=httpx.Response, body=sent)
+        return read_reply(raw.content)
+
+    async def _models(self, client: openai.AsyncOpenAI) -> str:
+        try:
+            models = await client.models.list()
+            return f"It has {[model.id for model in models.data][:10]}."
+        except (openai.OpenAIError, ValueError, TypeError, AttributeError):
+            return "It doesn't say which it has."
+
+    def _short(self, error: Exception) -> str:
+        """Return an error on one line: its kind, and the server's words without our secrets."""
+        said = _said(error) or str(error)
+        for secret in (self.api_key, *self.headers.values()):
+            said = said.replace(secret, "***") if len(secret) > _SHORT_SECRET else said
+        text = " ".join(storable(said).split()) or type(error).__name__
+        status = f" {error.status_code}" if isinstance(error, openai.APIStatusError) else ""
+        known = error.__cause__ and not isinstance(error, ReplyError | openai.APIStatusError)
+        cause = f" ({type(error.__cause__).__name__})" if known else ""
+        return f"{type(error).__name__}{status}: {text[:_SHOWN]}{cause}"
+
+
+def run_all(
+    endpoint: Endpoint,
+    jobs: Iterator[Job],
+    work: Callable[[openai.AsyncOpenAI, Job], Awaitable[list[Result]]],
+    concurrency: int,
+) -> Generator[Result]:
+    """Yield the results of all jobs as they end, with at most ``concurrency`` of them at work.
+
+    The event loop runs in a thread of its own; leaving the iteration cancels what is under way.
+    """
+    done: queue.SimpleQueue[list[Result] | None] = queue.SimpleQueue()
+
+    async def worker(client: openai.AsyncOpenAI) -> None:
+        for job in jobs:  # the same iterator for all workers
+            done.put(await work(client, job))
+
+    async def every() -> None:
+        try:
+            async with endpoint.client() as client, anyio.create_task_group() as group:
+                for _ in range(concurrency):
+                    group.start_soon(worker, client)
+        finally:
+            done.put(None)
+
+    with start_blocking_portal() as portal:
+        running = portal.start_task_soon(every)
+        try:
+            while (results := done.get()) is not None:
+                yield from results
+            _result(running.result)
+        finally:
+            running.cancel()
+
+
+def _result(get: Callable[[], None]) -> None:
+    """Raise the first fault of a task group as itself."""
+    try:
+        get()
+    except BaseExceptionGroup as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from group
+
+
+def _said(error: BaseException) -> str:
+    """Return what the server says is wrong; empty where it says nothing."""
+    if isinstance(error, openai.APIStatusError):
+        return error_words(error.response.content)
+    return str(error) if isinstance(error, ReplyError) else ""
+
+
+def _refusal(error: BaseException) -> str:
+    """Return the server's words where it may have refused a field; empty where it hasn't."""
+    if isinstance(error, openai.APIStatusError):
+        return _said(error) if error.status_code in _REFUSALS else ""
+    if isinstance(error, ReplyError) and error.status in (None, *_REFUSALS):
+        return error.words
+    return ""

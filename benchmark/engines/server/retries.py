@@ -1,0 +1,51 @@
+"""When a request that failed is tried again, and how long after."""
+
+import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import openai
+import tenacity
+
+from benchmark.engines.server.replies import ReplyError
+
+_LONGEST_WAIT = 60.0  # seconds between attempts, unless the server names a time
+_LONGEST_NAMED = 900.0  # of the times that a server names
+
+
+def passing(error: BaseException) -> bool:
+    """Tell whether another attempt may succeed."""
+    if isinstance(error, ReplyError) and error.status is not None:
+        return _passing_status(error.status)
+    if isinstance(error, openai.APIStatusError):
+        return _passing_status(error.status_code)
+    return isinstance(error, openai.APIConnectionError | ReplyError)
+
+
+def _passing_status(status: int) -> bool:
+    return status in (408, 409, 425, 429) or status >= 500
+
+
+_BACKOFF = tenacity.wait_random_exponential(multiplier=0.5, max=_LONGEST_WAIT)
+
+
+def wait(state: tenacity.RetryCallState) -> float:
+    """Return the seconds until the next attempt: what the server says, or backoff with jitter."""
+    error = state.outcome.exception() if state.outcome else None
+    backoff = float(_BACKOFF(state))
+    if isinstance(error, openai.APIStatusError):
+        named = _retry_after(error.response.headers.get("retry-after", ""))
+        if named is not None:
+            return named + min(backoff, 1.0)  # not all at the same moment
+    return backoff
+
+
+def _retry_after(header: str) -> float | None:
+    """Return the seconds that a Retry-After header names, in either of its forms."""
+    if re.fullmatch(r"\d{1,9}(\.\d{0,9})?", header.strip()):
+        return min(float(header), _LONGEST_NAMED)
+    try:
+        seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
+    except (ValueError, TypeError):
+        return None
+    return min(max(seconds, 0.0), _LONGEST_NAMED)

@@ -1,0 +1,111 @@
+"""Stage 8: all figures of a grid, as PDF for a paper and as PNG."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib as mpl
+from matplotlib.font_manager import findfont, get_font
+
+from benchmark.report import style
+from benchmark.report.figures.axes import Drawing
+from benchmark.report.figures.cell import Plate
+from benchmark.report.figures.grid_calibration import draw_cost, draw_divergence, draw_reliability
+from benchmark.report.figures.grid_cells import MOST_ROWS, main_estimators
+from benchmark.report.figures.grid_curves import (
+    draw_budget,
+    draw_convergence,
+    draw_layers,
+    draw_pass_at_k,
+    draw_scaling,
+)
+from benchmark.report.grid import Grid
+
+_RC = style.RC | {"pdf.fonttype": 42}  # fonts that editors and search can read
+
+
+class Figure(NamedTuple):
+    """A figure that a grid may have."""
+
+    name: str
+    draw: Callable[[Grid], Drawing | None]
+    needs: str  # what some cell must have
+
+
+FIGURES = (
+    Figure("divergence", draw_divergence, "at least two responses per question"),
+    Figure("reliability", draw_reliability, "an estimator that is no oracle"),
+    Figure("cost", draw_cost, "an estimator whose tokens are known"),
+    Figure("pass_at_k", draw_pass_at_k, "the application pass_at_k"),
+    Figure("budget", draw_budget, "the application budget"),
+    Figure("layers", draw_layers, "a probe"),
+    Figure("scaling", draw_scaling, "a probe in several runs with different dataset.train_limit"),
+    Figure("convergence", draw_convergence, "at least two responses per question"),
+)
+
+
+def write_figures(grid: Grid, folder: Path) -> tuple[list[Plate], dict[str, str]]:
+    """Draw each figure into ``folder`` as PDF and PNG.
+
+    One that is higher than a page becomes several: ``name``, ``name_2`` and so on.
+
+    Returns:
+        The figures as PNG, and what the grid lacks for each of those that couldn't be drawn.
+    """
+    plates, lacking = [], {}
+    _tell_missing_letters(grid)
+    with mpl.rc_context(_RC), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph .* missing from")  # for each text, twice
+        for name, draw, needs in FIGURES:
+            pages = estimator_pages(grid) if draw is draw_reliability else model_pages(grid)
+            drawings = [drawing for drawing in map(draw, pages) if drawing is not None]
+            if not drawings:
+                lacking[name] = needs
+            for number, drawing in enumerate(drawings, start=1):
+                several = f" ({number} of {len(drawings)})" if len(drawings) > 1 else ""
+                figure = drawing.figure
+                path = folder / f"{name}{f'_{number}' if number > 1 else ''}.png"
+                figure.savefig(path)
+                figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+                title = f"{drawing.title}{several}"
+                plates.append(Plate(title, drawing.caption, path, figure.get_figwidth()))
+    return plates, lacking
+
+
+def model_pages(grid: Grid) -> Iterator[Grid]:
+    """Yield the grid with as many models as a page has rows for."""
+    for models in _pages(grid.models):
+        yield grid.with_models(models)
+
+
+def estimator_pages(grid: Grid) -> Iterator[Grid]:
+    """Yield the grid with as many estimators as a page has rows for, the main ones first."""
+    names = [name for name in grid.estimators if not grid.oracle(name)]
+    first = main_estimators(names)
+    for page in (first, *_pages([name for name in names if name not in first])):
+        yield grid.with_estimators(page)
+
+
+def _pages(names: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(names), MOST_ROWS):
+        yield names[start : start + MOST_ROWS]
+
+
+def _tell_missing_letters(grid: Grid) -> None:
+    """Say which letters of the grid's names the figures show as boxes."""
+    names = [
+        *map(style.model_name, grid.models),
+        *map(style.dataset_name, grid.datasets),
+        *(style.estimator_look(name).name for name in grid.estimators),
+    ]
+    font = get_font(findfont(str(style.RC["font.family"]))).get_charmap()
+    missing = sorted({char for char in "".join(names) if ord(char) not in font})
+    if missing:
+        logging.getLogger(__name__).warning(
+            "Figures: their font, %s, lacks %s and shows boxes in place of it; tables and page "
+            "don't. Names in Latin, Greek or Cyrillic letters are there.",
+            style.RC["font.family"],
+            "".join(missing),
+        )

@@ -1,0 +1,197 @@
+"""Stage 8: what the page of a grid holds of a cell's questions and responses, packed as text.
+
+A block is JSON, compressed and in base 64: letters, digits, ``+``, ``/`` and ``=``, so that nothing
+that a model or a dataset wrote stands in the page as such. Responses come in blocks of
+``BLOCK`` questions, which the page unpacks when one of them is opened.
+"""
+
+import base64
+import gzip
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import polars as pl
+
+from benchmark.capability.counts import count_outcomes
+from benchmark.records import OUTCOMES, CellResult
+from benchmark.report.page.cell import MOST_CHARACTERS, clip
+from benchmark.report.plotted import ID, family_of
+
+BLOCK = 100  # questions whose responses are unpacked together
+TEXT_LENGTHS = (MOST_CHARACTERS, 500, 120, 30)  # of a question's texts: in half of the room
+SHOWN_RESPONSES = (  # per question, and the length of their texts: the first that there is room for
+    *((shown, MOST_CHARACTERS) for shown in (16, 8, 4, 2)),
+    *((2, 500), (1, 500), (1, 120), (1, 30), (0, 0)),
+)
+DECIMALS = 4  # of a confidence
+Step = TypeVar("Step")
+
+
+class Payload(NamedTuple):
+    """The packed blocks of one cell.
+
+    Attributes:
+        points: ids, counts, outcomes, confidences.
+        texts: what was asked, and the accepted answers.
+        responses: with their grades, per ``BLOCK`` questions.
+        shown: responses per question at most.
+    """
+
+    points: str
+    texts: str
+    responses: list[str]
+    shown: int
+
+
+def pack(value: Any) -> str:
+    """Return a JSON-like value, without NaN, as compressed text."""
+    data = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(data.encode(), compresslevel=6, mtime=0)).decode()
+
+
+def pack_cells(cells: Sequence[CellResult], most: int) -> list[Payload]:
+    """Return the blocks of each cell, with as many responses per question as there is room for.
+
+    What small cells leave of their share goes to the larger ones. Questions and confidences are
+    always there. Texts are cut: those of very many or very long questions to what half of the room
+    holds, and those of responses rather than that none is shown.
+
+    Args:
+        cells: in any order.
+        most: characters of all blocks together; texts that cells share count once.
+    """
+    questions = [cell.questions.sort(ID) for cell in cells]
+    points = [pack(_points(*both)) for both in zip(cells, questions, strict=True)]
+    room = most - sum(map(len, points))
+    texts, _ = _packed(TEXT_LENGTHS, lambda most: (_texts(q, most) for q in questions), room // 2)
+    room -= sum(map(len, set(texts)))
+    payloads = {}
+    smallest_first = sorted(range(len(cells)), key=lambda i: len(questions[i]))
+    for done, i in enumerate(smallest_first):
+        share = room // (len(cells) - done)
+        rows, ids = _responses(cells[i], SHOWN_RESPONSES[0][0]), questions[i][ID].to_list()
+        responses, (shown, _) = _packed(SHOWN_RESPONSES, partial(_blocks, rows, ids), share)
+        room -= sum(map(len, responses))
+        payloads[i] = Payload(points[i], texts[i], responses, shown)
+    return [payloads[i] for i in range(len(cells))]
+
+
+def _packed(
+    ladder: Sequence[Step], blocks: Callable[[Step], Iterable[Any]], room: int
+) -> tuple[list[str], Step]:
+    """Return the blocks packed at the first step that has room for them, else at the last.
+
+    Args:
+        ladder: what the blocks are made with, from the largest to the smallest.
+        blocks: makes them.
+        room: characters of all of them; equal ones count once.
+    """
+    for step in ladder[:-1]:
+        packed: list[str] = []
+        left = room
+        for text in map(pack, blocks(step)):
+            left -= 0 if text in packed else len(text)
+            if left < 0:
+                break
+            packed.append(text)
+        else:
+            return packed, step
+    return [*map(pack, blocks(ladder[-1]))], ladder[-1]
+
+
+def _points(cell: CellResult, questions: pl.DataFrame) -> dict[str, Any]:
+    """Return the numbers of each question, in the order of ``questions``."""
+    ids = questions.select(ID)
+
+    def counts(skip: int) -> dict[str, list[int]]:
+        found = ids.join(
+            count_outcomes(cell.grades, skip), on=ID, how="left", maintain_order="left"
+        )
+        return {name: found[name].fill_null(0).to_list() for name in ("n", "c")}
+
+    every = pl.concat([cell.grades, cell.left_out])
+    outcomes = every.group_by(ID).agg(
+        (pl.col("outcome") == outcome).sum().alias(outcome) for outcome in OUTCOMES
+    )
+    outcomes = ids.join(outcomes, on=ID, how="left", maintain_order="left").fill_null(0)
+    confidences, statuses = {}, {}
+    for name, estimate in cell.estimates.items():
+        first = estimate.confidences.sort("sample_index").unique(ID, keep="first")
+        rows = ids.join(first, on=ID, how="left", maintain_order="left")
+        confidences[name] = rows["confidence"].fill_nan(None).round(DECIMALS).to_list()
+        lacking = rows.with_row_index().filter(pl.col("confidence").is_null())
+        statuses[name] = dict(
+            lacking.select(pl.col("index").cast(str), "status").drop_nulls().rows()
+        )
+    return {
+        "ids": questions[ID].to_list(),
+        **counts(0),
+        "outcomes": outcomes.select(OUTCOMES).rows(),
+        "confidences": confidences,
+        "statuses": statuses,
+        "targets": {
+            name: counts(estimate.samples_used)
+            for name, estimate in cell.estimates.items()
+            if estimate.samples_used
+        },
+    }
+
+
+def _texts(questions: pl.DataFrame, most: int) -> dict[str, Any]:
+    family = questions.select(ID).join(
+        family_of(questions), on=ID, how="left", maintain_order="left"
+    )
+    return {
+        "question": [clip(text, most) for text in questions["question"]],
+        "prompt": [clip(text, most) for text in questions["prompt"]],
+        "references": [clip("; ".join(accepted), most) for accepted in questions["references"]],
+        "group": family["family"].to_list(),
+    }
+
+
+def _responses(cell: CellResult, most: int) -> pl.DataFrame:
+    """Return up to ``most`` responses of each question with their grades, and their ``turn``.
+
+    Of a question's responses the first of each outcome is taken, then the second of each, and so
+    on: so what happens rarely is among the first.
+    """
+    return (
+        pl.concat([cell.grades, cell.left_out])
+        .sort("sample_index")
+        .with_columns(nth=pl.int_range(pl.len()).over(ID, "outcome"))
+        .sort("nth", "sample_index")
+        .with_columns(turn=pl.int_range(pl.len()).over(ID))
+        .filter(pl.col("turn") < most)
+        .lazy()
+        .join(cell.responses, on=[ID, "sample_index"])
+        .sort(ID, "sample_index")
+        .select(
+            ID, "turn", "sample_index", pl.col("outcome").replace_strict(_OUTCOME_NUMBER),
+            "completion_tokens", "answer", "reason", "text", "reasoning",
+        )
+        .collect()
+    )  # fmt: skip
+
+
+def _blocks(rows: pl.DataFrame, ids: Sequence[str], step: tuple[int, int]) -> Iterator[list[Any]]:
+    """Yield blocks of the questions' responses, each question's a list of rows.
+
+    Args:
+        rows: of ``_responses``.
+        ids: of the questions, in their order.
+        step: of ``SHOWN_RESPONSES``.
+    """
+    shown, length = step
+    by_question: dict[str, list[Any]] = {}
+    for key, _, *known, answer, reason, text, reasoning in rows.filter(
+        pl.col("turn") < shown
+    ).iter_rows():
+        texts = [part and clip(part, length) for part in (answer, reason, text, reasoning)]
+        by_question.setdefault(key, []).append([*known, *texts])
+    for start in range(0, len(ids), BLOCK):
+        yield [by_question.get(key, []) for key in ids[start : start + BLOCK]]
+
+
+_OUTCOME_NUMBER = {outcome: number for number, outcome in enumerate(OUTCOMES)}

@@ -1,0 +1,1 @@
+"""Tables of one cell and of many."""

@@ -1,0 +1,270 @@
+"""One cell from configuration to report: the stages in order, from records to records.
+
+Questions, responses, grades and capability come from ``cell``; estimators, metrics, applications
+and the report follow here.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from rich.console import Console
+
+from benchmark.applications import Application, Study, build_applications
+from benchmark.cell.cell import Cell
+from benchmark.cell.counted import CountedCell, read_counts
+from benchmark.cell.key import cell_artifact, engine_identity, outputs_of
+from benchmark.cell.saved import (
+    CELL,
+    export_probes,
+    is_finished,
+    load_cell,
+    newest_cell,
+    point_to_cell,
+    save_cell,
+)
+from benchmark.config.checks import engine_config
+from benchmark.config.schema import (
+    Config,
+    ModelConfig,
+    SamplingConfig,
+    TransformersConfig,
+    VLLMConfig,
+)
+from benchmark.engines import Engine
+from benchmark.engines.weights import Weights, find_weights, known_identity, local_folder
+from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.estimators import (
+    Estimator,
+    build_estimators,
+    check,
+    check_counted,
+    needed_roles,
+    prepare,
+    reads_hidden_states,
+)
+from benchmark.metrics.evaluate import evaluate
+from benchmark.questions import load_splits
+from benchmark.records import CellResult, Estimate
+from benchmark.report.page.cell import write_report
+from benchmark.report.tables.cell import metric_table, outcome_line
+from benchmark.runs.tracking import track
+from benchmark.store.artifact import Artifact, Store, git_commit
+
+
+def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
+    """Run one cell and write its report into ``folder``; a finished one is only reported.
+
+    An application that fails doesn't lose the cell: its reason is in the result's ``failed``, and
+    the next run evaluates it again.
+
+    Args:
+        config: what to run.
+        folder: the run's own; the store lies below ``config.paths.outputs``.
+        console: shows progress, the table and where the report is.
+
+    Raises:
+        BenchmarkError: for whatever the user can mend.
+    """
+    estimators = build_estimators(config.estimator, config.sampling)
+    applications = build_applications(config.application)
+    artifact = cell_artifact(config, console)
+    console.print(f"Cell: model {config.model.name}, dataset {config.dataset.name}")
+    if is_finished(artifact):
+        result = load_cell(artifact.folder)
+    else:
+        cell, given = _open(config, estimators, folder, console)
+        try:
+            result = _evaluate(cell, given, estimators)
+        finally:
+            cell.close()
+        result, read = _apply(result, applications, artifact, config)
+        statuses = pl.concat([e.confidences["status"] for e in result.estimates.values()])
+        complete = not (result.failed or cell.failed_requests or "error" in statuses)
+        save_cell(result, artifact, cell.split("evaluation").parents | read, complete)
+    export_probes(artifact, folder / "probes")
+    report = write_report(result, folder, _provenance(artifact, config))
+    console.print(metric_table(result))
+    console.print(outcome_line(result))
+    console.print(f"Report: {report}")
+    track(result, config, folder)
+    point_to_cell(artifact, report, folder, config)
+    return result
+
+
+def _open(
+    config: Config, estimators: Mapping[str, Estimator], folder: Path, console: Console
+) -> tuple[Cell, dict[str, Estimate]]:
+    """Return the cell, and the confidences that come with its questions."""
+    if config.dataset.counted:
+        counts = read_counts(config.dataset, console)
+        check_counted(estimators, counts.estimates)
+        return CountedCell(config, counts), counts.estimates
+    questions = load_splits(config.dataset, needed_roles(estimators))
+    store = Store(outputs_of(config) / "store", console)
+    return Cell(config, questions, build_engine(config, folder, console), store, console), {}
+
+
+def _evaluate(
+    cell: Cell, given: Mapping[str, Estimate], estimators: Mapping[str, Estimator]
+) -> CellResult:
+    """Return the cell with its estimates and metrics."""
+    config = cell.config
+    check(estimators.values(), cell)
+    prepare(estimators.values(), cell)
+    evaluation = cell.split("evaluation")
+    estimates = {**given, **_estimate(cell, estimators)}
+    rng = np.random.default_rng(config.statistics.seed)
+    metrics, differences = evaluate(estimates, evaluation.grades, rng, config.statistics.resamples)
+    return CellResult(
+        model=config.model.name,
+        dataset=config.dataset.name,
+        split=config.dataset.splits["evaluation"],
+        questions=evaluation.questions,
+        responses=evaluation.responses.lazy(),
+        grades=evaluation.grades,
+        left_out=evaluation.left_out,
+        disagreements=evaluation.disagreements,
+        capability=evaluation.capability,
+        estimates=estimates,
+        metrics=metrics,
+        differences=differences,
+    )
+
+
+def _estimate(cell: Cell, estimators: Mapping[str, Estimator]) -> dict[str, Estimate]:
+    """Return the estimates, in the order of the estimators.
+
+    Those that read hidden states come last, so that a server that the harness runs stops once.
+    """
+    made = {}
+    for name in sorted(estimators, key=lambda n: reads_hidden_states(estimators[n])):
+        made[name] = estimators[name].estimate(cell)
+    return {name: made[name] for name in estimators}
+
+
+def _apply(
+    result: CellResult,
+    applications: Mapping[str, Application],
+    artifact: Artifact,
+    config: Config,
+) -> tuple[CellResult, dict[str, str]]:
+    """Return the cell with the applications' tables, and the other cells that they read."""
+    tables: dict[str, pl.DataFrame] = {}
+    failed: dict[str, str] = {}
+    read: dict[str, str] = {}
+
+    def stored_cell(model: str) -> CellResult:
+        found = newest_cell(artifact, model)
+        read[f"{CELL}{model}"] = found.name
+        return load_cell(found)
+
+    for name, application in applications.items():
+        rng = np.random.default_rng(config.statistics.seed)
+        study = Study(rng, config.statistics.resamples, stored_cell)
+        try:
+            tables |= application.evaluate(result, study)
+        except BenchmarkError as error:
+            failed[name] = str(error)
+    return replace(result, applications=tables, failed=failed), read
+
+
+def _provenance(artifact: Artifact, config: Config) -> dict[str, str]:
+    """Return what the report says about where the cell comes from."""
+    inputs = artifact.inputs
+    if "model" in inputs:
+        known = {
+            "weights": inputs["model"]["weights"],
+            "decoding": inputs["decoding"],
+            "responses per question": _responses_each(config.sampling),
+        }
+    else:
+        known = {"counts": config.dataset.path, "their SHA-256": inputs["dataset"]["rows"][0]}
+    known |= {"git commit": git_commit() or "unknown", "fingerprint": artifact.fingerprint}
+    return {name: str(value) for name, value in known.items()}
+
+
+def _responses_each(sampling: SamplingConfig) -> str:
+    stopping = sampling.stopping
+    return f"{sampling.k}" if stopping is None else f"{sampling.k} to {stopping.k_max}, adaptive"
+
+
+def build_engine(config: Config, folder: Path, console: Console) -> Engine:
+    """Return the engine that runs the configured model; weights are read when first used.
+
+    Args:
+        config: of the run.
+        folder: the run's own, for the log of a server that the harness starts.
+        console: shows what takes long.
+    """
+    settings = engine_config(config.engine)
+    cache = Path(config.paths.cache).expanduser()
+    weights = find_weights(config.model, cache, console)
+
+    def in_process(settings: TransformersConfig) -> Engine:
+        from benchmark.engines.in_process.engine import TransformersEngine  # seconds to import
+
+        return TransformersEngine(config.model, settings, weights, console)
+
+    if isinstance(settings, TransformersConfig):
+        return in_process(settings)
+    from benchmark.engines.server.engine import ServerEngine
+    from benchmark.engines.server.launch import LaunchedServer
+
+    launched = None
+    if isinstance(settings, VLLMConfig):
+        launched = LaunchedServer(
+            settings.command,
+            local_folder(weights, config.model.name),
+            settings.health_path,
+            settings.startup_seconds,
+            folder / "server.log",
+            console,
+            {"VLLM_SYSTEM_START_DATE": config.model.template_date},  # read for gpt-oss
+        )
+    _tell_of_dates(config.model, weights, cache, console)
+    return ServerEngine(
+        config.model,
+        settings,
+        engine_identity(config, weights),
+        os.environ.get(settings.api_key_env, "").strip() or "none",
+        console,
+        lambda: in_process(settings.in_process),
+        launched,
+        _headers(settings.headers or {}),
+    )
+
+
+def _tell_of_dates(model: ModelConfig, weights: Weights, cache: Path, console: Console) -> None:
+    """Say where a server may write another day into its prompts than this process does."""
+    days = (model.template_date, "2000-02-29")
+    first, second = (
+        known_identity(replace(model, template_date=day), weights, cache)["rendering"]
+        for day in days
+    )
+    if first != second:
+        console.print(
+            f"The chat template of {model.name} writes the date, which is {days[0]} in this "
+            f"process; a server may write its own day. vLLM takes it for gpt-oss from the "
+            f"variable VLLM_SYSTEM_START_DATE, and Llama 3's template from "
+            f"model.chat_template_kwargs.date_string."
+        )
+
+
+def _headers(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers whose values are in environment variables.
+
+    Raises:
+        ConfigError: naming a variable without a value that a header can have.
+    """
+    values = {header: os.environ.get(name, "").strip() for header, name in variables.items()}
+    for header, value in values.items():
+        if not (value and value.isascii() and value.isprintable()):
+            raise ConfigError(
+                f"engine.headers.{header}: the environment variable {variables[header]} holds no "
+                f"value, or one that is not printable ASCII."
+            )
+    return values

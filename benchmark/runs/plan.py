@@ -1,0 +1,259 @@
+"""What a grid takes, before anything is spent: ``capcal plan experiment=paper_grid``.
+
+The cells are composed as they would be run, their questions are read, and the store is asked what
+it has. No model is loaded.
+"""
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple, cast
+
+import polars as pl
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.cell.cell import TRAINING, Cell
+from benchmark.cell.key import cell_artifact, engine_identity, has_cells, outputs_of
+from benchmark.cell.saved import is_finished
+from benchmark.config.checks import checked, engine_config
+from benchmark.config.composing import compose_jobs, explained, misread, system_fault
+from benchmark.config.schema import Config, DatasetConfig, Role, ServerConfig, TrainingConfig
+from benchmark.engines import Engine
+from benchmark.engines.device import precisions
+from benchmark.engines.weights import find_weights
+from benchmark.errors import BenchmarkError
+from benchmark.estimators import build_estimators, needed_roles
+from benchmark.questions import load_splits
+from benchmark.report.style import dataset_name, model_name
+from benchmark.runs.asked import Asked, asked, mean_length, stored
+from benchmark.sampling.responses import SAMPLE, wanted_samples
+from benchmark.store.artifact import Store, fingerprint
+
+_CHARACTERS = 4  # of a prompt to a token, about
+_WIDTH = 132  # characters, where it goes into no terminal
+_NOTE = """\
+Requests, tokens and hidden states are the missing ones; what cells share counts in the first.
+Output tokens: replies times their mean length, which is that of the replies in the store (stored),
+else what the paper reports (paper), else the most that is allowed (cap). Prompt tokens: a quarter
+of the characters, once per request. With sampling=adaptive all are the most that it may take."""
+
+
+class Row(NamedTuple):
+    """What is there of a cell, and what it still takes.
+
+    Attributes:
+        model: its name.
+        dataset: its name.
+        questions: evaluated ones.
+        stored: replies that the store has.
+        wanted: replies that the cell is made from.
+        requests: for the replies that no cell before this one asks for; as are the next three.
+        prompt_tokens: of these requests.
+        output_tokens: of their replies.
+        hidden_states: prompts whose hidden states are to be read.
+        lengths: where the mean lengths of replies come from.
+        finished: nothing is to be done.
+        fault: why nothing is known, else empty.
+    """
+
+    model: str
+    dataset: str
+    questions: int = 0
+    stored: int = 0
+    wanted: int = 0
+    requests: int = 0
+    prompt_tokens: float = 0
+    output_tokens: float = 0
+    hidden_states: int = 0
+    lengths: tuple[str, ...] = ()
+    finished: bool = False
+    fault: str = ""
+
+    @property
+    def state(self) -> str:
+        """What is there, in a word."""
+        if self.fault or self.finished:
+            return "unknown" if self.fault else "finished"
+        return f"{self.stored / self.wanted:.0%} there" if self.stored else "missing"
+
+
+class Planner:
+    """Plans cells in the order in which they are run; what two of them share counts once.
+
+    Args:
+        console: shows what takes long.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._splits: dict[str, dict[Role, pl.DataFrame]] = {}
+        self._planned: dict[Path, pl.DataFrame] = {}
+
+    def row(self, composed: DictConfig) -> Row:
+        """Return what a cell takes; a configuration or questions at fault give a row with it."""
+        row = Row(str(composed.model.name), str(composed.dataset.name))
+        try:
+            config = checked(composed)
+            if has_cells(config) and is_finished(cell_artifact(config, self._console)):
+                return row._replace(finished=True)
+            return row if config.dataset.counted else self._row(config, row)
+        except BenchmarkError as error:
+            return row._replace(fault=str(error))
+
+    def _row(self, config: Config, row: Row) -> Row:
+        estimators = build_estimators(config.estimator, config.sampling)
+        cell = self._cell(config, needed_roles(estimators))
+        row = row._replace(questions=cell.questions["evaluation"].height)
+        engine = engine_config(config.engine)
+        per_request = (
+            engine.samples_per_request if isinstance(engine, ServerConfig) else sys.maxsize
+        )
+        known: dict[Path, pl.DataFrame] = {}
+        for wanted in asked(cell, estimators.values(), self._other):
+            every = _new(wanted_samples(wanted.prompts, wanted.k), wanted, known)
+            row = self._add(row, wanted, every, per_request)
+        return row
+
+    def _other(self, cell: Cell, training: TrainingConfig) -> Cell:
+        config = replace(cell.config, dataset=training.dataset, grading=training.grading)
+        return self._cell(config, TRAINING)
+
+    def _cell(self, config: Config, roles: Sequence[Role]) -> Cell:
+        """Return a cell that knows its questions and where things are kept, and runs no model."""
+        root = outputs_of(config) / "store"
+        identity: Mapping[str, Any] = {}
+        if (root / config.model.name).is_dir():  # else nothing is stored, whatever the weights are
+            cache = Path(config.paths.cache).expanduser()
+            weights = find_weights(config.model, cache, self._console)
+            identity = engine_identity(config, weights)
+        known = precisions(engine_config(config.engine)) if identity else {}
+        engine = cast(Engine, SimpleNamespace(identity=identity, precisions=known))
+        questions = self._questions(config.dataset, roles)
+        return Cell(config, questions, engine, Store(root, self._console), self._console)
+
+    def _questions(self, dataset: DatasetConfig, roles: Sequence[Role]) -> dict[Role, pl.DataFrame]:
+        known = self._splits.setdefault(fingerprint(asdict(dataset)), {})
+        if not known.keys() >= set(roles):
+            self._console.print(f"Reading the questions of {dataset.name} ..")
+            known |= load_splits(dataset, roles)
+        return {role: known[role] for role in roles}
+
+    def _add(self, row: Row, wanted: Asked, every: pl.DataFrame, per_request: int) -> Row:
+        """Return the row with what is there of ``every`` sample, and what is missing."""
+        there, seen = stored(wanted)
+        missing = every.join(there, on=SAMPLE, how="anti")
+        new = _new(missing, wanted, self._planned)
+        if wanted.kind == "hidden states":
+            return row._replace(hidden_states=row.hidden_states + new.height)
+        counts = new.group_by("question_id").len().iter_rows()
+        requests = {key: math.ceil(count / per_request) for key, count in counts}
+        characters = sum(len(wanted.prompts[key]) * times for key, times in requests.items())
+        length, source = mean_length(wanted, row.model, seen)
+        told = [source] if source and new.height else []
+        return row._replace(
+            stored=row.stored + every.height - missing.height,
+            wanted=row.wanted + every.height,
+            requests=row.requests + sum(requests.values()),
+            prompt_tokens=row.prompt_tokens + characters / _CHARACTERS,
+            output_tokens=row.output_tokens + length * new.height,
+            lengths=tuple(dict.fromkeys([*row.lengths, *told])),
+        )
+
+
+def _new(samples: pl.DataFrame, wanted: Asked, known: dict[Path, pl.DataFrame]) -> pl.DataFrame:
+    """Return those of the samples that ``known`` lacks, by artifact, and add them to it."""
+    folder = wanted.artifact.folder
+    before = known.get(folder, samples.clear())
+    new = samples.join(before, on=SAMPLE, how="anti")
+    known[folder] = pl.concat([before, new])
+    return new
+
+
+def plan_table(rows: Sequence[Row], tokens_per_second: float | None) -> Table:
+    """Return the rows as a table with their sum; hours where the throughput is given.
+
+    Args:
+        rows: one per cell.
+        tokens_per_second: output tokens of one engine, all its requests at once together.
+    """
+    table = Table(box=box.SIMPLE_HEAD, show_footer=True)
+    total = {
+        name: sum(getattr(row, name) for row in rows)
+        for name in ("requests", "prompt_tokens", "output_tokens", "hidden_states")
+    }
+    table.add_column("Model", f"{len(rows)} cell{'s' * (len(rows) != 1)}", no_wrap=True)
+    table.add_column("Dataset", no_wrap=True)
+    table.add_column("State", f"{sum(row.finished for row in rows)} finished", no_wrap=True)
+    table.add_column("Questions", justify="right", no_wrap=True)
+    table.add_column("Replies", justify="right")
+    for name, value in total.items():
+        table.add_column(name.replace("_", " ").capitalize(), _short(value), justify="right")
+    table.add_column("Lengths", no_wrap=True)
+    if tokens_per_second:
+        hours = total["output_tokens"] / tokens_per_second / 3600
+        table.add_column("Hours", f"{hours:,.1f}", justify="right")
+    for row in rows:
+        numbers = [row.questions, row.wanted, *(getattr(row, name) for name in total)]
+        cells = ["" if row.finished or row.fault else _short(number) for number in numbers]
+        shown = [model_name(row.model), dataset_name(row.dataset), row.state, *cells]
+        shown.append(", ".join(row.lengths))
+        if tokens_per_second and row.lengths:
+            shown.append(f"{row.output_tokens / tokens_per_second / 3600:,.1f}")
+        table.add_row(*shown)
+    return table
+
+
+def _short(number: float) -> str:
+    return f"{number:,.0f}" if number < 1e6 else f"{number / 1e6:,.1f} M"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command line; exit status 1 where some cell can't be planned."""
+    parser = argparse.ArgumentParser(
+        "capcal plan",
+        description="Tells what a run or a grid takes, and runs nothing.",
+    )
+    parser.add_argument("overrides", nargs="*", help="as for `python -m benchmark`")
+    parser.add_argument("-m", "--multirun", action="store_true", help="taken for granted")
+    parser.add_argument(
+        "--tokens-per-second", type=float, metavar="N",
+        help="output tokens that one engine generates in a second, all its requests together",
+    )  # fmt: skip
+    given = parser.parse_intermixed_args(arguments)
+    if given.tokens_per_second is not None and not given.tokens_per_second > 0:
+        parser.error(f"--tokens-per-second={given.tokens_per_second:g} must be above 0.")
+    told = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    try:
+        jobs = compose_jobs(given.overrides)
+        planner = Planner(told)
+        rows = [planner.row(job) for job in jobs]
+    except (HydraException, OmegaConfBaseException) as error:
+        told.print(f"Error: {explained(error)}", markup=False)
+        sys.exit(1)
+    except OSError as error:
+        told.print(f"Error: {system_fault(error)}", markup=False)
+        sys.exit(1)
+    except ValueError as error:
+        wrong = misread(error, given.overrides)
+        if wrong is None:
+            raise
+        told.print(f"Error: {wrong}", markup=False)
+        sys.exit(1)
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=_WIDTH)
+    console.print(plan_table(rows, given.tokens_per_second))
+    console.print(_NOTE)
+    faults = dict.fromkeys(row.fault for row in rows if row.fault)
+    for fault in faults:
+        told.print(f"Error: {fault}", markup=False)
+    sys.exit(1 if faults else 0)

@@ -1,0 +1,154 @@
+"""The command ``capcal report``: every table and figure of the paper from finished runs.
+
+Nothing is sampled or evaluated: all comes from the finished cells that runs' folders point to.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmark.cell.saved import cell_of, load_cell
+from benchmark.errors import BenchmarkError, DataError, StoreError
+from benchmark.records import CellResult
+from benchmark.report.grid import Grid, make_grid
+from benchmark.report.grid_report import write_grid_report
+from benchmark.report.style import dataset_name, model_name
+from benchmark.runs.jobs import read_jobs
+from benchmark.store.artifact import read_manifest
+
+_DESCRIPTION = """\
+Regenerates every table and figure from finished runs, beside the paper's numbers, and one
+self-contained page: outputs/reports/<name>/ with report.html, tables/ and figures/.
+"""
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run the command line; exit status 1 after a fault that its user can mend."""
+    parser = argparse.ArgumentParser("capcal report", description=_DESCRIPTION)
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="FOLDER",
+        help="a run's folder, a multirun's, any folder of those, or outputs/store",
+    )  # fmt: skip
+    parser.add_argument("--name", help="of the report's folder; the first FOLDER's by default")
+    given = parser.parse_args(arguments)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    try:
+        page = report(given.runs, given.name or given.runs[0].resolve().name, console)
+    except BenchmarkError as error:
+        _fail(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}. Free space or mend its permissions; run again.")
+    else:
+        console.print(f"Report: {page}", markup=False)
+
+
+def report(runs: Sequence[Path], name: str, console: Console) -> Path:
+    """Write the report of runs beside the store that holds their cells.
+
+    Args:
+        runs: folders of runs, or folders that hold such.
+        name: of the report's folder.
+        console: told what is shown and what is left out.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        BenchmarkError: nothing is found, no cell is whole, or the name is no plain name.
+    """
+    if name in ("", ".", "..") or Path(name).name != name:
+        raise DataError(f"--name={name} must be the name of a folder, without a path.")
+    folders = find_cells(runs, console)
+    grid = make_grid(_whole(folders, console))
+    _tell(grid, console)
+    outputs = folders[0].parents[4]  # of outputs/store/<model>/<dataset>/<split>/<cell>
+    return write_grid_report(grid, outputs / "reports" / name)
+
+
+def _whole(folders: Sequence[Path], console: Console) -> list[CellResult]:
+    """Return the cells, without those of which the store has lost or damaged something."""
+    cells, faults = [], []
+    for folder in folders:
+        try:
+            cells.append(load_cell(folder))
+        except StoreError as error:
+            faults.append(error)
+            console.print(f"Left out: {error}", markup=False)
+    if not cells:
+        raise faults[0]
+    return cells
+
+
+def find_cells(runs: Sequence[Path], console: Console) -> list[Path]:
+    """Return the folders of the finished cells of runs, the oldest first, each once.
+
+    Args:
+        runs: each a run's folder, a folder in the store, or one that holds such.
+        console: told which runs below a folder didn't finish.
+
+    Raises:
+        DataError: a folder doesn't exist, or holds no finished run.
+        StoreError: no run has its cell in the store any more, with a whole manifest.
+    """
+    found: dict[Path, tuple[str, Path]] = {}
+    faults: list[StoreError] = []
+    for folder in runs:
+        if not folder.is_dir():
+            raise DataError(f"{folder} is no folder; give the folder of a run or of a multirun.")
+        pointers = sorted(folder.rglob("cell.json"))
+        stored = [path.parent for path in folder.rglob("manifest.json") if _is_cell(path.parent)]
+        for unfinished in _unfinished(folder):
+            console.print(unfinished, markup=False)
+        if not pointers and not stored:
+            raise DataError(
+                f"{folder} holds no finished run. A finished run's folder has a cell.json; "
+                f"start it again to finish it."
+            )
+        for place in [path.parent for path in pointers] + stored:
+            try:
+                cell = place if _is_cell(place) else cell_of(place)
+                found[cell.resolve()] = str(read_manifest(cell)["written"]), cell
+            except StoreError as error:
+                faults.append(error)
+                console.print(f"Left out: {error}", markup=False)
+    if not found:
+        raise faults[0]
+    return [cell for _, cell in sorted(found.values())]
+
+
+def _unfinished(folder: Path) -> Iterator[str]:
+    """Yield what is known of each run below a folder that has failed or not ended."""
+    told = set()
+    for listing in sorted(folder.rglob("jobs.json")):
+        for job in read_jobs(listing.parent):
+            told.add(job.folder)
+            if job.state != "finished":
+                how = f"{job.state}: {job.name}{f' ({job.reason})' if job.reason else ''}"
+                yield f"{'Shown, but' if job.has_cell else 'Left out,'} {how}"
+    for run in (path.parent for path in sorted(folder.rglob(".hydra"))):
+        if run not in told and not (run / "cell.json").exists():
+            yield f"Left out, not finished: {run}"
+
+
+def _is_cell(folder: Path) -> bool:
+    return folder.name.startswith("cell-")
+
+
+def _tell(grid: Grid, console: Console) -> None:
+    """Say what the grid shows, and of which cells only the newest."""
+    places = [(cell.model, cell.dataset) for cell in grid.every]
+    console.print(f"Grid of {grid.size}; finished cells: {len(grid.cells)}")
+    for model, dataset in grid.cells:
+        times = places.count((model, dataset))
+        if times > 1:
+            name = f"{model_name(model)} on {dataset_name(dataset)}"
+            console.print(f"{name}: the newest of {times} cells is shown.", markup=False)
+
+
+def _fail(message: str) -> None:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"Error: {message}", markup=False)
+    sys.exit(1)

@@ -1,0 +1,265 @@
+"""Stage 8: logs grid cells, and the grid's report, to Weights & Biases, if it is asked to."""
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from rich import get_console
+
+from benchmark.config.schema import Config, TrackerConfig
+from benchmark.errors import StoreError
+from benchmark.records import CellResult
+
+LOGGED_GROUPS = (
+    "dataset",
+    "model",
+    "engine",
+    "grading",
+    "sampling",
+    "capability",
+    "estimator",
+    "application",
+    "statistics",
+)
+COUNTED_GROUPS = ("dataset", "estimator", "application", "statistics")  # what dataset=counts uses
+_SECRET_KEY = re.compile(
+    r"key$|(^|_)token$|secret|passw(or)?d|credential|authorization|headers$", re.IGNORECASE
+)
+_LOGIN_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
+_QUERY_OF_URL = re.compile(r"(https?://[^\s?#]+)[?#]\S*")
+_SECRET_ARGUMENT = re.compile(r"-*[\w-]*(key|token|secret|passw(or)?d)(?=$|=)", re.IGNORECASE)
+_HIDDEN = "***"
+_SETTINGS: dict[str, Any] = {
+    "silent": True,
+    "console": "off",
+    "save_code": False,
+    "disable_git": True,
+    "x_save_requirements": False,
+    "x_disable_machine_info": True,
+    "x_disable_stats": True,
+}
+_UPLOAD_SECONDS = 120.0
+_REACH_SECONDS = 10.0
+ID = "question_id"
+STEP = "responses_per_question"  # W&B's own step begins at 0 whenever a run is logged again
+
+
+def track(result: CellResult, config: Config, folder: Path) -> None:
+    """Log a cell as the configuration's tracker says; ``none`` does nothing.
+
+    Runs of one grid form a group, in which the same cell is the same run, however often it is
+    logged.
+
+    Args:
+        result: the cell.
+        config: the run's; of it only ``LOGGED_GROUPS`` are logged, without secrets.
+        folder: the run's own. W&B's files go below ``folder/wandb``; the figures are taken from
+            ``folder/figures``.
+
+    Raises:
+        StoreError: where W&B can't write.
+    """
+    if config.tracker.kind != "wandb":
+        return
+    logged = logged_config(config)
+    name = f"{result.model}/{result.dataset}/{result.split}"
+    decisive = {group: value for group, value in logged.items() if group != "engine"}
+    decisive["grid"] = config.grid
+    about = {"name": name, "id": run_id(name, decisive), "config": logged}
+    with _run(config.tracker, folder, group=config.grid, job_type="cell", **about) as run:
+        run.define_metric("*", step_metric=STEP)
+        tables = {"questions": question_table(result)}
+        tables |= {f"applications/{name}": table for name, table in result.applications.items()}
+        figures = sorted((folder / "figures").glob("*.png"))
+        run.log({STEP: config.sampling.k, **_tables(tables), **_images(folder, figures)})
+        run.summary.update(metric_summary(result.metrics))
+
+
+def track_grid(grid: str, tracker: TrackerConfig, folder: Path, jobs: Sequence[object]) -> None:
+    """Log a grid's report as one summary run in the group of its cells; ``none`` does nothing.
+
+    Args:
+        grid: its name, ``Config.grid``.
+        tracker: the configuration's.
+        folder: the report's own: every CSV file in it is logged as a table, every PNG file as an
+            image, by its path without suffix. W&B's files go below ``folder/wandb``.
+        jobs: what the grid's cells are made from; the same ones give the same run.
+
+    Raises:
+        StoreError: where W&B can't write.
+    """
+    if tracker.kind != "wandb":
+        return
+    about = {"name": f"{grid}/summary", "id": run_id(f"{grid}/summary", {"jobs": jobs})}
+    with _run(tracker, folder, group=grid, job_type="summary", **about) as run:
+        files = [path for path in sorted(folder.rglob("*")) if folder / "wandb" not in path.parents]
+        tables = {_key(folder, p): pl.read_csv(p, glob=False) for p in files if p.suffix == ".csv"}
+        run.log({**_tables(tables), **_images(folder, [p for p in files if p.suffix == ".png"])})
+
+
+@contextmanager
+def _run(tracker: TrackerConfig, folder: Path, **about: Any) -> Iterator[Any]:
+    """Yield a W&B run that is written to the disk, and upload it at its end if that is asked for.
+
+    What is on the disk first can't be lost with the network, and an upload can be given up.
+    """
+    import wandb  # here, so that tracker=none never loads it
+
+    with _files_below(folder / "wandb"):
+        try:
+            with wandb.init(
+                project=tracker.project, entity=tracker.entity, dir=folder, mode="offline",
+                settings=wandb.Settings(**_SETTINGS), **about,
+            ) as run:  # fmt: skip
+                yield run
+        except wandb.Error as error:
+            raise StoreError(
+                f"W&B could not log {about['name']}: {error} Its report is in {folder}."
+            ) from error
+        wandb.teardown()  # ends W&B's own process, which may still be writing
+        if tracker.mode == "online":
+            _upload(Path(run.settings.sync_dir).absolute(), run.settings.base_url)
+
+
+def _tables(tables: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
+    import wandb
+
+    return {
+        name: wandb.Table(columns=[*table.columns], data=[*map(list, table.rows())])
+        for name, table in tables.items()
+    }
+
+
+def _images(folder: Path, paths: Iterable[Path]) -> dict[str, Any]:
+    import wandb
+
+    return {_key(folder, path): wandb.Image(str(path)) for path in paths}
+
+
+def _key(folder: Path, path: Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()
+
+
+def _upload(run: Path, base_url: str) -> None:
+    """Upload an offline run; where that can't be done in time, say how to do it later."""
+    fault = f"{base_url} can't be reached"
+    if _answers(base_url):
+        try:
+            told = subprocess.run(
+                [sys.executable, "-m", "wandb", "sync", str(run)], stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+                timeout=_UPLOAD_SECONDS, cwd=run.parents[1],  # its log goes into ./wandb
+            ).stdout  # fmt: skip
+            fault = told.strip().splitlines()[-1].removesuffix(".") if told.strip() else "no upload"
+        except subprocess.TimeoutExpired:
+            fault = f"the upload didn't end in {_UPLOAD_SECONDS:g} s"
+    if not list(run.glob("*.wandb.synced")):
+        get_console().print(
+            f"W&B: {fault}, so the run stays offline. Upload it later: wandb sync {run}",
+            soft_wrap=True,
+        )
+
+
+def _answers(base_url: str) -> bool:
+    """Tell whether there is a server, whatever it says; the system's proxies are used."""
+    try:
+        urllib.request.urlopen(base_url, timeout=_REACH_SECONDS).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def logged_config(config: Config) -> dict[str, Any]:
+    """Return what is logged of the configuration: the groups that are used, without secrets."""
+    resolved = asdict(config)
+    groups = COUNTED_GROUPS if config.dataset.counted else LOGGED_GROUPS
+    return {group: _without_secrets(resolved[group]) for group in groups}
+
+
+def _without_secrets(value: Any) -> Any:
+    """Drop keys that are named like a secret, logins and queries of addresses, and arguments."""
+    if isinstance(value, dict):
+        return {k: _without_secrets(v) for k, v in value.items() if not _SECRET_KEY.search(str(k))}
+    if isinstance(value, list):
+        return [
+            _HIDDEN if _names_secret(before) else _without_argument(_without_secrets(item))
+            for before, item in zip([None, *value], value, strict=False)
+        ]
+    if not isinstance(value, str):
+        return value
+    return _QUERY_OF_URL.sub(r"\1", _LOGIN_IN_URL.sub("", value))
+
+
+def _names_secret(item: Any) -> bool:
+    """Tell whether the next argument of a command is a secret, as after ``--api-key``."""
+    return isinstance(item, str) and item.startswith("-") and bool(_SECRET_ARGUMENT.fullmatch(item))
+
+
+def _without_argument(item: Any) -> Any:
+    """Return ``--api-key=...`` or ``TOKEN=...`` without its value."""
+    if isinstance(item, str) and (found := _SECRET_ARGUMENT.match(item)) and "=" in item:
+        return f"{found.group()}={_HIDDEN}"
+    return item
+
+
+def run_id(name: str, logged: dict[str, Any]) -> str:
+    """Return the same id for the same cell and configuration, so that a repetition replaces it."""
+    identity = json.dumps([name, logged], sort_keys=True, default=str)
+    return hashlib.sha256(identity.encode()).hexdigest()[:16]
+
+
+def metric_summary(metrics: pl.DataFrame) -> dict[str, float]:
+    """Return ``estimator/metric`` with its interval as ``.../low`` and ``.../high``."""
+    summary: dict[str, float] = {}
+    for row in metrics.iter_rows(named=True):
+        name = f"{row['estimator']}/{row['metric']}"
+        summary |= {name: row["value"], f"{name}/low": row["low"], f"{name}/high": row["high"]}
+    return summary
+
+
+def question_table(result: CellResult) -> pl.DataFrame:
+    """Return question_id, n, c, expected_accuracy and a confidence column for each estimator.
+
+    Of estimators that are random the confidence is the mean over their draws; it is null where
+    there is none.
+    """
+    table = result.capability.select(ID, "n", "c", expected_accuracy=pl.col("c") / pl.col("n"))
+    for name, estimate in result.estimates.items():
+        means = estimate.confidences.group_by(ID).agg(pl.col("confidence").mean().alias(name))
+        table = table.join(means, on=ID, how="left")
+    return table.sort(ID)
+
+
+@contextmanager
+def _files_below(folder: Path) -> Iterator[None]:
+    """Keep W&B's staged files and its log in ``folder``, unless the user chose another place.
+
+    Without a home, as in containers whose user the system doesn't know, W&B gets one there, too.
+    """
+    places = {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "cache"}
+    try:
+        Path.home()
+    except RuntimeError:
+        places["HOME"] = "home"
+    ours = {variable: name for variable, name in places.items() if variable not in os.environ}
+    os.environ.update(
+        {variable: str((folder / name).absolute()) for variable, name in ours.items()}
+    )
+    try:
+        yield
+    finally:
+        for variable in ours:
+            del os.environ[variable]

@@ -1,0 +1,1 @@
+"""Statistics that metrics, sampling and applications share: pure functions on arrays."""

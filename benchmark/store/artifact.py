@@ -1,0 +1,301 @@
+"""The only code that knows paths, formats, fingerprints, locks and how work is resumed.
+
+An artifact is a folder ``<model>/<dataset>/<split>/<stage>-<fingerprint>`` of part files and a
+``manifest.json``. A fingerprint covers exactly what changes the content. Part files carry their own
+checksum in their names, appear by an atomic rename and never change, so that a killed process loses
+at most the part in flight and a damaged file is noticed.
+
+Two kinds of stage use it. What costs model time (responses, P(True), hidden states) is collected
+row by row: ``missing`` rows are produced and appended. What is a pure function of stored rows
+(grades, capability, the finished cell) is replaced as a whole.
+"""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from filelock import FileLock, Timeout
+from rich.console import Console
+
+from benchmark.errors import DataError, StoreError
+from benchmark.records import check_table
+from benchmark.store.files import sync
+
+_DIGEST = 16  # characters of a checksum in a file's name
+_FINGERPRINT = 12
+_MANIFEST = "manifest.json"
+_SETTLED_SECONDS = 2.0  # since a file's last change
+
+
+def fingerprint(inputs: Mapping[str, Any]) -> str:
+    """Return the checksum of JSON-like inputs, whatever the order of their keys."""
+    canonical = json.dumps(inputs, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:_FINGERPRINT]
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        OSError: it can't be read.
+        ValueError: it is not JSON in UTF-8, or nested too deeply.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError(f"{path} is nested too deeply") from error
+
+
+def file_checksum(path: Path, memory: Path) -> str:
+    """Return a file's SHA-256, read again only where the file may have changed since.
+
+    Weights take long to read. As git does, what tells a change is the file's size, its place on
+    the disk and the times of its last changes; a file that was touched just now may change again
+    within the clock's step and is not remembered.
+
+    Args:
+        path: of the file.
+        memory: the folder that keeps checksums.
+    """
+    state = path.stat()
+    seen = (state.st_size, state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
+    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
+    kept = memory / "checksums" / f"{key}.json"
+    with suppress(OSError, ValueError, TypeError):
+        known, checksum, own = read_json(kept)
+        if tuple(known) == seen and own == fingerprint({checksum: known}):
+            return str(checksum)
+    with path.open("rb") as file:
+        checksum = hashlib.file_digest(file, "sha256").hexdigest()
+    newest = max(state.st_mtime_ns, state.st_ctime_ns) / 1e9
+    if time.time() - newest > _SETTLED_SECONDS:
+        with suppress(OSError):  # then it is read again next time
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            partial = kept.with_suffix(f".{os.getpid()}")
+            partial.write_text(json.dumps([seen, checksum, fingerprint({checksum: seen})]))
+            partial.rename(kept)
+    return checksum
+
+
+def prompt_hash(prompt: str) -> str:
+    """Return the checksum that ties a stored row to the very prompt it came from."""
+    return hashlib.sha256(prompt.encode()).hexdigest()[:_DIGEST]
+
+
+class Artifact:
+    """One stage's data in one folder.
+
+    Args:
+        folder: where it lies.
+        inputs: what its fingerprint covers.
+        console: told when another run holds the artifact.
+    """
+
+    def __init__(self, folder: Path, inputs: Mapping[str, Any], console: Console) -> None:
+        self.folder = folder
+        self.inputs = dict(inputs)
+        self._console = console
+
+    @property
+    def fingerprint(self) -> str:
+        """The part of the folder's name that names its inputs."""
+        return fingerprint(self.inputs)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the artifact; a second run waits. The kernel frees a dead process's lock."""
+        with _writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / ".lock")
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                self._console.print(f"Another run works on {self.folder}; waiting for it.")
+                lock.acquire()
+        try:
+            for stale in self.folder.glob(".partial-*"):
+                stale.unlink()
+            yield
+        finally:
+            lock.release()
+
+    def append(self, data: bytes, suffix: str) -> Path:
+        """Write a part file; it appears complete or not at all."""
+        digest = hashlib.sha256(data).hexdigest()[:_DIGEST]
+        return self.write(f"part-{digest}{suffix}", data)
+
+    def append_table(self, table: pl.DataFrame) -> Path:
+        """Write rows as one Parquet part."""
+        buffer = io.BytesIO()
+        table.write_parquet(buffer)
+        return self.append(buffer.getvalue(), ".parquet")
+
+    def parts(self, suffix: str) -> list[Path]:
+        """Return the part files, in a fixed order.
+
+        Raises:
+            StoreError: a part's content doesn't have the checksum that its name says, or a part was
+                removed since they were listed.
+        """
+        paths = sorted(self.folder.glob(f"part-*{suffix}"))
+        for path in paths:
+            try:
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()[:_DIGEST]
+            except FileNotFoundError as error:
+                raise StoreError(f"{path} was replaced by another run; run again.") from error
+            if path.name != f"part-{digest}{suffix}":
+                raise StoreError(
+                    f"{path} is damaged: its content has checksum {digest}. Delete this file and "
+                    f"run again; only its rows are made anew."
+                )
+        return paths
+
+    def read_table(self, schema: pl.Schema) -> pl.DataFrame:
+        """Return the rows of all parts; none gives an empty table.
+
+        Raises:
+            StoreError: a part is damaged, or holds other columns.
+        """
+        tables = [schema.to_frame()]
+        for path in self.parts(".parquet"):
+            try:
+                table = pl.read_parquet(path, hive_partitioning=False, glob=False)
+                tables.append(check_table(table, schema, str(path)))
+            except (DataError, pl.exceptions.PolarsError) as error:
+                raise StoreError(
+                    f"{path} is not one of this artifact's parts: {error} Move it away."
+                ) from error
+        return pl.concat(tables)
+
+    def replace_table(self, table: pl.DataFrame, parents: Mapping[str, str]) -> None:
+        """Make ``table`` the artifact's only part; parents are fingerprints by stage."""
+        with self.lock():
+            self.keep_only([self.append_table(table)])
+            self.write_manifest({"rows": table.height}, parents)
+
+    def keep_only(self, parts: Iterable[Path]) -> None:
+        """Remove all other parts."""
+        for other in set(self.folder.glob("part-*")) - set(parts):
+            other.unlink()
+
+    def write_manifest(
+        self,
+        counts: Mapping[str, int],
+        parents: Mapping[str, str],
+        engine: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write what the artifact holds and what it was made from and by.
+
+        ``engine`` says how the engine ran that added to it; without it, the last one's stays.
+        A manifest that says the same already stays as it is. A run that was killed after its last
+        part leaves an older one, so that this is called whether or not anything was added.
+        """
+        content = {
+            "inputs": self.inputs,
+            "parents": dict(parents),
+            "counts": dict(counts),
+            "parts": sorted(path.name for path in self.folder.glob("part-*")),
+            "engine": dict(engine or {}),
+        }
+        with suppress(StoreError):
+            known = read_manifest(self.folder)
+            content["engine"] = content["engine"] or known.get("engine", {})
+            if fingerprint({name: known.get(name, {}) for name in content}) == fingerprint(content):
+                return
+        made_by = {
+            "versions": {name: version(name) for name in ("capcal", "torch", "transformers")},
+            "git_commit": git_commit(),
+            "written": datetime.now(UTC).isoformat(timespec="microseconds"),
+        }
+        self.write(_MANIFEST, sealed(content | made_by))
+
+    def write(self, name: str, data: bytes) -> Path:
+        """Write a file; it appears complete or not at all."""
+        target = self.folder / name
+        partial = self.folder / f".partial-{os.getpid()}-{name}"
+        with _writing(target):
+            try:
+                with partial.open("wb") as file:
+                    file.write(data)
+                sync(partial)
+                partial.rename(target)
+            except OSError:
+                partial.unlink(missing_ok=True)
+                raise
+            sync(self.folder)
+        return target
+
+
+def sealed(manifest: Mapping[str, Any]) -> bytes:
+    """Return a manifest as it is written: with the checksum of what it says."""
+    whole = {**manifest, "checksum": fingerprint(manifest)}
+    return json.dumps(whole, indent=2, ensure_ascii=False).encode()
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return what an artifact's manifest says.
+
+    Raises:
+        StoreError: there is none, or it is damaged.
+    """
+    path = folder / _MANIFEST
+    try:
+        manifest: dict[str, Any] = read_json(path)
+        checksum = manifest.pop("checksum")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{path} can't be read; run the cell again.") from error
+    if checksum != fingerprint(manifest):
+        raise StoreError(f"{path} is damaged; run the cell again.")
+    return manifest
+
+
+class Store:
+    """All artifacts below one folder."""
+
+    def __init__(self, root: Path, console: Console) -> None:
+        self._root = root
+        self._console = console
+
+    def artifact(
+        self, model: str, dataset: str, split: str, stage: str, inputs: Mapping[str, Any]
+    ) -> Artifact:
+        """Return the artifact of a stage; nothing is read or written yet."""
+        name = f"{stage}-{fingerprint(inputs)}"
+        return Artifact(self._root / model / dataset / split / name, inputs, self._console)
+
+
+@cache
+def git_commit() -> str | None:
+    """Return the commit of the code that runs, or None outside a git checkout."""
+    try:
+        result = subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn the system's word that it can't write into ours."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{path} can't be written: {error.strerror or error}. Free space or choose another "
+            f"folder with paths.outputs=..., then run again: what was finished is kept."
+        ) from error
