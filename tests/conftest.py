@@ -24,7 +24,7 @@ hypothesis.settings.register_profile("deep", max_examples=1_000, deadline=None)
 
 
 LONGEST = (  # files of tests, by their seconds
-    "test_slurm", "test_grid", "test_main", "test_page", "test_faults", "test_conf",
+    "test_slurm", "test_jobs", "test_main", "test_page", "test_faults", "test_conf",
     "test_grid_figures", "test_tracking", "test_server_cell", "test_resume", "test_math_verify",
 )  # fmt: skip
 

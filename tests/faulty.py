@@ -85,7 +85,7 @@ def server_process(faults: Sequence[str] = ()) -> Iterator[tuple[str, Callable[[
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tests.engines.scripted", str(port), *faults]
+    command = [sys.executable, "-m", "tests.engines.server.scripted", str(port), *faults]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()  # it is ready

@@ -100,7 +100,7 @@ def test_every_setting_and_file_that_is_named_exists(path: Path, full: list[Dict
         nodes = [OmegaConf.select(config, parent) for config in full]
         known = ["chat_template_kwargs" in parent or (node and name in [*node]) for node in nodes]
         assert any(known), f"{key} is no setting"
-    files = r"((?:conf|benchmark|benchmarks|tests|docs)/[\w./-]+\.\w+)"
+    files = r"((?:conf|benchmark|perf|tests|docs)/[\w./-]+\.\w+)"
     for name in re.findall(rf"[`(]{files}[)`]", path.read_text()):
         assert (ROOT / name).is_file(), f"{name} doesn't exist"
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)

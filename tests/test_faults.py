@@ -16,7 +16,7 @@ from tests.snapshot import differences, snapshot
 
 
 def test_a_short_campaign_ends_without_a_failure() -> None:
-    command = [sys.executable, "benchmarks/faults.py", "--kills", "4", "--each", "1"]
+    command = [sys.executable, "perf/faults.py", "--kills", "4", "--each", "1"]
     done = subprocess.run(
         [*command, "--only", "kills,locks,disk"],
         cwd=ROOT, capture_output=True, text=True, timeout=500, check=False,

@@ -16,7 +16,6 @@ from rich.console import Console
 from benchmark.capability.counts import count_outcomes, counted_grades, is_counted
 from benchmark.config.schema import Config, Role, TrainingConfig
 from benchmark.engines import Decoding, Engine, SampleRequest
-from benchmark.engines.in_process.draw_tokens import sample_seed
 from benchmark.errors import DataError
 from benchmark.grading import Answer, Verdict, build_graders, disagreements, grade
 from benchmark.grading.verdict import PASSING
@@ -25,6 +24,7 @@ from benchmark.progress import meter
 from benchmark.questions import load_splits
 from benchmark.sampling.adaptive import StoppingRule, sample_until_narrow
 from benchmark.sampling.responses import Many, sample_responses
+from benchmark.sampling.seeds import sample_seed
 from benchmark.store.artifact import Artifact, Store, fingerprint, prompt_hash
 from benchmark.store.hidden_states import StoredFeatures, append_features, read_features
 

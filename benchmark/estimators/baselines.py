@@ -10,7 +10,7 @@ from omegaconf import MISSING
 from benchmark.cell.cell import Cell, Split
 from benchmark.config.schema import ROLES, Role
 from benchmark.errors import ConfigError
-from benchmark.estimators.isotonic import fit_logistic
+from benchmark.estimators.platt import fit_logistic
 from benchmark.records import CONFIDENCE, Estimate
 from benchmark.statistics.inputs import FloatArray
 

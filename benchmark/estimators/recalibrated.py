@@ -13,7 +13,8 @@ from benchmark.cell.cell import Cell
 from benchmark.config.schema import Role
 from benchmark.errors import ConfigError
 from benchmark.estimators.estimator import check, prepare, reads_hidden_states, roles_of
-from benchmark.estimators.isotonic import Curve, fit_isotonic, fit_logistic
+from benchmark.estimators.isotonic import Curve, fit_isotonic
+from benchmark.estimators.platt import fit_logistic
 from benchmark.records import Estimate
 from benchmark.statistics.inputs import FloatArray
 

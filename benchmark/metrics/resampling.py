@@ -17,11 +17,8 @@ from benchmark.metrics.brier import (
     signed_error,
     unbiased_brier_loss,
 )
-from benchmark.metrics.ece import (
-    equal_mass_calibration_error,
-    expected_calibration_error,
-    murphy_decomposition,
-)
+from benchmark.metrics.ece import equal_mass_calibration_error, expected_calibration_error
+from benchmark.metrics.murphy import murphy_decomposition
 from benchmark.metrics.pairing import PairedEstimate
 from benchmark.metrics.rank import pearson, response_auroc, spearman
 from benchmark.metrics.smooth_ece import smooth_calibration_error

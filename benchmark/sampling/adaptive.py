@@ -18,9 +18,8 @@ import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from benchmark.errors import DataError
-from benchmark.statistics.inputs import FloatArray, check_counts
+from benchmark.statistics.intervals import wilson_width
 
-_Z = 1.959963984540054  # standard normal quantile of 97.5 %
 _ROUNDING = 1e-12
 
 
@@ -47,27 +46,6 @@ class StoppingRule(NamedTuple):
     def next_check(self, n: int) -> int:
         """Return how many counted responses are looked at next, beyond ``n``."""
         return next((check for check in self.checks if check > n), self.k_max)
-
-
-def wilson_width(n: ArrayLike, c: ArrayLike) -> FloatArray:
-    """Return the width of the 95 % Wilson score interval of an expected accuracy, in (0, 1).
-
-    ``2 z / (n + z^2) sqrt(c (n - c) / n + z^2 / 4)`` with ``z = 1.96``.
-
-    Args:
-        n: responses of each question, [N].
-        c: correct ones among them, [N].
-
-    Raises:
-        DataError: for counts out of range.
-
-    Examples:
-        >>> wilson_width([16, 16], [16, 8]).round(3).tolist()
-        [0.194, 0.44]
-    """
-    n, c = check_counts(n, c)
-    spread = np.sqrt(c * (n - c) / n + _Z**2 / 4)
-    return np.asarray(2 * _Z / (n + _Z**2) * spread)
 
 
 def is_narrow(n: ArrayLike, c: ArrayLike, rule: StoppingRule) -> NDArray[np.bool_]:

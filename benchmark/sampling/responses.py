@@ -8,9 +8,9 @@ import polars as pl
 from rich.console import Console
 
 from benchmark.engines import Decoding, Engine, SampleRequest
-from benchmark.engines.in_process.draw_tokens import sample_seed
 from benchmark.progress import meter
 from benchmark.records import RESPONSE, STORED_RESPONSE
+from benchmark.sampling.seeds import sample_seed
 from benchmark.store.artifact import Artifact, prompt_hash
 
 _PART_SECONDS = 5.0  # of work that a killed run may lose

@@ -5,11 +5,33 @@ from numpy.typing import ArrayLike
 from scipy.special import expit, stdtr, stdtrit
 
 from benchmark.statistics.bootstrap import Interval
-from benchmark.statistics.inputs import FloatArray
+from benchmark.statistics.inputs import FloatArray, check_counts
 
 UNBOUNDED = (-np.inf, np.inf)
+_Z = 1.959963984540054  # standard normal quantile of 97.5 %
 _FAR = 2.0  # deviations between a value and the bounds of its scale, at least
 _ROUNDING = 1e-12  # what it may leave between values that are the same
+
+
+def wilson_width(n: ArrayLike, c: ArrayLike) -> FloatArray:
+    """Return the width of the 95 % Wilson score interval of an expected accuracy, in (0, 1).
+
+    ``2 z / (n + z^2) sqrt(c (n - c) / n + z^2 / 4)`` with ``z = 1.96``.
+
+    Args:
+        n: responses of each question, [N].
+        c: correct ones among them, [N].
+
+    Raises:
+        DataError: for counts out of range.
+
+    Examples:
+        >>> wilson_width([16, 16], [16, 8]).round(3).tolist()
+        [0.194, 0.44]
+    """
+    n, c = check_counts(n, c)
+    spread = np.sqrt(c * (n - c) / n + _Z**2 / 4)
+    return np.asarray(2 * _Z / (n + _Z**2) * spread)
 
 
 def t_interval(

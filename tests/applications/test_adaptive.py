@@ -4,7 +4,6 @@ from itertools import product
 import numpy as np
 import polars as pl
 import pytest
-from counted import counted_cell, study
 from scipy.stats import beta
 
 from benchmark.applications import fit_beta_binomial
@@ -22,6 +21,7 @@ from benchmark.errors import ConfigError, DataError
 from benchmark.metrics.evaluate import evaluate
 from benchmark.records import ADAPTIVE, ADAPTIVE_QUESTION, COSTS
 from benchmark.sampling.adaptive import StoppingRule, stopped_counts
+from tests.applications.counted import counted_cell, study
 
 RULE = StoppingRule(k_min=3, k_max=9, round=2, width=0.6)
 

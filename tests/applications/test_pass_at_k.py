@@ -6,7 +6,6 @@ import numpy as np
 import polars as pl
 import pytest
 from cells import simulate_cell
-from published import estimate_of, grades_of, published_cell
 
 from benchmark.applications import (
     PassAtK,
@@ -23,6 +22,7 @@ from benchmark.capability.counts import count_outcomes
 from benchmark.errors import DataError
 from benchmark.metrics.evaluate import evaluate
 from benchmark.records import PASS_AT_K, PASS_AT_K_EXTRAPOLATION
+from tests.applications.published import estimate_of, grades_of, published_cell
 
 K_VALUES = (1, 4, 16, 64)
 

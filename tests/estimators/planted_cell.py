@@ -14,7 +14,7 @@ from benchmark.config.schema import ROLES
 from benchmark.engines import ChoiceProbabilities, Response
 from benchmark.questions import load_splits
 from benchmark.store.artifact import Store
-from tests.test_conf import composed
+from tests.config.test_conf import composed
 
 WIDTH, LAYERS = 6, 2
 

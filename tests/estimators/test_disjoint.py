@@ -11,7 +11,7 @@ from benchmark.estimators import build_estimators, check
 from benchmark.estimators.average import Average
 from benchmark.estimators.baselines import Random
 from benchmark.estimators.recalibrated import Recalibrated
-from tests.test_conf import composed
+from tests.config.test_conf import composed
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from benchmark.estimators import build_estimators, needed_roles, reads_hidden_st
 from benchmark.estimators.consistency import Consistency
 from benchmark.estimators.p_true import PTrue
 from benchmark.store.artifact import fingerprint
-from tests.test_conf import CHOICES, composed
+from tests.config.test_conf import CHOICES, composed
 
 VERBALIZED = {"kind": "verbalized", "prompt": "{question} boxed", "max_new_tokens": 9}
 

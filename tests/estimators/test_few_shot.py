@@ -9,7 +9,7 @@ from benchmark.errors import ConfigError
 from benchmark.estimators import build_estimators, check
 from benchmark.estimators.verbalized import Example, Verbalized, choose_examples
 from benchmark.questions import order_key
-from tests.test_conf import composed
+from tests.config.test_conf import composed
 
 
 def pool(*counts, n=12):

@@ -21,7 +21,7 @@ from benchmark.estimators.baselines import TrainMean
 from benchmark.estimators.isotonic import fit_isotonic
 from benchmark.estimators.recalibrated import Recalibrated
 from benchmark.records import GRADE, Estimate
-from tests.test_conf import composed
+from tests.config.test_conf import composed
 
 IDS = [f"q{i}" for i in range(6)]
 

@@ -10,11 +10,8 @@ from benchmark.metrics.brier import (
     signed_calibration_error,
     unbiased_brier_score,
 )
-from benchmark.metrics.ece import (
-    equal_mass_calibration_error,
-    expected_calibration_error,
-    murphy_decomposition,
-)
+from benchmark.metrics.ece import equal_mass_calibration_error, expected_calibration_error
+from benchmark.metrics.murphy import murphy_decomposition
 from benchmark.metrics.noise_ceiling import r2_ceiling
 from benchmark.metrics.rank import pearson, response_auroc, spearman
 from benchmark.metrics.smooth_ece import smooth_calibration_error

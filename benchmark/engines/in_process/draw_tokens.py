@@ -5,7 +5,6 @@ which samples share a batch, or a row, then changes nothing of what is drawn.
 """
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from math import log
 
 import torch
@@ -13,12 +12,6 @@ import torch
 from benchmark.engines import Decoding
 
 _NUCLEUS_GUESS = 64
-
-
-def sample_seed(seed: int, question_id: str, sample_index: int) -> int:
-    """Return the seed of one (question, sample), in [0, 2^63)."""
-    key = f"{seed}\x1f{question_id}\x1f{sample_index}".encode()
-    return int.from_bytes(blake2b(key, digest_size=8).digest(), "big") >> 1
 
 
 def penalised(

@@ -1,0 +1,202 @@
+"""What a reply is: an answer that ended, one that was cut, or a failure with its reason."""
+
+import json
+
+import pytest
+from rich.console import Console
+
+from benchmark.config.schema import ModelConfig, ServerConfig
+from benchmark.engines import Decoding, SampleRequest
+from benchmark.engines.server.engine import ServerEngine
+from benchmark.engines.server.replies import ReplyError, error_words, read_reply
+from tests.engines.server.scripted import ScriptedServer
+
+PLAIN = Decoding(1.0, 1.0, 50)
+
+
+def reply(finish_reason="stop", usage=None, **message):
+    choice = {"message": {"role": "assistant", **message}, "finish_reason": finish_reason}
+    return json.dumps({"choices": [choice], "usage": usage}).encode()
+
+
+def sampled(reshape, reasoning="none", k=3, **settings):
+    """Return the responses of a server whose replies, but for the check, are changed."""
+    with ScriptedServer("no logprobs", reshape=reshape) as server:
+        config = ServerConfig(
+            base_url=server.url, model="served", attempts=2, samples_per_request=1, **settings
+        )
+        model = ModelConfig(name="m", reasoning=reasoning)
+        engine = ServerEngine(model, config, {}, "key", Console(quiet=True), None)
+        request = SampleRequest("q", "Question?", tuple(range(k)), tuple(range(100, 100 + k)))
+        return list(engine.sample([request], PLAIN))
+
+
+def with_choice(**changes):
+    def reshape(reply, _):
+        for choice in reply["choices"]:
+            choice.update(changes)
+        return reply
+
+    return reshape
+
+
+@pytest.mark.parametrize(
+    "said", ["stop", "STOP", "stop_sequence", "end_turn", "eos", "EOS", "eos_token", "stop_str"]
+)
+def test_an_end_is_an_end_in_every_spelling(said):
+    assert {r.finish_reason for r in sampled(with_choice(finish_reason=said))} == {"stop"}
+
+
+@pytest.mark.parametrize(
+    "said", ["length", "LENGTH", "max_tokens", "MAX_TOKENS", "model_length", "max_output_tokens"]
+)
+def test_a_cut_is_a_cut_in_every_spelling(said):
+    assert {r.finish_reason for r in sampled(with_choice(finish_reason=said))} == {"length"}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "error", "content_filter", "abort", "tool_calls", "function_call", "cancelled", "SAFETY",
+        "RECITATION", "insufficient_system_resource", "unknown", "", None, 3, ["stop"],
+    ],
+)  # fmt: skip
+def test_any_other_end_is_a_failed_request_with_its_reason(said):
+    responses = sampled(with_choice(finish_reason=said))
+    assert {r.finish_reason for r in responses} == {"error"}
+    named = "no finish_reason" if said is None else str(said)
+    assert all(named in r.error and r.text == "" for r in responses)
+
+
+def test_a_missing_end_is_a_failed_request():
+    def reshape(reply, _):
+        del reply["choices"][0]["finish_reason"]
+        return reply
+
+    assert {r.error for r in sampled(reshape)} == {"the reply ended with no finish_reason"}
+
+
+def test_an_error_of_a_choice_is_named():
+    error = {"message": "upstream is gone", "code": 502}
+    (response, *_) = sampled(with_choice(finish_reason="error", error=error))
+    assert "upstream is gone" in response.error
+
+
+def test_each_choice_ends_by_itself():
+    def reshape(reply, _):
+        for choice, said in zip(
+            reply["choices"], ["stop", "length", "content_filter"], strict=False
+        ):
+            choice["finish_reason"] = said
+        return reply
+
+    with ScriptedServer(reshape=reshape) as server:
+        config = ServerConfig(base_url=server.url, model="served", samples_per_request=3)
+        engine = ServerEngine(ModelConfig(name="m"), config, {}, "key", Console(quiet=True), None)
+        request = SampleRequest("q", "Question?", (0, 1, 2), (7, 8, 9))
+        found = {r.sample_index: r.finish_reason for r in engine.sample([request], PLAIN)}
+    assert found == {0: "stop", 1: "length", 2: "error"}
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ({"error": {"message": "model is overloaded", "code": 529}}, "model is overloaded"),
+        ({"error": "no healthy upstream"}, "no healthy upstream"),
+        ({"detail": "quota exceeded"}, "quota exceeded"),
+        ({"detail": [{"loc": ["body", "x"], "msg": "bad value"}]}, "x: bad value"),
+        ({"message": "try later"}, "try later"),
+        ({"object": "error", "message": "engine is dead", "code": 500}, "engine is dead"),
+        ({"choices": [], "error": {"message": "no capacity"}}, "no capacity"),
+        ({"choices": None, "error": {"error": {"message": "deep"}}}, "deep"),
+        ({"errors": [{"message": "first"}, {"message": "second"}]}, "first; second"),
+        (b"upstream connect error", "upstream connect error"),
+        (b"<html><h1>502 Bad Gateway</h1></html>", "502 Bad Gateway"),
+    ],
+)
+def test_an_error_with_status_200_is_that_error(body, words):
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    with pytest.raises(ReplyError) as caught:
+        read_reply(content)
+    assert words in str(caught.value)
+    if not isinstance(body, bytes):
+        assert caught.value.words == words
+    responses = sampled(lambda *_: content, k=1)
+    assert responses[0].finish_reason == "error"
+    assert words in responses[0].error
+
+
+@pytest.mark.parametrize("content", [b"", b"null", b"[", b"[]", b"7", b'{"choices": 3}', b"\xff{"])
+def test_a_reply_that_says_nothing_is_unreadable(content):
+    with pytest.raises(ReplyError, match="unreadable reply"):
+        read_reply(content)
+    assert "Traceback" not in error_words(content)
+
+
+def test_reasoning_that_ended_without_an_answer_is_no_truncation():
+    message = {"role": "assistant", "content": None, "reasoning_content": "So it is 4."}
+    responses = sampled(with_choice(message=message), reasoning="think")
+    assert {(r.finish_reason, r.text, r.reasoning) for r in responses} == {
+        ("stop", "", "So it is 4.")
+    }
+    responses = sampled(with_choice(message=message, finish_reason="length"), reasoning="think")
+    assert {r.finish_reason for r in responses} == {"length"}
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "reasoning"),
+    [
+        ([{"type": "text", "text": "4"}], "4", None),
+        ([{"type": "output_text", "text": "4", "annotations": []}], "4", None),
+        ([{"type": "text", "text": "It is "}, {"type": "text", "text": "4."}], "It is 4.", None),
+        ([{"type": "refusal", "refusal": "I can't say."}], "I can't say.", None),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+          {"type": "text", "text": "4"}], "4", "hm"),
+        ([{"type": "thinking", "thinking": "hm"}, {"type": "text", "text": "4"}], "4", "hm"),
+        ([{"type": "reasoning", "text": "hm"}, {"type": "text", "text": "4"}], "4", "hm"),
+        ([], "", None),
+        (None, "", None),
+    ],
+)  # fmt: skip
+def test_content_in_parts_is_read(content, text, reasoning):
+    (choice,) = read_reply(reply(content=content)).choices
+    assert (choice.text, choice.reasoning) == (text, reasoning)
+
+
+@pytest.mark.parametrize("part", [{"type": "image_url", "image_url": "x"}, {"text": "x"}, "x", 3])
+def test_parts_that_are_no_text_are_unreadable(part):
+    with pytest.raises(ReplyError, match="unreadable"):
+        read_reply(reply(content=[part]))
+
+
+def test_a_refusal_is_what_the_model_said():
+    (choice,) = read_reply(reply(content=None, refusal="I won't.")).choices
+    assert (choice.text, choice.finish_reason) == ("I won't.", "stop")
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [
+        None, {}, {"prompt_tokens": 0, "completion_tokens": 0}, {"completion_tokens": None},
+        {"prompt_tokens": 0.0, "completion_tokens": "0"},
+    ],
+)  # fmt: skip
+def test_a_usage_of_nothing_is_unknown(usage):
+    found = read_reply(reply(usage=usage, content="4"))
+    assert (found.prompt_tokens, found.completion_tokens) == (None, None)
+
+
+def test_a_usage_of_nothing_leaves_tokens_unknown():
+    def reshape(reply, _):
+        return reply | {"usage": {"prompt_tokens": 0, "completion_tokens": 0}}
+
+    assert {(r.prompt_tokens, r.completion_tokens) for r in sampled(reshape)} == {(None, None)}
+
+
+def test_a_filtered_reply_gives_no_probabilities():
+    with ScriptedServer(reshape=with_choice(finish_reason="content_filter")) as server:
+        config = ServerConfig(base_url=server.url, model="served")
+        engine = ServerEngine(ModelConfig(name="m"), config, {}, "key", Console(quiet=True), None)
+        request = SampleRequest("q", "Question?", (0,), (7,))
+        found = dict(engine.choice_probabilities([request], ["Yes", "No"], PLAIN))
+    assert "content_filter" in found["q"].error
