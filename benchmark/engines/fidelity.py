@@ -2,7 +2,9 @@
 
 Architectures differ in what follows the output embedding, in what attention is told, and in what
 else passes from token to token. No list of names keeps up with them, so that each model is tried:
-two prompts of different length together, and one decoding step, against each alone.
+two prompts of different length together, and one decoding step, against each alone. Rounding hides
+small errors in half precision, but not that another text changes a result: between passes of the
+same shapes it is nothing, so that what must not be seen is told by changing it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +20,8 @@ from benchmark.errors import ModelError
 # Largest relative error that rounding explains, of logits and of hidden states.
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
 _NOISE_FACTOR = 4.0  # above what the model's own passes over other lengths differ by
+_UNSEEN = 0.1  # share of the tolerance by which tokens that must not be seen may change logits
+_ENCODER = 1e-5  # .. where nothing is rounded otherwise, or where it may well be an encoder
 _FAULTS = (
     AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
@@ -66,7 +70,7 @@ def choose_way(
         name: of the model, for messages.
 
     Raises:
-        ModelError: no way does, or the model's own logits are not finite.
+        ModelError: no way does, the model's own logits are not finite, or it is not causal.
     """
     own_attention = model.config._attn_implementation
     try:
@@ -80,6 +84,7 @@ def choose_way(
         )
     refused: dict[str, str] = {}
     tolerance = _TOLERANCE[model.dtype]
+    unseen = _unseen(model, device, tokens, own, name)
     for way, make in _ways(model, device).items():
         if way in ("packed", "batched") and _positions_depend_on_length(model.config):
             refused[way] = "its rotary embedding depends on the longest sequence of a batch"
@@ -97,9 +102,13 @@ def choose_way(
             model.set_attn_implementation(own_attention)
             tolerance = max(tolerance, _NOISE_FACTOR * _noise(model, device, tokens, own))
             model.set_attn_implementation(attention)
-        if error <= tolerance:
+        if error > tolerance:
+            refused[way] = f"off by {error:.2g}, rounding explains {tolerance:.2g}"
+        elif (leak := _leak(make, tokens)) > unseen:
+            refused[way] = f"another prompt beside it changes the logits by {leak:.2g}"
+        else:
             return Way(way, make, error, own.states is not None, refused)
-        refused[way] = f"off by {error:.2g}, rounding explains {tolerance:.2g}"
+    model.set_attn_implementation(own_attention)
     raise _unusable(model, name, refused)
 
 
@@ -146,6 +155,60 @@ def _noise(model: PreTrainedModel, device: torch.device, tokens: Sequence[int], 
     return _relative(_centred(shorter), _centred(own.logits[:-1]))
 
 
+def _unseen(
+    model: PreTrainedModel, device: torch.device, tokens: Sequence[int], own: _Own, name: str
+) -> float:
+    """Return by how much tokens that must not be seen may change logits.
+
+    That is more where experts round otherwise since they get other tokens together.
+
+    Raises:
+        ModelError: most tokens see the last one, as in an encoder.
+    """
+    other = _own(model, device, [*tokens[:-1], _other(tokens[-1])]).logits[:-1]
+    errors = _errors(_centred(other), _centred(own.logits[:-1]))
+    unseen = _UNSEEN * _TOLERANCE[model.dtype]
+    doubtful = model.dtype == torch.float32 or getattr(model.config, "is_decoder", None) is False
+    if errors.median() > (_ENCODER if doubtful else unseen):
+        raise ModelError(
+            f"model={name}: {type(model).__name__} is not causal: its tokens see those behind them "
+            f"(a change of the last changes the others' logits by {errors.median():.2g}). It is an "
+            f"encoder, or its config.json doesn't say is_decoder; choose a model that generates."
+        )
+    return max(unseen, _NOISE_FACTOR * errors.max().item())
+
+
+def _leak(make: Callable[[Sequence[list[int]]], Forward], tokens: Sequence[int]) -> float:
+    """Return by how much the tokens of a prompt change the logits of the one beside it."""
+    lengths = [len(tokens) // 2, len(tokens) - 1]
+    others = [_other(token) for token in tokens]
+    found = []
+    for first in (tokens, others):
+        forward = make([])
+        if not forward.together:
+            return 0.0
+        prompts = [list(first[: lengths[0]]), list(tokens[: lengths[1]])]
+        logits = _begun(forward, prompts, [first[lengths[0]], tokens[lengths[1]]])
+        found.append(_centred(logits[[1, 3]]))
+    return _relative(*found)
+
+
+def _other(token: int) -> int:
+    """Return another token than this one."""
+    return abs(token - 1)
+
+
+def _begun(forward: Forward, prompts: list[list[int]], newest: list[int]) -> torch.Tensor:
+    """Return the logits [2 P + 1, V] behind P prompts, and behind each one's next token.
+
+    The last row's sample splits off from the first row.
+    """
+    found = [*forward.step([], prompts)]
+    forward.arrange([*range(len(prompts)), 0])
+    found += forward.step([*newest, newest[0]], [])
+    return torch.stack([row.float() for row in found])
+
+
 def _error(
     make: Callable[[Sequence[list[int]]], Forward], tokens: Sequence[int], own: _Own
 ) -> float:
@@ -158,12 +221,8 @@ def _error(
     errors = []
     for group in [lengths] if forward.together else [[length] for length in lengths]:
         prompts = [list(tokens[:length]) for length in group]
-        found = [*forward.step([], prompts)]
-        forward.arrange([*range(len(group)), 0])  # a sample splits off
-        rows = [*group, group[0]]
-        found += forward.step([tokens[length] for length in rows], [])
-        places = [length - 1 for length in group] + rows
-        logits = torch.stack([row.float() for row in found])
+        logits = _begun(forward, prompts, [tokens[length] for length in group])
+        places = [*(length - 1 for length in group), *group, group[0]]
         errors.append(_relative(_centred(logits), _centred(own.logits[places])))
         if own.states is not None:
             states = forward.hidden_states(prompts).float().transpose(0, 1)
@@ -182,7 +241,12 @@ def _centred(logits: torch.Tensor) -> torch.Tensor:
 
 
 def _relative(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Return the largest relative error of vectors [R, D]; infinite where one is not a number."""
+    """Return the largest relative error of vectors [.., D]; infinite where one is not a number."""
+    return _errors(found, wanted).max().item()
+
+
+def _errors(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Return the relative errors [..] of vectors [.., D]; infinite where one is not a number."""
     difference = (found.to(wanted.device) - wanted).norm(dim=-1)
-    error = (difference / wanted.norm(dim=-1).clamp(min=1e-12)).max().item()
-    return error if error == error else float("inf")
+    errors = difference / wanted.norm(dim=-1).clamp(min=1e-12)
+    return errors.nan_to_num(nan=float("inf"), posinf=float("inf"))

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 import transformers
@@ -221,7 +222,7 @@ class TransformersEngine:
         """The model in evaluation mode; reading it is the slow part, so it happens once, late."""
         name = self._model_config.name
         try:
-            model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            model, report = self._kind.from_pretrained(
                 self._weights.location,
                 revision=self._weights.revision,
                 dtype=find_dtype(self._config),
@@ -235,6 +236,16 @@ class TransformersEngine:
             raise unavailable(name, self._weights.location, error) from error
         refuse_incomplete(name, self._weights.location, report)
         return (model if self._config.device_map else model.to(self._device)).eval()
+
+    @property
+    def _kind(self) -> Any:
+        """The class that loads the model: one that reads images, too, may have no other."""
+        config = transformers.AutoConfig.from_pretrained(
+            self._weights.location, revision=self._weights.revision
+        )
+        causal, seeing = transformers.AutoModelForCausalLM, transformers.AutoModelForImageTextToText
+        known = [type(config) in kind._model_mapping for kind in (causal, seeing)]
+        return seeing if known == [False, True] else causal
 
     @cached_property
     def _way(self) -> Way:

@@ -9,10 +9,14 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    BertConfig,
+    ElectraConfig,
     LlamaConfig,
     LlamaForCausalLM,
     Phi3Config,
     PreTrainedModel,
+    RobertaConfig,
+    XLMConfig,
 )
 
 from benchmark.engines import Decoding
@@ -124,11 +128,12 @@ def test_rows_move_and_split_without_losing_their_place() -> None:
 
 
 class Forgetful(LlamaForCausalLM):
-    """A model whose second pass differs from its first, whatever it is given."""
+    """A model whose logits depend on the length of what it is given."""
 
-    def forward(self, *args: object, **kwargs: object) -> object:
-        self.lm_head.weight.data = self.lm_head.weight.data.roll(1, 0)
-        return super().forward(*args, **kwargs)
+    def forward(self, input_ids: torch.Tensor, *args: object, **kwargs: object) -> object:
+        output = super().forward(input_ids, *args, **kwargs)
+        output.logits = output.logits.roll(input_ids.shape[1], -1)
+        return output
 
 
 class Stubborn(LlamaForCausalLM):
@@ -167,6 +172,62 @@ def test_attention_that_cannot_be_replaced_takes_the_models_own_batches() -> Non
     way = way_of(Stubborn(LlamaConfig(**SIZES)).eval())
     assert way.name == "batched"
     assert "packed" in way.refused
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["falcon_h1", "openai-gpt", "gptj", "lfm2_moe", "qwen3_next"])
+def test_a_neighbour_that_leaks_less_than_rounding_is_found_out_in_half_precision(
+    name: str, dtype: torch.dtype
+) -> None:
+    assert way_of(build(name).to(dtype)).name == "batched"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["mixtral", "jetmoe", "gpt_oss", "olmoe", "qwen3_moe", "llama"])
+def test_experts_that_rounding_changes_are_no_leak(name: str, dtype: torch.dtype) -> None:
+    assert way_of(build(name).to(dtype)).name == "packed"
+
+
+ENCODERS = {
+    "bert": BertConfig, "roberta": RobertaConfig, "electra": ElectraConfig,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("own_weights", [True, False])
+def test_an_encoder_is_refused_by_name(name: str, dtype: torch.dtype, own_weights: bool) -> None:
+    torch.manual_seed(1)
+    sizes = {key: size for key, size in SIZES.items() if key != "num_key_value_heads"}
+    model = AutoModelForCausalLM.from_config(ENCODERS[name](**sizes)).eval()
+    for parameter in () if own_weights else model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    used = model.config._attn_implementation
+    with pytest.raises(ModelError, match=r"model=tiny: \w+ is not causal.*is_decoder"):
+        way_of(model.to(dtype))
+    assert model.config._attn_implementation == used
+
+
+def test_an_encoder_that_says_nothing_of_decoders_is_refused_too() -> None:
+    torch.manual_seed(1)
+    config = XLMConfig(vocab_size=VOCABULARY, emb_dim=32, n_layers=2, n_heads=4)
+    with pytest.raises(ModelError, match="is not causal"):
+        way_of(AutoModelForCausalLM.from_config(config).eval())
+
+
+def test_an_encoder_that_is_made_a_decoder_is_sampled() -> None:
+    torch.manual_seed(1)
+    sizes = {key: size for key, size in SIZES.items() if key != "num_key_value_heads"}
+    model = AutoModelForCausalLM.from_config(BertConfig(**sizes, is_decoder=True)).eval()
+    assert way_of(model).name == "packed"
+
+
+def test_a_refused_model_keeps_the_attention_that_it_had() -> None:
+    model = Forgetful(LlamaConfig(**SIZES)).eval()
+    used = model.config._attn_implementation
+    with pytest.raises(ModelError):
+        way_of(model)
+    assert model.config._attn_implementation == used
 
 
 def test_rotary_embeddings_that_depend_on_a_batchs_longest_sequence_run_one_by_one() -> None:
