@@ -248,5 +248,5 @@ def _relative(found: torch.Tensor, wanted: torch.Tensor) -> float:
 def _errors(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Return the relative errors [..] of vectors [.., D]; infinite where one is not a number."""
     difference = (found.to(wanted.device) - wanted).norm(dim=-1)
-    errors = difference / wanted.norm(dim=-1).clamp(min=1e-12)
+    errors: torch.Tensor = difference / wanted.norm(dim=-1).clamp(min=1e-12)
     return errors.nan_to_num(nan=float("inf"), posinf=float("inf"))

@@ -310,7 +310,7 @@ DATED = [
     "{% set form = '%d %b %Y' %}{{ 'Today is ' + strftime_now(form) + '.' }}",
     "{% macro day(form='%d %b %Y') %}{{ strftime_now(form) }}{% endmacro %}Today is {{ day() }}.",
     "Today is {{ strftime_now('%d ' ~ '%b ' ~ '%Y') }}.",
-    "Today is {{ strftime_now('%d') }} {{ strftime_now('%B')[:3] }} {{ strftime_now(format='%Y')}}.",
+    "Today is {{ strftime_now('%d') }} {{ strftime_now('%B')[:3] }} {{ strftime_now('%Y') }}.",
     "{% set now = strftime_now %}Today is {{ now('%d %b %Y') | trim }}.",
     "{% set days = 'Today' %}{{ days }} is {{ strftime_now('%d %b %Y' if days else '%Y') }}.",
     "{{ strftime_now('Today is 0%-d %b %Y.') }}",
