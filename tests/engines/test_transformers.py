@@ -3,7 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 from scipy.stats import chi2_contingency
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from benchmark.config import FewShotConfig, ModelConfig, TransformersConfig
 from benchmark.engines import Decoding, Response, SampleRequest
@@ -263,10 +268,14 @@ def test_an_engine_reads_what_transformers_itself_gives_for_each_prompt_alone(
         assert probabilities[key].probabilities["Yes"] == pytest.approx(wanted, abs=1e-5)
 
 
-def saved_engine(architecture: str, folder: Path) -> TransformersEngine:
-    tokenizer = tiny_tokenizer()
-    build(architecture).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def saved_engine(
+    architecture: str | PreTrainedModel,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> TransformersEngine:
+    model = build(architecture) if isinstance(architecture, str) else architecture
+    model.save_pretrained(folder)
+    (tokenizer or tiny_tokenizer()).save_pretrained(folder)
     settings = TransformersConfig(device="cpu", dtype="float32", token_budget=64)
     config = ModelConfig(name="tiny", hub_id=str(folder))
     return TransformersEngine(config, settings, Weights(str(folder), None, "tiny"))
