@@ -73,6 +73,7 @@ def choose_way(
         ModelError: no way does, the model's own logits are not finite, or it is not causal.
     """
     own_attention = model.config._attn_implementation
+    tokens = tokens[: _reach(model.config)]
     try:
         own = _own(model, device, tokens)
     except _FAULTS as fault:
@@ -130,6 +131,16 @@ def _unusable(model: PreTrainedModel, name: str, refused: Mapping[str, str]) -> 
         f"model={name}: {type(model).__name__} can't be run in this process as its own forward "
         f"pass says ({reasons}). Use a server (engine=server or engine=vllm)."
     )
+
+
+def _reach(config: PreTrainedConfig) -> int | None:
+    """Return the number of tokens up to which the length of a sequence changes nothing."""
+    text = config.get_text_config(decoder=True)
+    settings = getattr(text, "rope_parameters", None) or {}
+    name = "original_max_position_embeddings"
+    known = [getattr(text, "max_position_embeddings", None), getattr(text, name, None)]
+    known.append(settings.get(name))
+    return min((bound for bound in known if bound), default=None)
 
 
 def _positions_depend_on_length(config: PreTrainedConfig) -> bool:

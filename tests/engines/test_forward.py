@@ -230,7 +230,8 @@ def test_a_refused_model_keeps_the_attention_that_it_had() -> None:
     assert model.config._attn_implementation == used
 
 
-def test_rotary_embeddings_that_depend_on_a_batchs_longest_sequence_run_one_by_one() -> None:
+def long_rope() -> PreTrainedModel:
+    """Return a model that rotates in another way beyond 20 tokens."""
     factors = {"long_factor": [4.0] * 4, "short_factor": [1.0] * 4}
     scaling = {"rope_type": "longrope", "rope_theta": 1e4, **factors}
     config = Phi3Config(
@@ -241,12 +242,29 @@ def test_rotary_embeddings_that_depend_on_a_batchs_longest_sequence_run_one_by_o
     model = AutoModelForCausalLM.from_config(config).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    way = way_of(model)
+    return model
+
+
+@pytest.mark.parametrize("tried", [TRIED, TRIED * 2])
+def test_rotary_embeddings_that_depend_on_a_batchs_longest_sequence_run_one_by_one(
+    tried: list[int],
+) -> None:
+    model = long_rope()
+    way = choose_way(model, CPU, tried, "tiny")
     assert way.name == "single"
     forward = way.make(PROMPTS)
     assert not forward.together
     for prompt in (PROMPTS[1], PROMPTS[0] * 2, PROMPTS[0]):  # below the bound, beyond, below
         assert_same_distribution(forward.read([prompt])[0], alone(model, prompt)[0])
+    row = PROMPTS[0]
+    forward.step([], [row])
+    for token in range(30, 38):  # passes the bound
+        row = [*row, token]
+        assert_same_distribution(forward.step([token], [])[0], alone(model, row)[0])
+
+
+def test_a_model_that_reads_fewer_tokens_than_the_check_has_is_checked_with_those() -> None:
+    assert choose_way(build("gpt2", n_positions=12), CPU, TRIED, "tiny").name == "packed"
 
 
 def test_logits_that_are_not_finite_are_refused_at_loading() -> None:
