@@ -93,7 +93,7 @@ def choose_way(
         attention = PACKED_ATTENTION if way == "packed" else own_attention
         try:
             model.set_attn_implementation(attention)
-            error = _error(make, tokens, own)
+            error, leak = _error(make, tokens, own)
         except torch.OutOfMemoryError:
             raise
         except _FAULTS as fault:
@@ -105,7 +105,7 @@ def choose_way(
             model.set_attn_implementation(attention)
         if error > tolerance:
             refused[way] = f"off by {error:.2g}, rounding explains {tolerance:.2g}"
-        elif (leak := _leak(make, tokens)) > unseen:
+        elif leak > unseen:
             refused[way] = f"another prompt beside it changes the logits by {leak:.2g}"
         else:
             return Way(way, make, error, own.states is not None, refused)
@@ -129,7 +129,8 @@ def _unusable(model: PreTrainedModel, name: str, refused: Mapping[str, str]) -> 
     reasons = "; ".join(f"{way}: {why}" for way, why in refused.items())
     return ModelError(
         f"model={name}: {type(model).__name__} can't be run in this process as its own forward "
-        f"pass says ({reasons}). Use a server (engine=server or engine=vllm)."
+        f"pass says ({reasons}). Use a server (engine=server or engine=vllm)"
+        f"{'' if model.dtype == torch.float32 else ', or engine.dtype=float32'}."
     )
 
 
@@ -189,41 +190,17 @@ def _unseen(
     return max(unseen, _NOISE_FACTOR * errors.max().item())
 
 
-def _leak(make: Callable[[Sequence[list[int]]], Forward], tokens: Sequence[int]) -> float:
-    """Return by how much the tokens of a prompt change the logits of the one beside it."""
-    lengths = [len(tokens) // 2, len(tokens) - 1]
-    others = [_other(token) for token in tokens]
-    found = []
-    for first in (tokens, others):
-        forward = make([])
-        if not forward.together:
-            return 0.0
-        prompts = [list(first[: lengths[0]]), list(tokens[: lengths[1]])]
-        logits = _begun(forward, prompts, [first[lengths[0]], tokens[lengths[1]]])
-        found.append(_centred(logits[[1, 3]]))
-    return _relative(*found)
-
-
 def _other(token: int) -> int:
     """Return another token than this one."""
     return abs(token - 1)
 
 
-def _begun(forward: Forward, prompts: list[list[int]], newest: list[int]) -> torch.Tensor:
-    """Return the logits [2 P + 1, V] behind P prompts, and behind each one's next token.
-
-    The last row's sample splits off from the first row.
-    """
-    found = [*forward.step([], prompts)]
-    forward.arrange([*range(len(prompts)), 0])
-    found += forward.step([*newest, newest[0]], [])
-    return torch.stack([row.float() for row in found])
-
-
 def _error(
     make: Callable[[Sequence[list[int]]], Forward], tokens: Sequence[int], own: _Own
-) -> float:
-    """Return the largest relative error of a way of running the model.
+) -> tuple[float, float]:
+    """Return the largest relative error of a way of running the model, and the leak.
+
+    That is by how much the tokens of a prompt change the logits of the one beside it.
 
     Both prompts begin the same sequence, so that one pass of a causal model is the measure of both.
     """
@@ -232,13 +209,22 @@ def _error(
     errors = []
     for group in [lengths] if forward.together else [[length] for length in lengths]:
         prompts = [list(tokens[:length]) for length in group]
-        logits = _begun(forward, prompts, [tokens[length] for length in group])
-        places = [*(length - 1 for length in group), *group, group[0]]
+        found = [*forward.step([], prompts)]
+        forward.arrange([*range(len(group)), 0])  # a sample splits off
+        rows = [*group, group[0]]
+        found += forward.step([tokens[length] for length in rows], [])
+        places = [length - 1 for length in group] + rows
+        logits = torch.stack([row.float() for row in found])
         errors.append(_relative(_centred(logits), _centred(own.logits[places])))
         if own.states is not None:
             states = forward.hidden_states(prompts).float().transpose(0, 1)
             errors.append(_relative(states, own.states[:, [length - 1 for length in group]]))
-    return max(errors)
+    leak = 0.0
+    if forward.together:
+        others = [[_other(token) for token in prompts[0]], prompts[1]]
+        beside = make([]).step([], others)[1].float()
+        leak = _relative(_centred(beside), _centred(logits[1]))
+    return max(errors), leak
 
 
 def _short(fault: Exception) -> str:

@@ -222,6 +222,11 @@ def test_an_encoder_that_is_made_a_decoder_is_sampled() -> None:
     assert way_of(model).name == "packed"
 
 
+def test_a_model_that_does_not_compute_in_half_precision_is_told_which_one_it_may() -> None:
+    with pytest.raises(ModelError, match=r"own forward pass: RuntimeError.*engine.dtype=float32"):
+        way_of(build("xlstm").to(torch.bfloat16))
+
+
 def test_a_refused_model_keeps_the_attention_that_it_had() -> None:
     model = Forgetful(LlamaConfig(**SIZES)).eval()
     used = model.config._attn_implementation
