@@ -8,6 +8,7 @@ same shapes it is nothing, so that what must not be seen is told by changing it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ from benchmark.errors import ModelError
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
 _NOISE_FACTOR = 4.0  # above what the model's own passes over other lengths differ by
 _UNSEEN = 0.1  # share of the tolerance by which tokens that must not be seen may change logits
-_ENCODER = 1e-5  # .. where nothing is rounded otherwise, or where it may well be an encoder
+_EXACT = 1e-5  # relative error of rounding alone in float32: nothing else can hide in it
 _FAULTS = (
     AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
@@ -84,8 +85,12 @@ def choose_way(
             f"with engine.dtype=float32 or bfloat16."
         )
     refused: dict[str, str] = {}
-    tolerance = _TOLERANCE[model.dtype]
-    unseen = _unseen(model, device, tokens, own, name)
+
+    @cache
+    def limits() -> tuple[float, float]:
+        model.set_attn_implementation(own_attention)
+        return _limits(model, device, tokens, own, name)
+
     for way, make in _ways(model, device).items():
         if way in ("packed", "batched") and _positions_depend_on_length(model.config):
             refused[way] = "its rotary embedding depends on the longest sequence of a batch"
@@ -93,21 +98,20 @@ def choose_way(
         attention = PACKED_ATTENTION if way == "packed" else own_attention
         try:
             model.set_attn_implementation(attention)
-            error, leak = _error(make, tokens, own)
+            error = _error(make, tokens, own)
+            leak = _leak(make, tokens) if error > _EXACT else 0.0
         except torch.OutOfMemoryError:
             raise
         except _FAULTS as fault:
             refused[way] = _short(fault)
             continue
-        if error > tolerance and model.dtype != torch.float32:
-            model.set_attn_implementation(own_attention)
-            tolerance = max(tolerance, _NOISE_FACTOR * _noise(model, device, tokens, own))
-            model.set_attn_implementation(attention)
+        tolerance, unseen = (_EXACT, _EXACT) if error <= _EXACT else limits()
         if error > tolerance:
             refused[way] = f"off by {error:.2g}, rounding explains {tolerance:.2g}"
         elif leak > unseen:
             refused[way] = f"another prompt beside it changes the logits by {leak:.2g}"
         else:
+            model.set_attn_implementation(attention)
             return Way(way, make, error, own.states is not None, refused)
     model.set_attn_implementation(own_attention)
     raise _unusable(model, name, refused)
@@ -167,27 +171,30 @@ def _noise(model: PreTrainedModel, device: torch.device, tokens: Sequence[int], 
     return _relative(_centred(shorter), _centred(own.logits[:-1]))
 
 
-def _unseen(
+def _limits(
     model: PreTrainedModel, device: torch.device, tokens: Sequence[int], own: _Own, name: str
-) -> float:
-    """Return by how much tokens that must not be seen may change logits.
+) -> tuple[float, float]:
+    """Return the error that rounding explains, and by how much unseen tokens may change logits.
 
-    That is more where experts round otherwise since they get other tokens together.
+    The latter is more where experts round otherwise since they get other tokens together.
 
     Raises:
         ModelError: most tokens see the last one, as in an encoder.
     """
     other = _own(model, device, [*tokens[:-1], _other(tokens[-1])]).logits[:-1]
     errors = _errors(_centred(other), _centred(own.logits[:-1]))
-    unseen = _UNSEEN * _TOLERANCE[model.dtype]
+    tolerance = _TOLERANCE[model.dtype]
+    unseen = _UNSEEN * tolerance
     doubtful = model.dtype == torch.float32 or getattr(model.config, "is_decoder", None) is False
-    if errors.median() > (_ENCODER if doubtful else unseen):
+    if errors.median() > (_EXACT if doubtful else unseen):
         raise ModelError(
             f"model={name}: {type(model).__name__} is not causal: its tokens see those behind them "
             f"(a change of the last changes the others' logits by {errors.median():.2g}). It is an "
             f"encoder, or its config.json doesn't say is_decoder; choose a model that generates."
         )
-    return max(unseen, _NOISE_FACTOR * errors.max().item())
+    if model.dtype != torch.float32:
+        tolerance = max(tolerance, _NOISE_FACTOR * _noise(model, device, tokens, own))
+    return tolerance, max(unseen, _NOISE_FACTOR * errors.max().item())
 
 
 def _other(token: int) -> int:
@@ -197,10 +204,8 @@ def _other(token: int) -> int:
 
 def _error(
     make: Callable[[Sequence[list[int]]], Forward], tokens: Sequence[int], own: _Own
-) -> tuple[float, float]:
-    """Return the largest relative error of a way of running the model, and the leak.
-
-    That is by how much the tokens of a prompt change the logits of the one beside it.
+) -> float:
+    """Return the largest relative error of a way of running the model.
 
     Both prompts begin the same sequence, so that one pass of a causal model is the measure of both.
     """
@@ -219,12 +224,19 @@ def _error(
         if own.states is not None:
             states = forward.hidden_states(prompts).float().transpose(0, 1)
             errors.append(_relative(states, own.states[:, [length - 1 for length in group]]))
-    leak = 0.0
-    if forward.together:
-        others = [[_other(token) for token in prompts[0]], prompts[1]]
-        beside = make([]).step([], others)[1].float()
-        leak = _relative(_centred(beside), _centred(logits[1]))
-    return max(errors), leak
+    return max(errors)
+
+
+def _leak(make: Callable[[Sequence[list[int]]], Forward], tokens: Sequence[int]) -> float:
+    """Return by how much the tokens of a prompt change the logits of the one beside it."""
+    first, second = list(tokens[: len(tokens) // 2]), list(tokens[:-1])
+    if not make([]).together:
+        return 0.0
+    one, other = (
+        make([]).step([], [begun, second])[1].float()
+        for begun in (first, [_other(token) for token in first])
+    )
+    return _relative(_centred(other), _centred(one))
 
 
 def _short(fault: Exception) -> str:
