@@ -5,8 +5,8 @@ that graders never see a box inside the reasoning. Reasoning that doesn't end is
 response with an empty answer, whatever it says.
 
 Models that aren't said to reason write thoughts in tags, too (distilled ones, or where a template
-left the tags to the model). What such tags hold is reasoning for every form, however often they
-occur, and so is all that stands before a closing tag without an opening one.
+left the tags or channels to the model). What they hold is reasoning for every form, however often
+they occur, and so is all that stands before a closing tag without an opening one.
 """
 
 import re
