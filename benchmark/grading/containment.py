@@ -192,7 +192,7 @@ def _goes_on_before(before: tuple[Word, ...], part: tuple[Word, ...]) -> bool:
     if word.key == "of":
         return earlier is not None and earlier.key not in _OF_PLACE
     if word.key == "and":
-        return earlier is not None and earlier.raw[0].isupper()
+        return earlier is not None and (earlier.raw[0].isupper() or len(before) == 2)
     if _ORDINAL.match(word.key):
         return part[0].raw[0].isupper()
     if word.key in _FUNCTION or word.key in _TITLES or not word.raw[0].isupper():
@@ -209,7 +209,7 @@ def _goes_on_behind(part: tuple[Word, ...], after: tuple[Word, ...], *, bare: bo
     following = after[1] if len(after) > 1 and _joined_by(after[1].gap) else None
     if word.gap.strip() == "-":
         return True
-    if word.key in {"of", "and", "de", "von", "van"}:
+    if word.key in {"of", "and", "de", "von", "van", "the"}:
         return following is not None and following.raw[0].isupper()
     if word.key in _FUNCTION or word.key in _BEHIND:
         return False

@@ -30,6 +30,7 @@ _ROMAN = "IVX"  # numerals, unless they are choices
 _BEFORE = r"(?<![\w'’\-+.])"
 _AFTER = r"(?![A-Za-z0-9À-ӿ'’^_+=(]|[\-–]\w|\.\w)"
 _JOINER = r"\s?(?:,\s?(?:and|or)\b|[,;/&]|\b(?:and|or|und|oder|et|ou)\b|和|或|、)\s?"
+_JOINER += r"(?:(?:possibly|maybe|perhaps|even)\s)?"
 _SEVERAL = re.compile(
     rf"(?:[Bb]oth\s|[Ee]ither\s)?[(\[]?[A-Z][)\]]?(?:{_JOINER}[(\[]?[A-Z][)\]]?{_AFTER}"
     rf"(?!(?:{_JOINER}[(\[]?[A-HJ-Z][)\]]?){{0,8}}\s(?:is|was|are|were|can|would|has|have|does|do)\b)){{1,12}}"
@@ -64,7 +65,7 @@ _CONCLUDED = (
 _NAMED = re.compile(
     rf"(?:both\s)?(?:\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer)s?\s)?{_BEFORE}(?P<of>\([a-z]\)|[(\[]?[A-Z][)\]]?"
     rf"(?:{_JOINER}[(\[]?[A-Z][)\]]?){{0,12}}){_AFTER}\s(?:is|are)\s(?:both\s|all\s)?{_WORTH}"
-    rf"|\b(?:correct|right|best)\s(?:option|choice|alternative|letter|statement)\b[^.\n]{{0,30}}?"
+    rf"|\b(?:(?:correct|right|best|closest|nearest)\s(?:option|choice|alternative|letter|statement)|guess)\b[^.\n]{{0,30}}?"
     rf"(?:\s(?:is|would be|must be)\b|:)(?P<is>[^\n]{{1,40}})"
     rf"|\b(?:(?:[Cc]hoice|[Oo]ption)[\"']?\s?[:=]|(?:[Ii]|[Ww]e|I'll|I'd)\s(?:would\s|will\s)?(?:choose"
     rf"|pick|select|say|go\swith|opt\sfor|chose)\b|(?:[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore),?\s(?:it\s"
