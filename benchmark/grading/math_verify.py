@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from benchmark.grading.math_equality import Judgement
     from benchmark.store import Artifact
 
-_VERSION = 2  # of the reading and comparison in the files math_*; raise it when verdicts change
+_VERSION = 3  # of the reading and comparison in the files math_*; raise it when verdicts change
 _WAITED = 500  # judgements of one stored part
 _GROUP = 16  # pairs that travel to a worker together
 
