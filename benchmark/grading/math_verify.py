@@ -19,7 +19,7 @@ from pebble import ProcessExpired, ProcessFuture, ProcessPool
 from rich.console import Console
 
 from benchmark.errors import ConfigError
-from benchmark.grading.extract import last_box, visible, without_echo
+from benchmark.grading.extract import last_boxes, visible, without_echo
 from benchmark.grading.verdict import PASSING, TRUNCATED, Answer, Verdict
 from benchmark.progress import meter
 
@@ -95,7 +95,7 @@ class MathVerify:
         """Return the boxed answer with a provisional outcome, or why there is none."""
         if not answer.finished:
             return TRUNCATED
-        box = last_box(without_echo(answer.text, answer.prompt))
+        box = last_boxes(without_echo(answer.text, answer.prompt))
         if box is None:
             return Verdict(None, "unparsed", "no box")
         box = " ".join(visible(box).split())

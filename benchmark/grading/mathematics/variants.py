@@ -18,9 +18,14 @@ _EXCEPT = re.compile(
     re.IGNORECASE,
 )
 _CHOICE = re.compile(
-    r'(?:"([A-J])"|\(\s*"?([A-J])"?\s*\)|"?([A-J])\)"?)\s*(?=[-\d\\"])(?!\\[cp]m)(.+)', re.DOTALL
+    r'(?:"([A-J])"|\(\s*"?([A-J])"?\s*\)|"?([A-J])\)"?)\s*(?=-?\s*(?:[\d.]|\\(?:frac|sqrt|dollar)))'
+    r"((?:(?!\b(?:and|or|not)\b|\\approx|\\ldots).)+)",
+    re.DOTALL,
 )
 _LABEL = re.compile(r'\A"(?!not?\b)[A-Za-z][A-Za-z ]{1,30}:"\s*(?=\S)', re.IGNORECASE)
+_WORD = re.compile(
+    r"(?<![\\A-Za-z])(?:no|if|or|(?!(?:sin|cos|tan|cot|sec|csc|log)\b)[A-Za-z]{3,})\b"
+)
 _POINT = re.compile(r"[A-Z]\s*(\([^()]*,[^()]*\))")
 
 
@@ -101,6 +106,8 @@ def _is_quantity(text: str) -> bool:
 
     ``2x = 6`` says another number of ``x`` than of ``2x``; which of them is meant can't be told.
     """
+    if _WORD.search(text):
+        return False
     try:
         value = expression(text)
     except UnreadableError:
