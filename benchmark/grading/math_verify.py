@@ -1,4 +1,4 @@
-r"""The grader ``math_verify``, for MATH: the last box, compared in killable worker processes.
+r"""The grader ``math_verify``, for MATH: the last box or list of boxes, compared in killable worker processes.
 
 A pair (reference, answer) is compared once, whatever number of responses gave it, and its
 judgement is stored. A pair that takes too long, needs too much memory or kills its worker is
