@@ -1,6 +1,8 @@
 r"""The grader ``math_verify``, for MATH: the last box, compared in killable worker processes.
 
-Boxes that only a comma, "and" or "or" parts from the last one belong to it. A pair (reference, answer) is compared once, whatever number of responses gave it, and its
+Boxes that only a comma, "and" or "or" parts from the last one belong to it.
+
+A pair (reference, answer) is compared once, whatever number of responses gave it, and its
 judgement is stored. A pair that takes too long, needs too much memory or kills its worker is
 compared once more alone; then it is ``unparsed`` with the reason, which is not stored: the next run
 tries again. Time is CPU time, so that what else the machine does changes no verdict.
