@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _VERSION = 3  # of the reading and comparison in the files math_*; raise it when verdicts change
 _WAITED = 500  # judgements of one stored part
+_MOST_FRUITLESS = 3  # pools in a row that judge nothing
 _GROUP = 16  # pairs that travel to a worker together
 
 JUDGEMENT = pl.Schema(
@@ -162,7 +163,25 @@ class MathVerify:
 
 
 def compare(pairs: Sequence[Pair], limits: MathVerify) -> "Iterable[tuple[Pair, Judgement]]":
-    """Yield each pair's judgement in the order given, from a pool of killable workers.
+    """Yield each pair's judgement in the order given, from killable workers.
+
+    A pool gives up all that is left where a worker dies between two groups; another one goes on.
+    """
+    done, fruitless = 0, 0
+    while done < len(pairs) and fruitless < _MOST_FRUITLESS:
+        before = done
+        try:
+            for judged in _in_one_pool(pairs[done:], limits):
+                done += 1
+                yield judged
+        except RuntimeError:  # BrokenProcessPool, or what a pool that is broken says to more work
+            fruitless = 0 if done > before else fruitless + 1
+    for pair in pairs[done:]:
+        yield pair, ("unparsed", "worker died")
+
+
+def _in_one_pool(pairs: Sequence[Pair], limits: MathVerify) -> "Iterable[tuple[Pair, Judgement]]":
+    """Yield judgements from one pool.
 
     Pairs travel in small groups; what a limit stops in a group is compared once more alone.
     """
