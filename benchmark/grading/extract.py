@@ -9,6 +9,10 @@ import unicodedata
 READING = 2  # raise it when another answer is found in the same response
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_JOINED = re.compile(r"(?:,|,?\s*(?:and|or),?)")
+_SETTING = re.compile(
+    r"\\q?quad|\\text(?=\W)|\\[()\[\],; ]|[${}*\s]+"
+)  # of what stands between boxes
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BOX_IN_PROMPT = re.compile(r"\\(?:boxed|fbox)")
 _ANSWER = (
@@ -72,6 +76,29 @@ def last_box(text: str) -> str | None:
     """
     found = boxes(text)
     return found[-1][2] if found else None
+
+
+def last_boxes(text: str) -> str | None:
+    r"""Return the last box, with those before it that only a comma, "and" or "or" parts from it.
+
+    Examples:
+        >>> last_boxes(r"$x=\boxed{1}$, $\boxed{2}$ or $\boxed{3}$.")
+        '1, 2, 3'
+        >>> last_boxes(r"\boxed{1}, no, \boxed{2}")
+        '2'
+    """
+    found = boxes(text)
+    text = text[-_MOST_CHARACTERS:]
+    joined: list[str] = []
+    follows = -1
+    for start, end, content in reversed(found):
+        between = _SETTING.sub(" ", text[end : min(follows, end + 60)]).strip()
+        if joined and not (end <= follows and _JOINED.fullmatch(between)):
+            break
+        if content not in joined:
+            joined.insert(0, content)
+        follows = start
+    return ", ".join(joined) or None
 
 
 def _closing_braces(text: str) -> dict[int, int]:
