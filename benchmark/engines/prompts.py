@@ -1,7 +1,6 @@
 """How a prompt is put to a model and its answer read, the same for every engine."""
 
 import hashlib
-import re
 from datetime import date
 from typing import Any
 
@@ -18,13 +17,23 @@ TEMPLATE_FAULTS = (  # what rendering, which runs a program, may raise
 )  # fmt: skip
 _PROBES = ("What is one and one?", "Name any river.")  # questions of different words
 
-_CLOCK = re.compile(r"""strftime_now\(\s*(["'])(.+?)\1\s*\)""")
-# Templates get data but no functions, so that the clock is replaced by a macro that looks it up.
+# Templates get data but no functions, so that the clock is replaced by a macro that puts a day
+# together, whatever the format: the text of each directive is data.
 _STOPPED_CLOCK = """\
 {%- macro strftime_now(format) -%}
-{{ days[format] if format in days else raise_exception('the date format ' ~ format) }}
-{%- endmacro -%}
+{%- set parts = format.replace('%%', '%!').split('%') -%}
+{{- parts[0] -}}
+{%- for part in parts[1:] -%}
+{%- set name = part[:2 if part[:1] in ('-', '_', '0', '^', '#') else 1] -%}
+{{- template_date_as[name] if name in template_date_as
+    else raise_exception('the date format ' ~ format) -}}
+{{- part[name|length:] -}}
+{%- endfor -%}
+{%- endmacro %}
 """
+_DIRECTIVES = [
+    flag + name for flag in ("", *"-_0^#") for name in "aAbBcCdDeFgGhHIjklmMnprRSTuUVwWxXyYzZ"
+]
 
 
 def chat_messages(model: ModelConfig, prompt: str) -> list[dict[str, str]]:
@@ -56,7 +65,8 @@ def _from_template(model: ModelConfig, tokenizer: Any, messages: list[dict[str, 
     template = tokenizer.get_chat_template(arguments.pop("chat_template", None))
     if "strftime_now" in template:
         day = date.fromisoformat(model.template_date)
-        arguments["days"] = {text: day.strftime(text) for _, text in _CLOCK.findall(template)}
+        texts = {name: day.strftime(f"%{name}") for name in _DIRECTIVES}
+        arguments["template_date_as"] = {"!": "%", **texts}
         template = _STOPPED_CLOCK + template
     tokens: list[int] = tokenizer.apply_chat_template(
         messages, chat_template=template, add_generation_prompt=True, return_dict=False, **arguments

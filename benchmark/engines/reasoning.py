@@ -5,8 +5,8 @@ that graders never see a box inside the reasoning. Reasoning that doesn't end is
 response with an empty answer, whatever it says.
 
 Models that aren't said to reason write thoughts in tags, too (distilled ones, or where a template
-left the tags to the model). What such tags hold is reasoning for every form, however often they
-occur, and so is all that stands before a closing tag without an opening one.
+left the tags or channels to the model). What they hold is reasoning for every form, however often
+they occur, and so is all that stands before a closing tag without an opening one.
 """
 
 import re
@@ -16,8 +16,15 @@ from typing import NamedTuple
 
 _FINAL_MARK = "<|channel|>final<|message|>"
 _TAG = re.compile(
-    r"(?<!`)(?:<(?P<close>/?)(?:think|thinking|thoughts?|reasoning)>|\[(?P<end>/?)THINK\])(?!`)",
+    r"[<◁](?P<close>/?)(?:seed:)?(?:think|thinking|thoughts?|reasoning)[>▷]|\[(?P<end>/?)THINK\]"
+    r"|<\|(?:start|begin_of|(?P<past>end|end_of))_(?:thinking|thought)\|>",
     re.IGNORECASE,
+)
+_MARK = re.compile(rf"(?P<quotes>`+)|(?P<line>\n)|(?P<tag>{_TAG.pattern})", re.IGNORECASE)
+_CHANNELS = re.compile(r"\s*(?:<\|start\|>assistant)?<\|channel\|>")
+# gpt-oss, where a server left out the special tokens
+_BARE_CHANNELS = re.compile(
+    r"\s*analysis(?P<reasoning>[^a-z\s,.:;].*?)(?:assistantfinal(?P<text>.*)|\Z)", re.DOTALL
 )
 _MESSAGE = re.compile(
     r"<\|channel\|>(?P<channel>\w++)[^<]*+(?:<\|constrain\|>[^<]*+)?<\|message\|>(?P<text>.*?)"
@@ -60,7 +67,11 @@ def split_reasoning(text: str, form: str, *, opened: bool = False) -> Split:
         >>> split_reasoning("<think>2 + 2", "think")
         Split(reasoning='2 + 2', text='', ended=False)
     """
-    if form == "harmony":
+    if bare := _BARE_CHANNELS.match(text):
+        return Split(
+            bare["reasoning"].strip(), (bare["text"] or "").strip(), bare["text"] is not None
+        )
+    if form == "harmony" or _CHANNELS.match(text):
         return _split_harmony(text)
     return _split_tags(text, opened=opened)
 
@@ -72,12 +83,8 @@ def is_think_tag(text: str) -> bool:
 
 def opens_reasoning(prompt: str) -> bool:
     """Tell whether a rendered prompt, or its end, leaves the model inside its reasoning."""
-    tags = list(_TAG.finditer(prompt))
-    return (
-        bool(tags)
-        and not prompt[tags[-1].end() :].strip()
-        and not (tags[-1]["close"] or tags[-1]["end"])
-    )
+    tags = _tags(prompt)
+    return bool(tags) and not prompt[tags[-1].end() :].strip() and not _closes(tags[-1])
 
 
 def answer_start(
@@ -98,10 +105,12 @@ def answer_start(
         True
     """
     text = "".join(tokens)
-    tags = list(_TAG.finditer(text))
-    if form == "none" and not tags:
+    tags = _tags(text)
+    channels = _CHANNELS.match(text) is not None
+    if form == "none" and not tags and not channels:
         return 0
-    reasons = opened or bool(tags) or text.lstrip().startswith("<|channel|>")
+    form = "harmony" if channels else form
+    reasons = opened or bool(tags) or channels
     if (ends_at := _answer_begin(text, tags, form)) is not None:
         begin = ends_at
     elif answer.strip() and text.rfind(answer.strip()) >= 0:
@@ -121,8 +130,41 @@ def _answer_begin(text: str, tags: Sequence[re.Match[str]], form: str) -> int | 
     """Return where the reasoning ends, by its mark; None where it has none."""
     if form == "harmony":
         return text.index(_FINAL_MARK) + len(_FINAL_MARK) if _FINAL_MARK in text else None
-    closed = bool(tags) and bool(tags[-1]["close"] or tags[-1]["end"])
-    return tags[-1].end() if closed else None
+    stray = _stray(text, tags)
+    closing = tags[-1 - stray] if tags else None
+    return closing.end() if closing and _closes(closing) else None
+
+
+def _closes(tag: re.Match[str]) -> bool:
+    return bool(tag["close"] or tag["end"] or tag["past"])
+
+
+def _tags(text: str) -> list[re.Match[str]]:
+    """Return the tags in use, without those between back quotes of one line."""
+    if "`" not in text:
+        return list(_TAG.finditer(text))
+    used: list[re.Match[str]] = []
+    quoted: list[re.Match[str]] = []  # unless the line ends before the closing quote
+    inside = False
+    for mark in _MARK.finditer(text):
+        if mark["tag"]:
+            (quoted if inside else used).append(mark)
+            continue
+        used += quoted if mark["line"] else []
+        quoted, inside = [], not inside and mark["line"] is None
+    return used + quoted
+
+
+def _stray(text: str, tags: Sequence[re.Match[str]]) -> int:
+    """Return how many closing tags end the text behind an answer: "<think>a</think>4</think>"."""
+    end, count = len(text), 0
+    for tag in reversed(tags):
+        if not _closes(tag):
+            return 0
+        if text[tag.end() : end].strip():
+            return count
+        end, count = tag.start(), count + 1
+    return 0
 
 
 def _split_tags(text: str, *, opened: bool) -> Split:
@@ -130,11 +172,15 @@ def _split_tags(text: str, *, opened: bool) -> Split:
     thoughts: list[str] = []
     answers: list[str] = []
     inside, begin = opened, 0
-    for tag in _TAG.finditer(text):
+    tags = _tags(text)
+    if stray := _stray(text, tags):
+        text, tags = text[: tags[-stray].start()], tags[:-stray]
+    for tag in tags:
         part, begin = text[begin : tag.start()], tag.end()
-        if tag["close"] or tag["end"]:
+        if _closes(tag):
             if not inside:  # all before it is reasoning
-                thoughts, answers = [*thoughts, *answers], []
+                thoughts += answers
+                answers = []
             thoughts.append(part)
             inside = False
         else:

@@ -160,6 +160,11 @@ def grade_text(grader: str, response: str, references: Sequence[str], prompt: st
         ('correct', 'the last box with a number')
     """
     known = [kind for kind in KINDS if kind != "llm_judge"]
+    if grader == "llm_judge":
+        raise ValueError(
+            "'llm_judge' is no grader of single texts: it asks a model, which a run's "
+            f"configuration names (grading.llm_judge.model). Choose one of {known}."
+        )
     if grader not in known:
         near = get_close_matches(grader, known) or known
         raise ValueError(f"{grader!r} is no grader of single texts; choose one of {near}.")

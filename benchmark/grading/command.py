@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from benchmark.grading import KINDS, Verdict, grade_text
+from benchmark.grading.extract import visible
 
 _DESCRIPTION = """\
 Grade responses as a run would. Standard input is one response; with --lines, each of its lines is
@@ -19,6 +20,8 @@ one. For each a line is printed: outcome, answer and the rule that decided, with
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        if message.endswith("--reference: expected one argument"):
+            message += "; one that begins with a dash is given as --reference=-1"
         _report(f"{message}. See capcal grade --help.")
         self.exit(2)
 
@@ -70,19 +73,22 @@ def _responses(*, lines: bool) -> list[str]:
     """Return the responses on standard input.
 
     Raises:
-        ValueError: there is no standard input, or it isn't UTF-8, or it is empty.
+        ValueError: standard output is closed, or there is no standard input, or it isn't UTF-8,
+            or it is empty.
     """
+    if sys.stdout is None:
+        raise ValueError("There is no standard output to write to.")
     if sys.stdin is None or sys.stdin.isatty():
         raise ValueError("Give the response on standard input: capcal grade ... < response.txt")
     text = sys.stdin.buffer.read().decode("utf-8-sig")
     if not text:
         raise ValueError("Standard input is empty: it should hold the response.")
-    return text.splitlines() if lines else [text]
+    return text.removesuffix("\n").split("\n") if lines else [text]
 
 
 def _shown(verdict: Verdict) -> str:
     fields = (verdict.outcome, verdict.answer or "", verdict.rule or "")
-    return "\t".join(" ".join(field.split()) for field in fields) + "\n"
+    return "\t".join(visible(" ".join(field.split())) for field in fields) + "\n"
 
 
 def _report(message: str) -> None:

@@ -11,8 +11,12 @@ from benchmark.grading.spelling import Word, content, forms, is_article, joined,
 
 _MOST_WORDS = 40  # of an answer that may contain a reference
 _CHOICE = re.compile(
-    r"\bor\b|(?<=[^\W\d_])\s?/\s?(?=[^\W\d_])|\bnor\b|\bv(?:ersu)?s\b"
+    r"\bor\b|\s\|\s|(?<=[^\W\d_])\s?/\s?(?=[^\W\d_])|\bnor\b|\bv(?:ersu)?s\b"
     r"|[,;]\s(?:or\s)?(?:maybe|perhaps|possibly|alternatively)\s|\?\s(?=\S)|\((?=[^()]{1,60}\?\s?\))",
+    re.IGNORECASE,
+)
+_PER = re.compile(
+    r"(\d\s?[^\W\d_]{1,10})\s?/\s?(?=(?:s|h|hr|hour|min|minute|sec|second|kg|day|week|month|year)\b)",
     re.IGNORECASE,
 )
 _NOT = r"(?:isn|wasn|aren|weren|don|doesn|didn|can|won|couldn|wouldn|shouldn|hasn|haven|ain)"
@@ -77,6 +81,7 @@ _OF_PLACE = _words(
     "city town state province republic kingdom island islands country village county planet"
     " name year month element region isle"
 )
+_ORDINAL = re.compile(r"\d+(?:st|nd|rd|th)\Z")
 _ROMAN = re.compile(r"[IVXLC]+\Z")
 
 
@@ -91,6 +96,7 @@ def states(answer: str, references: tuple[str, ...]) -> bool:
     """
     if len(words(answer)) > _MOST_WORDS:
         return False
+    answer = _PER.sub(r"\1 per ", answer)
     choices = [part for part in _CHOICE.split(answer) if words(part)]
     if len(choices) > 1 and _CHOICE.search(answer):
         choices[0] = re.sub(r"\b(?:either|neither)\b", "", choices[0], flags=re.IGNORECASE)
@@ -186,7 +192,9 @@ def _goes_on_before(before: tuple[Word, ...], part: tuple[Word, ...]) -> bool:
     if word.key == "of":
         return earlier is not None and earlier.key not in _OF_PLACE
     if word.key == "and":
-        return earlier is not None and earlier.raw[0].isupper()
+        return earlier is not None and (earlier.raw[0].isupper() or len(before) == 2)
+    if _ORDINAL.match(word.key):
+        return part[0].raw[0].isupper()
     if word.key in _FUNCTION or word.key in _TITLES or not word.raw[0].isupper():
         return False
     if part[0].raw[0].islower() or len(word.raw) == 1:  # a Peking duck is a duck; W. B. Yeats
@@ -201,7 +209,7 @@ def _goes_on_behind(part: tuple[Word, ...], after: tuple[Word, ...], *, bare: bo
     following = after[1] if len(after) > 1 and _joined_by(after[1].gap) else None
     if word.gap.strip() == "-":
         return True
-    if word.key in {"of", "and", "de", "von", "van"}:
+    if word.key in {"of", "and", "de", "von", "van", "the"}:
         return following is not None and following.raw[0].isupper()
     if word.key in _FUNCTION or word.key in _BEHIND:
         return False

@@ -9,10 +9,14 @@ import unicodedata
 READING = 2  # raise it when another answer is found in the same response
 
 _BOX = re.compile(r"\\(?:boxed|fbox)\s*\{")
+_JOINED = re.compile(r"(?:,|,?\s*(?:and|or),?)")
+_SETTING = re.compile(
+    r"\\q?quad|\\text(?=\W)|\\[()\[\],; ]|[${}*\s]+"
+)  # of what stands between boxes
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BOX_IN_PROMPT = re.compile(r"\\(?:boxed|fbox)")
 _ANSWER = (
-    r"(?:(?<![\w])(?:answers?|antwort|lösung|réponse|respuesta|resposta|risposta|ответ|odpowiedź"
+    r"(?:(?<![\w])(?:answers?|ans|antwort|lösung|réponse|respuesta|resposta|risposta|ответ|odpowiedź"
     r"|antwoord|svar|cevap|jawaban|đáp án)(?!\w)|答案|答え|答|正解|정답|답)"
 )
 _IS = (
@@ -21,11 +25,20 @@ _IS = (
 )
 _ANSWER_IS = re.compile(
     rf"{_ANSWER}(?:[^.\n:：=?!]{{0,60}}?){_IS}[*_`]{{0,3}}\s?[:：]?"
-    rf"|{_ANSWER}\s?[-–—]\s"
+    rf"|{_ANSWER}\s?[-–—]\s|<answer>"
     rf"|^\W{{0,8}}(?:final |correct )?answer\W{{0,4}}$",
     re.IGNORECASE | re.MULTILINE,
 )
 _DENIED = re.compile(r"(?:n['’]t|\bnot|\bnever|\bdoubt)\b[^.\n]{0,30}\Z", re.IGNORECASE)
+_IT_IS = r"(?:(?:it|that)(?:\sis|['’]s|\sshould\sbe|\smust\sbe)|should\sbe)"
+_CORRECTED = re.compile(
+    r"\b(?:wait|actually|correction|oops|sorry|hold on|i mean|on second thought)\b"
+    rf"(?:[^\n\\]{{0,60}}?\b{_IT_IS}|[^.\n\\]{{0,40}}?[,:—–]|(?<=actually)|(?<=i mean))"
+    rf"(?:\s(?:actually|no|{_IT_IS})\b,?){{0,3}}\s(?=[\W_]{{0,4}}(?:\d|(?:option|choice|[A-Za-z])\b))",
+    re.IGNORECASE,
+)
+_BEFORE_ANSWER = re.compile(r"(?:[\s*_`>]|\$\$|\\[\[(]|```\w*\n)*")
+_FRAME = re.compile(r"(?:`{3,}\w*|\$\$|\\[\])]|</\w+>|[-*_]{3,})\Z")
 _NEXT_QUESTION = re.compile(
     r"\n\s{0,20}[*#]{0,4}\s?(?:question|problem|q|user|human)\s?\d{0,4}\s?[:：]",
     re.IGNORECASE,
@@ -63,6 +76,29 @@ def last_box(text: str) -> str | None:
     """
     found = boxes(text)
     return found[-1][2] if found else None
+
+
+def last_boxes(text: str) -> str | None:
+    r"""Return the last box, with those before it that only a comma, "and" or "or" parts from it.
+
+    Examples:
+        >>> last_boxes(r"$x=\boxed{1}$, $\boxed{2}$ or $\boxed{3}$.")
+        '1, 2, 3'
+        >>> last_boxes(r"\boxed{1}, no, \boxed{2}")
+        '2'
+    """
+    found = boxes(text)
+    text = text[-_MOST_CHARACTERS:]
+    joined: list[str] = []
+    follows = -1
+    for start, end, content in reversed(found):
+        between = _SETTING.sub(" ", text[end : min(follows, end + 60)]).strip()
+        if joined and not (end <= follows and _JOINED.fullmatch(between)):
+            break
+        if content not in joined:
+            joined.insert(0, content)
+        follows = start
+    return ", ".join(joined) or None
 
 
 def _closing_braces(text: str) -> dict[int, int]:
@@ -117,10 +153,27 @@ def stated_answers(text: str) -> list[str]:
     for match in list(_ANSWER_IS.finditer(text))[: -_MOST_STATEMENTS - 1 : -1]:
         if _DENIED.search(text[max(0, match.start() - 80) : match.start()]):
             continue
-        rest = text[match.end() : match.end() + 2000].lstrip(" *_`\n\t").partition("\n")[0]
-        if stated := rest.strip(" *_`\"'").rstrip(" *_`\"'."):
+        if stated := _rest(text, match.end()):
             found.append(stated)
     return found
+
+
+def corrections(text: str) -> list[str]:
+    """Return what follows "Wait, actually" and the like behind the last stated answer, last first.
+
+    Most such remarks correct nothing, so only what is an answer by its form should be taken.
+    """
+    text = text[-_MOST_CHARACTERS:]
+    begin = max((match.end() for match in _ANSWER_IS.finditer(text)), default=len(text))
+    found = [_rest(text, match.end()) for match in _CORRECTED.finditer(text, begin)]
+    return [rest for rest in found[: -_MOST_STATEMENTS - 1 : -1] if rest]
+
+
+def _rest(text: str, start: int) -> str:
+    """Return the rest of the line, or the next line where nothing follows."""
+    begin = _BEFORE_ANSWER.match(text, start).end()  # type: ignore[union-attr]
+    rest = text[begin : begin + 2000].partition("\n")[0].partition("</answer>")[0]
+    return rest.strip(" *_`\"'").removesuffix("\\]").rstrip(" *_`\"'.")
 
 
 def stated_answer(text: str) -> str | None:
@@ -130,9 +183,9 @@ def stated_answer(text: str) -> str | None:
 
 
 def last_line(text: str) -> str | None:
-    """Return the last line that isn't empty."""
+    """Return the last line that isn't empty and doesn't only close a frame, as ``` does."""
     lines = [line.strip() for line in text[-_MOST_CHARACTERS:].splitlines() if line.strip()]
-    return lines[-1] if lines else None
+    return next((line for line in reversed(lines) if not _FRAME.match(line)), None)
 
 
 def final_answer(text: str, prompt: str) -> str | None:

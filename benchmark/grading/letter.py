@@ -8,34 +8,44 @@ letters are an answer that is wrong. The grade names the rule.
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmark.errors import ConfigError
-from benchmark.grading.extract import READING, boxes, own_turn, stated_answers, without_echo
+from benchmark.grading.extract import (
+    READING,
+    boxes,
+    corrections,
+    own_turn,
+    stated_answers,
+    without_echo,
+)
 from benchmark.grading.latex import plain
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
-_RULES = 2  # raise it when verdicts change
+_RULES = 3  # raise it when verdicts change
 _READ = 20_000  # characters; the answer stands at the end
 _ROMAN = "IVX"  # numerals, unless they are choices
 
 _BEFORE = r"(?<![\w'’\-+.])"
 _AFTER = r"(?![A-Za-z0-9À-ӿ'’^_+=(]|[\-–]\w|\.\w)"
 _JOINER = r"\s?(?:,\s?(?:and|or)\b|[,;/&]|\b(?:and|or|und|oder|et|ou)\b|和|或|、)\s?"
+_JOINER += r"(?:(?:possibly|maybe|perhaps|even)\s)?"
 _SEVERAL = re.compile(
     rf"(?:[Bb]oth\s|[Ee]ither\s)?[(\[]?[A-Z][)\]]?(?:{_JOINER}[(\[]?[A-Z][)\]]?{_AFTER}"
-    rf"(?!\s(?:is|was|can|would|has|does)\b))+"
+    rf"(?!(?:{_JOINER}[(\[]?[A-HJ-Z][)\]]?){{0,8}}\s(?:is|was|are|were|can|would|has|have|does|do)\b)){{1,12}}"
 )
 _LEAD = re.compile(
-    r"(?:[\s*_\"'`:(\[]|(?:indeed|therefore|thus|clearly|definitely|probably|the|letter|option"
+    r"(?:[\s*_\"'`“‘«<:(\[]|I\s(?:think|believe|guess|would\ssay|choose)\b|(?:indeed|most\slikely|likely|therefore|thus|clearly|definitely|probably|the|letter|option"
     r"|choice|answer|alternative|la|le|el|il|die|der|réponse|opción|opção|lettre|letra|respuesta"
     r"|resposta|antwort)\b|选项|选)*",
     re.IGNORECASE,
 )
 _NOT = re.compile(r"(?:not|neither|none|never)\b", re.IGNORECASE)
 _NOT_BUT = re.compile(r"not\b[^.\n]{0,60}?\bbut\s", re.IGNORECASE)
-_FIRST = re.compile(rf"([A-Za-z])(?P<closed>[)\]*_`\"]*){_AFTER}(?P<rest>.*)", re.DOTALL)
+_FIRST = re.compile(
+    rf"([A-Za-z])(?P<closed>(?:[)\]*_`\"”]|['’](?!\w))*){_AFTER}(?P<rest>.*)", re.DOTALL
+)
 _ARTICLE = re.compile(
     r"\s(?!(?:because|since|as|and|but|or|which|with|for|from|by|in|is|was|not|due|based|so|given"
     r"|when|while|if|according|where)\b)[a-z]",
@@ -46,6 +56,7 @@ _WITH_TEXT = re.compile(
     r"(?:\(([A-Z])\)|([A-Z])\s?(?:[).:\]]|[\-–—,](?=\s)|(?=\s\()))(?!\w).*", re.DOTALL
 )
 _WITH_WORDS = re.compile(r"([B-Z])\s[A-Z0-9].*", re.DOTALL)
+_CLOSED = r"(?:\s{0,3}(?:$|[.,;:!])|\s(?:because|since)\b)"
 _WORTH = r"(?:the\s)?(?:only\s)?(?:correct|right|best|proper)\b"
 _CONCLUDED = (
     r"(?=(?:(?:option|choice|answer)\s)?[(*\[]{0,4}[A-Z][)\]*]{0,4}"
@@ -53,19 +64,26 @@ _CONCLUDED = (
 )
 _NAMED = re.compile(
     rf"(?:both\s)?(?:\b(?:[Oo]ption|[Cc]hoice|[Aa]nswer)s?\s)?{_BEFORE}(?P<of>\([a-z]\)|[(\[]?[A-Z][)\]]?"
-    rf"(?:{_JOINER}[(\[]?[A-Z][)\]]?)*){_AFTER}\s(?:is|are)\s(?:both\s|all\s)?{_WORTH}"
-    rf"|\b(?:correct|right|best)\s(?:option|choice|alternative|letter|statement)\b[^.\n]{{0,30}}?"
+    rf"(?:{_JOINER}[(\[]?[A-Z][)\]]?){{0,12}}){_AFTER}\s(?:is|are)\s(?:both\s|all\s)?{_WORTH}"
+    rf"|\b(?:(?:correct|right|best|closest|nearest)\s(?:option|choice|alternative|letter|statement)|guess)\b[^.\n]{{0,30}}?"
     rf"(?:\s(?:is|would be|must be)\b|:)(?P<is>[^\n]{{1,40}})"
-    rf"|\b(?:(?:[Cc]hoice|[Oo]ption)\s?[:=]|(?:[Ii]|[Ww]e|I'll|I'd)\s(?:would\s|will\s)?(?:choose"
+    rf"|\b(?:(?:[Cc]hoice|[Oo]ption)[\"']?\s?[:=]|(?:[Ii]|[Ww]e|I'll|I'd)\s(?:would\s|will\s)?(?:choose"
     rf"|pick|select|say|go\swith|opt\sfor|chose)\b|(?:[Ss]o|[Tt]hus|[Hh]ence|[Tt]herefore),?\s(?:it\s"
     rf"is\s|it's\s|it\smust\sbe\s)?{_CONCLUDED}|[Ii]t(?:\smust\sbe|\sis|'s)\s{_CONCLUDED})"
     rf"(?P<pick>[^\n]{{1,40}})"
     rf"|(?:选项\s?[:：是为]|选择?(?!项)|選択?)(?P<cjk>[^\n]{{1,20}})",
     re.MULTILINE,
 )
-_LINE = re.compile(
-    r"^[\s\-*_`\"'(\[>#]*([A-Za-z])(?:[\s*_`\"')\].:]*$|(?:[).:]|\s[-–—])\s.*$)", re.MULTILINE
+_CORRECT_FORM = re.compile(
+    rf"(?:option\s|choice\s)?[(*]{{0,3}}[A-Z]\b[)*]{{0,3}}{_CLOSED}", re.IGNORECASE
 )
+_LINE = re.compile(
+    r"^[\s\-*_`\"'(\[>#=→⇒∴]*(?:(?:(?:final|correct|best)\s)?(?:option|choice|letter|correct|conclusion"
+    r"|solution|ans|choose|pick|select)[.:]?\s[(*]{0,3})?([A-Za-z])"
+    r"(?:(?P<bare>[\s*_`\"')\].:!]*)$|(?:[).:!]|\s[-–—]|,?\s(?:because|since|it\sis)\b).*$)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_LAST_BOLD = re.compile(r"\bis:?\s\*\*\(?([A-Z])[).]{0,2}\*\*[.!]?\s*\Z")
 
 
 @dataclass
@@ -97,7 +115,9 @@ class Letter(TextGrader):
         if not answer.finished:
             return TRUNCATED
         text = own_turn(without_echo(answer.text, answer.prompt)[-_READ:])
-        found, rule = self._found(unicodedata.normalize("NFKC", text))
+        others = {r for r in answer.references if re.fullmatch("[A-Z]", r)} - {*self.letters}
+        reader = replace(self, letters=self.letters + "".join(sorted(others)))
+        found, rule = reader._found(unicodedata.normalize("NFKC", text))
         if found is None:
             return Verdict(None, "unparsed", rule)
         correct = found in answer.references
@@ -107,14 +127,18 @@ class Letter(TextGrader):
         """Return the letter, or several, and the rule that found them."""
         if boxed := boxes(text):
             return self._of_boxes(text, boxed)
-        for rest in stated_answers(text):
+        corrected = [rest for rest in corrections(text) if _CORRECT_FORM.match(rest)]
+        for rest in (*corrected, *stated_answers(text)):
             if letter := self._chosen(plain(_SET_OFF.sub(r"(\1)", rest))):
                 return letter, "the stated answer"
+        bold = _LAST_BOLD.search(text[-200:])
         text = plain(text)
         for match in reversed(list(_NAMED.finditer(text))):
             part = match["of"] or match["is"] or match["pick"] or match["cjk"]
             if letter := self._chosen(part):
                 return letter, "the choice that is named"
+        if bold:
+            return bold[1], "the choice that is named"
         return self._on_its_own(text)
 
     def _of_boxes(self, text: str, boxed: list[tuple[int, int, str]]) -> tuple[str | None, str]:
@@ -177,5 +201,7 @@ class Letter(TextGrader):
         several = _SEVERAL.fullmatch(text.strip(" \n.*"))
         if several:
             return ", ".join(re.findall(r"\b[A-Z]\b", several.group())), "a line of its own"
-        found = {m[1].upper() for m in _LINE.finditer(text) if m[1].upper() in self.letters}
+        lines = [m for m in _LINE.finditer(text) if m[1].upper() in self.letters]
+        bare = {m[1].upper() for m in lines if m["bare"] is not None}
+        found = bare or {m[1].upper() for m in lines}  # behind a list of the choices
         return (found.pop(), "a line of its own") if len(found) == 1 else (None, "no letter")

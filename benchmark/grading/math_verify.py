@@ -1,5 +1,7 @@
 r"""The grader ``math_verify``, for MATH: the last box, compared in killable worker processes.
 
+Boxes that only a comma, "and" or "or" parts from the last one belong to it.
+
 A pair (reference, answer) is compared once, whatever number of responses gave it, and its
 judgement is stored. A pair that takes too long, needs too much memory or kills its worker is
 compared once more alone; then it is ``unparsed`` with the reason, which is not stored: the next run
@@ -19,7 +21,7 @@ from pebble import ProcessExpired, ProcessFuture, ProcessPool
 from rich.console import Console
 
 from benchmark.errors import ConfigError
-from benchmark.grading.extract import last_box, visible, without_echo
+from benchmark.grading.extract import last_boxes, visible, without_echo
 from benchmark.grading.verdict import PASSING, TRUNCATED, Answer, Verdict
 from benchmark.progress import meter
 
@@ -27,8 +29,9 @@ if TYPE_CHECKING:
     from benchmark.grading.math_equality import Judgement
     from benchmark.store.artifact import Artifact
 
-_VERSION = 2  # of the reading and comparison in the files math_*; raise it when verdicts change
+_VERSION = 3  # of the reading and comparison in the files math_*; raise it when verdicts change
 _WAITED = 500  # judgements of one stored part
+_MOST_FRUITLESS = 3  # pools in a row that judge nothing
 _GROUP = 16  # pairs that travel to a worker together
 
 JUDGEMENT = pl.Schema(
@@ -95,7 +98,7 @@ class MathVerify:
         """Return the boxed answer with a provisional outcome, or why there is none."""
         if not answer.finished:
             return TRUNCATED
-        box = last_box(without_echo(answer.text, answer.prompt))
+        box = last_boxes(without_echo(answer.text, answer.prompt))
         if box is None:
             return Verdict(None, "unparsed", "no box")
         box = " ".join(visible(box).split())
@@ -160,7 +163,25 @@ class MathVerify:
 
 
 def compare(pairs: Sequence[Pair], limits: MathVerify) -> "Iterable[tuple[Pair, Judgement]]":
-    """Yield each pair's judgement in the order given, from a pool of killable workers.
+    """Yield each pair's judgement in the order given, from killable workers.
+
+    A pool gives up all that is left where a worker dies between two groups; another one goes on.
+    """
+    done, fruitless = 0, 0
+    while done < len(pairs) and fruitless < _MOST_FRUITLESS:
+        before = done
+        try:
+            for judged in _in_one_pool(pairs[done:], limits):
+                done += 1
+                yield judged
+        except RuntimeError:  # BrokenProcessPool, or what a pool that is broken says to more work
+            fruitless = 0 if done > before else fruitless + 1
+    for pair in pairs[done:]:
+        yield pair, ("unparsed", "worker died")
+
+
+def _in_one_pool(pairs: Sequence[Pair], limits: MathVerify) -> "Iterable[tuple[Pair, Judgement]]":
+    """Yield judgements from one pool.
 
     Pairs travel in small groups; what a limit stops in a group is compared once more alone.
     """

@@ -17,6 +17,7 @@ from benchmark.errors import ConfigError
 from benchmark.grading.extract import (
     READING,
     boxes,
+    corrections,
     last_line,
     own_turn,
     stated_answers,
@@ -26,7 +27,7 @@ from benchmark.grading.extract import (
 from benchmark.grading.numerals import parse_number, several_numbers
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
-_RULES = 2  # raise it when verdicts change
+_RULES = 3  # raise it when verdicts change
 _SHOWN = 60  # characters of an answer
 _DIGIT = re.compile(r"\d")
 _HASHES = re.compile(r"####[ \t]*((?:[^\w\n#\\]|\\[a-z]+|\\\W){0,9}\d[^\n#]{0,80})")
@@ -118,7 +119,9 @@ def _stated(text: str) -> Iterator[tuple[str, str]]:
         if not _HEADING.search(line) or parse_number(line) is not None  # "#### 2. The answer"
     ]
     clauses = (_CLAUSE_END.split(answer, maxsplit=1)[0] for answer in stated_answers(text))
-    stated += [(clause.strip(), "the stated answer") for clause in clauses]
+    corrected = (_CLAUSE_END.split(answer, maxsplit=1)[0] for answer in corrections(text))
+    values = (c for c in corrected if len(c.split()) <= 2 and parse_number(c) is not None)
+    stated += [(clause.strip(), "the stated answer") for clause in (*values, *clauses)]
     for content, rule in stated:
         yield content, rule
         if _DIGIT.search(content):

@@ -45,6 +45,7 @@ _EQUAL = re.compile(r"\\(?:approx|simeq|sim|equiv|eq)(?![A-Za-z])|[≈≃≅≡]
 _DEGREES = re.compile(r"\^?\s?\{?\\circ(?![A-Za-z])\}?|\\degree|°")
 _FRACTION = re.compile(r"\\[dtc]?frac\s*(\{[^{}]*\}|\d)\s*(\{[^{}]*\}|\d)")
 _GROUPED = re.compile(r"(?<![\d.,^_])\d{1,3}(?:(?:\s*,\s*|\s+|['’_])\d{3})+(?![\d])")
+_DOTTED = re.compile(r"(?<![\w.,])\d{1,3}(?:\.\d{3}){2,}(?![\d.,])")  # 1.000.000
 _LABEL = re.compile(r"\A[^\d=]{1,60}:\s")
 _LEAD = re.compile(r"\A(?:[A-Za-z][A-Za-z'-]+[\s,]+|a\s|\*+)+(?=[-(]*\s?[\d.])")
 _NO_LEAD = re.compile(
@@ -151,8 +152,9 @@ def _cleaned(text: str) -> str:
     text = _SCIENTIFIC.sub(r"\1⊗10^{\2}", _MODULUS.sub("", text).replace("\\therefore", ""))
     text = re.sub(r"\^\{([^{}]*)\}", r"^(\1)", text).replace("^", "⌃").replace("_", "⌄")
     text = _kept_commands(text)
-    text = plain(text).lstrip(" *").rstrip(" .*").translate(_UNHIDDEN)
-    text = _GROUPED.sub(lambda m: re.sub(r"\D", "", m.group()), text)
+    text = plain(text).lstrip(" *").rstrip(" .,*").translate(_UNHIDDEN)
+    for grouped in (_GROUPED, _DOTTED):
+        text = grouped.sub(lambda m: re.sub(r"\D", "", m.group()), text)
     text = _ORDINAL.sub("", re.sub(r"_(?:\(?10\)?)\b", "", text))
     text = re.sub(r"\bequals?(?:\sto)?\b", "=", text)
     text = re.sub(r"(?i)\A(?:one |a )?half\Z", "1/2", text)

@@ -19,7 +19,7 @@ from benchmark.grading.spelling import same
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
 RULES = ("exact", "alias", "containment")
-_VERSION = 2  # of the rules; raise it when verdicts change
+_VERSION = 3  # of the rules; raise it when verdicts change
 _READ = 2000  # characters of an answer
 _REFUSAL = re.compile(r"\W*n\s?/\s?a\W*\Z", re.IGNORECASE)
 

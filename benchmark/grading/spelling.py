@@ -49,6 +49,15 @@ _DECIMAL = re.compile(r"(?<![\w.])(\d*)\.(\d+)(?!\d|\.\d)")
 _PERCENT = re.compile(r"\s?(?:%|\bper\s?cent\b)", re.IGNORECASE)
 _INITIALS = re.compile(r"\b(?:(?:[A-Za-z]\.\s?)+[A-Za-z](?!\w)\.?|(?:[A-Za-z]\.\s?){2,})")
 _SHORTENED = {"st": "saint", "mt": "mount", "dr": "doctor", "jr": "junior", "sr": "senior"}
+_ORDINALS = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth"
+    " fourteenth fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
+)
+_ORDINAL = {word: i for i, word in enumerate(_ORDINALS.split(), start=1)} | {"thirtieth": 30}
+_IN_WORDS = re.compile(rf"\b(?:(twenty|thirty)[-\s])?({'|'.join(_ORDINAL)})\b", re.IGNORECASE)
+_RANGE = re.compile(
+    r"(?:\bfrom\s)?(?<![\d.,])(\d+)\s(?:to|until|through|till)\s(?=\d+\b)", re.IGNORECASE
+)
 _TOKEN = re.compile(r"~?(?:\d+(?:\.\d+)?|\.\d+)[^\W_]*|[^\W_]+(?:\.\d+)?")
 
 
@@ -102,7 +111,8 @@ def evened(text: str, *, umlauts: bool = False) -> str:
     apart = unicodedata.normalize("NFD", text.translate(_UNMARKED))
     text = unicodedata.normalize("NFC", "".join(c for c in apart if not "\u0300" <= c <= "\u036f"))
     text = _ONE_GREEK.sub(lambda m: _GREEK.get(m[1], m[1]), text)
-    text = with_digits(_APOSTROPHES.sub("", _dates(" ".join(text.split()))))
+    text = _IN_WORDS.sub(_ordinal, " ".join(text.split()))
+    text = _RANGE.sub(r"\1-", with_digits(_APOSTROPHES.sub("", _dates(text))))
     text = _INITIALS.sub(lambda m: re.sub(r"\W", "", m.group()) + " ", text)
     text = _THOUSANDS.sub(lambda m: m.group().replace(",", ""), text)
     text = _SCALED.sub(_scaled, _PERCENT.sub(" ", _NEGATIVE.sub("~", text)))
@@ -111,6 +121,15 @@ def evened(text: str, *, umlauts: bool = False) -> str:
     text = _DECIMAL.sub(lambda m: f"{m[1] or '0'}.{m[2]}".rstrip("0").rstrip("."), text)
     text = re.sub(r"(?<=[^\W\d_])\+|\+(?=\+)", " plus ", text)
     return re.sub(r"(?<=[^\W\d_])#", " sharp ", text)
+
+
+def _ordinal(match: re.Match[str]) -> str:
+    tens = {"twenty": 20, "thirty": 30}.get((match[1] or "").lower(), 0)
+    unit = _ORDINAL[match[2].lower()]
+    if tens and unit > 9:
+        return match.group()
+    ending = {1: "st", 2: "nd", 3: "rd"}.get(unit, "th")
+    return f"{tens + unit}{ending}"
 
 
 def _scaled(match: re.Match[str]) -> str:
@@ -162,7 +181,22 @@ def same(answer: str, reference: str) -> bool:
         return bool(answer.strip()) and "".join(answer.split()) == "".join(reference.split())
     if forms(answer) & forms(reference):
         return True
-    return _without_initials(given, wanted) or _without_initials(wanted, given)
+    return (
+        _without_initials(given, wanted)
+        or _without_initials(wanted, given)
+        or _plural(given, wanted)
+        or _plural(wanted, given)
+    )
+
+
+def _plural(many: tuple[Word, ...], one: tuple[Word, ...]) -> bool:
+    """Tell whether the last words are plural and singular of a noun; in lower case, so no name."""
+    last, single = many[-1], one[-1]
+    if [w.key for w in many[:-1]] != [w.key for w in one[:-1]] or not single.key.isalpha():
+        return False
+    noun = len(single.key) > 2 and (last.raw.islower() or single.raw.islower())
+    plurals = {f"{single.key}s", f"{single.key}es", f"{single.key.removesuffix('y')}ies"}
+    return noun and not single.key.endswith("s") and last.key in plurals
 
 
 def forms(text: str) -> set[str]:

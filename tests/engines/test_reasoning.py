@@ -80,9 +80,80 @@ def test_a_model_that_does_not_reason_keeps_its_text_without_thoughts(text, expe
     assert split_reasoning(text, "none") == expected
 
 
+@pytest.mark.parametrize("form", ["none", "think"])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("<think>it is `x`</think>4", Split("it is `x`", "4", True)),
+        ("<think>a</think>`B`", Split("a", "`B`", True)),
+        ("<think>`x` or `y`</think>`x`", Split("`x` or `y`", "`x`", True)),
+        ("<think>a\n```py\nx\n```</think>\n4", Split("a\n```py\nx\n```", "4", True)),
+        ("<think>not `</think>` yet</think>4", Split("not `</think>` yet", "4", True)),
+        ("<think>```</think>``` yet</think>4", Split("```</think>``` yet", "4", True)),
+        ("write `<think>a</think>` first", Split(None, "write `<think>a</think>` first", True)),
+        ("write `x` and `</think>`", Split(None, "write `x` and `</think>`", True)),
+        ("a lone ` here\n<think>b</think>4", Split("b", "a lone ` here\n4", True)),
+    ],
+)
+def test_only_tags_inside_of_back_quotes_are_talked_about(form, text, expected):
+    assert split_reasoning(text, form) == expected
+
+
+@pytest.mark.parametrize("form", ["none", "think"])
+def test_a_stray_closing_tag_at_the_end_leaves_the_answer(form):
+    for end in ("</think>", "\n</think>\n", "</think></think>", "</thinking>"):
+        split = split_reasoning(f"<think>a</think>4{end}", form)
+        assert split == Split("a", "4", True)
+    assert split_reasoning("a</think>4</think>", form, opened=True) == Split("a", "4", True)
+    assert split_reasoning("a</think>", form) == Split("a", "", True)
+    tokens = ["<think>", "a", "</think>", "Yes", "</think>"]
+    assert answer_start(tokens, form) == 3
+
+
+@pytest.mark.parametrize("form", ["none", "think"])
+@pytest.mark.parametrize(
+    "tags",
+    [
+        "<seed:think> </seed:think>", "◁think▷ ◁/think▷", "<|START_THINKING|> <|END_THINKING|>",
+        "<|begin_of_thought|> <|end_of_thought|>", "<THINK> </THINK>", "[THINK] [/THINK]",
+    ],
+)  # fmt: skip
+def test_every_makers_tags_are_known(form, tags):
+    begin, end = tags.split(" ")
+    assert split_reasoning(f"{begin}a{end}4", form) == Split("a", "4", True)
+    assert split_reasoning(f"a{end}4", form, opened=True) == Split("a", "4", True)
+    assert split_reasoning(f"{begin}a", form) == Split("a", "", False)
+
+
 @pytest.mark.parametrize("form", ["none", "think", "harmony"])
 @pytest.mark.parametrize(
-    "text", ["<think>" * 100_000, "<|channel|>final" * 50_000, "<|message|>" * 50_000, "<" * 10**6]
+    ("text", "expected"),
+    [
+        (ANALYSIS + FINAL, Split("User asks 2+2. \\boxed{5}?", "It is \\boxed{4}.", True)),
+        ("<|start|>assistant" + ANALYSIS, Split("User asks 2+2. \\boxed{5}?", "", False)),
+        ("analysisWe add.assistantfinalIt is 4.", Split("We add.", "It is 4.", True)),
+        ("analysis2+2.assistantfinal4", Split("2+2.", "4", True)),
+        ("analysisWe add \\boxed{5}", Split("We add \\boxed{5}", "", False)),
+        ("analysis of A", Split(None, "analysis of A", True)),
+        ("Analysis: 4", Split(None, "Analysis: 4", True)),
+    ],
+)
+def test_channels_are_known_whatever_the_model_is_said_to_write(form, text, expected):
+    assert split_reasoning(text, form) == expected
+
+
+@pytest.mark.parametrize("form", ["none", "think", "harmony"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "<think>`" * 100_000,
+        "`</think>" * 100_000,
+        "analysisA" * 100_000,
+        "<think>" * 100_000,
+        "<|channel|>final" * 50_000,
+        "<|message|>" * 50_000,
+        "<" * 10**6,
+    ],
 )
 def test_hostile_texts_are_split_fast(form, text):
     start = time.process_time()

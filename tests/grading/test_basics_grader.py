@@ -211,3 +211,13 @@ def test_hostile_texts_are_graded_fast(text, references):
     for finished in (True, False):
         assert grade_response(text, references, finished=finished).outcome != "correct"
     assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "outcome"),
+    [("one", "correct"), ("One.", "correct"), ("The answer is one.", "correct"),
+     ("**Answer:** one", "correct"), ("This one", "unparsed"),
+     ("It is one of them", "unparsed"), ("one or two", "incorrect"), ("The one.", "unparsed")],
+)  # fmt: skip
+def test_one_is_a_number_where_it_stands_alone(text, outcome):
+    assert grade_response(text, ("1",), finished=True).outcome == outcome

@@ -54,6 +54,18 @@ def test_lines_are_responses_where_asked_for(run):
     ]
 
 
+def test_only_line_feeds_end_a_line(run):
+    options = ["--grader", "letter", "--reference", "B", "--lines"]
+    text = "So\u2028B\r\nA\x0cB\x1c\x85\n\nB".encode()
+    assert len(run(*options, stdin=text)[1].splitlines()) == 4
+
+
+def test_what_steers_a_terminal_is_not_printed(run):
+    text = b"\x1b[31mred\x07\xc2\x9b"
+    _, out, _ = run("--grader", "exact", "--reference", "B", stdin=text)
+    assert out == "incorrect\t[31mred\tthe whole response\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "status", "named"),
     [
@@ -66,7 +78,8 @@ def test_lines_are_responses_where_asked_for(run):
         (["--grader", "letter"], b"B", 2, "--reference"),
         (["--reference", "B"], b"B", 2, "--grader"),
         (["--grader", "letter", "--reference", "B", "--line"], b"B", 2, "--line"),
-        (["--grader", "llm_judge", "--reference", "B"], b"B", 1, "llm_judge"),
+        (["--grader", "llm_judge", "--reference", "B"], b"B", 1, "grading.llm_judge"),
+        (["--grader", "number", "--reference", "-\\frac12"], b"B", 2, "--reference=-1"),
     ],
 )
 def test_a_mistake_is_one_line(run, arguments, stdin, status, named):
@@ -90,6 +103,14 @@ def test_a_reader_that_leaves_is_no_traceback_and_nothing_slow_is_imported():
     assert process.returncode == 1
     assert b"Traceback" not in err
     assert b"| torch\n" not in err.replace(b" ", b"").replace(b"|", b"| ")
+
+
+def test_an_output_that_is_closed_is_no_traceback():
+    command = f"echo 7 | {shlex.quote(sys.executable)} -m benchmark grade --grader number"
+    done = subprocess.run(
+        ["bash", "-c", f"{command} --reference 7 >&-"], capture_output=True, text=True, timeout=60
+    )
+    assert done.stderr == "Error: There is no standard output to write to.\n"
 
 
 def test_a_script_without_a_guard_is_not_run_anew_by_workers(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from benchmark.grading.extract import (
     final_answer,
     last_box,
+    last_boxes,
     own_turn,
     stated_answer,
     without_echo,
@@ -88,3 +89,24 @@ def test_hostile_texts_are_read_fast(text):
     start = time.process_time()
     final_answer(text, PROMPT)
     assert time.process_time() - start < 2
+
+
+@pytest.mark.parametrize(
+    ("text", "box"),
+    [
+        (r"\boxed{1}, \boxed{2}", "1, 2"),
+        (r"$\boxed{1}$ and $\boxed{2}$", "1, 2"),
+        (r"\(\boxed{1}\) or \(\boxed{2}\).", "1, 2"),
+        (r"\boxed{1} \quad \text{or} \quad \boxed{2}", "1, 2"),
+        (r"$\boxed{1}$, $\boxed{2}$, and $\boxed{3}$", "1, 2, 3"),
+        (r"\boxed{5}, \boxed{5}", "5"),
+        (r"\boxed{5}" + "\n\n" + r"\boxed{5}", "5"),
+        (r"\boxed{3}, no wait, \boxed{4}", "4"),
+        (r"x is \boxed{3}. And y is \boxed{4}", "4"),
+        (r"\boxed{3}" + "\n\n" + r"\boxed{4}", "4"),
+        (r"\boxed{\boxed{5}}", "5"),
+        ("none", None),
+    ],
+)
+def test_boxes_that_make_one_list_are_read_together(text, box):
+    assert last_boxes(text) == box

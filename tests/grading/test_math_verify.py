@@ -3,6 +3,7 @@ import signal
 import sys
 import threading
 import time
+from concurrent.futures.process import BrokenProcessPool
 
 import psutil
 import pytest
@@ -72,7 +73,7 @@ def test_a_stopped_comparison_is_not_hidden_by_another_reference(artifact, monke
     judged = {("3", "4"): ("incorrect", "not equal"), ("5", "4"): ("unparsed", "memory limit")}
     monkeypatch.setattr(grader_module, "compare", lambda pairs, _: [(p, judged[p]) for p in pairs])
     given = [Answer(PROMPT, "\\boxed{4}", True, ("3", "5"))]
-    assert MathVerify().grade(given, artifact, QUIET)[0].reason == "memory limit"
+    assert MathVerify().grade(given, artifact, QUIET)[0].rule == "memory limit"
 
 
 def test_other_rules_share_no_stored_judgements():
@@ -135,6 +136,25 @@ def test_a_worker_that_dies_is_replaced_and_its_pairs_compared_again():
     assert killed
     assert len(rest) == len(pairs) - 1
     assert {judgement[0] for judgement in [first[1], *rest.values()]} == {"correct"}
+
+
+@pytest.mark.parametrize("lasting", [2, 0])
+def test_pairs_that_a_broken_pool_leaves_are_compared_in_another(monkeypatch, lasting):
+    pools = []
+
+    def breaking(pairs, _):
+        pools.append(len(pairs))
+        yield from [(pair, ("correct", "equal")) for pair in pairs[:lasting]]
+        if len(pairs) > lasting:
+            raise BrokenProcessPool("All workers expired")
+
+    monkeypatch.setattr(grader_module, "_in_one_pool", breaking)
+    pairs = [(str(n), str(n)) for n in range(5)]
+    judgements = list(compare(pairs, MathVerify()))
+    assert [pair for pair, _ in judgements] == pairs
+    assert pools == ([5, 3, 1] if lasting else [5, 5, 5])
+    died = ("unparsed", "worker died")
+    assert {j for _, j in judgements} == ({("correct", "equal")} if lasting else {died})
 
 
 def test_workers_end_with_a_parent_that_is_killed():

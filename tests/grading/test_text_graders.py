@@ -1,6 +1,7 @@
 """The graders for numbers, letters and short facts."""
 
 import csv
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -197,3 +198,13 @@ def test_dozens_are_a_unit_where_the_question_asks_for_them():
     assert Number().verdict(asked).outcome == "correct"
     assert Number().verdict(asked._replace(prompt="How many eggs?")).outcome == "incorrect"
     assert Number().verdict(asked._replace(prompt="", references=("84",))).outcome == "correct"
+
+
+@pytest.mark.parametrize(
+    "text", ["A, ", "A or ", "actually, it is ", "the answer is ", "\n", "1 to "]
+)
+@pytest.mark.parametrize("grader", KINDS.values(), ids=KINDS)
+def test_hostile_texts_are_graded_fast(grader, text):
+    start = time.process_time()
+    verdict(grader, f"The answer is {text * (50_000 // len(text))}", "1")
+    assert time.process_time() - start < 2

@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
+from typing import Any
 
 import torch
 import transformers
@@ -22,6 +23,7 @@ from benchmark.records import FinishReason
 
 _TAIL = 8  # tokens of a prompt that may open the reasoning
 _TRIED = "Two and two make four, as everybody knows."
+_TRIED_LEAST = 4  # tokens
 
 
 class TransformersEngine:
@@ -221,13 +223,14 @@ class TransformersEngine:
         """The model in evaluation mode; reading it is the slow part, so it happens once, late."""
         name = self._model_config.name
         try:
-            model, report = transformers.AutoModelForCausalLM.from_pretrained(
+            model, report = self._kind.from_pretrained(
                 self._weights.location,
                 revision=self._weights.revision,
                 dtype=find_dtype(self._config),
                 device_map=self._config.device_map,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # and refuse them by name
+                return_dict=True,  # whatever config.json says
             )
         except torch.OutOfMemoryError as error:
             raise self._too_large(error) from error
@@ -236,10 +239,23 @@ class TransformersEngine:
         refuse_incomplete(name, self._weights.location, report)
         return (model if self._config.device_map else model.to(self._device)).eval()
 
+    @property
+    def _kind(self) -> Any:
+        """The class that loads the model: one that reads images, too, may have no other."""
+        config = transformers.AutoConfig.from_pretrained(
+            self._weights.location, revision=self._weights.revision
+        )
+        causal, seeing = transformers.AutoModelForCausalLM, transformers.AutoModelForImageTextToText
+        known = [type(config) in kind._model_mapping for kind in (causal, seeing)]
+        return seeing if known == [False, True] else causal
+
     @cached_property
     def _way(self) -> Way:
         """How the model is run: checked against its own forward pass, once."""
         tried = self._tokenizer(_TRIED, add_special_tokens=False)["input_ids"]
+        tried = [token for token in tried if token < self._known_tokens]
+        if len(tried) < _TRIED_LEAST:  # a vocabulary of other words
+            tried = list(range(2 * _TRIED_LEAST))
         way = choose_way(self._model, self._device, tried, self._model_config.name)
         if way.refused:
             reasons = "; ".join(f"{name}: {why}" for name, why in way.refused.items())
@@ -274,6 +290,14 @@ class TransformersEngine:
         return frozenset(ends)
 
     @cached_property
+    def _known_tokens(self) -> int:
+        """Number of tokens that the model has embeddings of; a tokenizer may have more or fewer."""
+        try:
+            return len(self._model.get_input_embeddings().weight)
+        except (AttributeError, NotImplementedError):  # it embeds in a way of its own
+            return len(self._tokenizer)
+
+    @cached_property
     def _token_texts(self) -> list[str]:
         """The text of every token of the vocabulary."""
         texts: list[str] = self._tokenizer.batch_decode([[i] for i in range(len(self._tokenizer))])
@@ -282,14 +306,19 @@ class TransformersEngine:
     def _tokens(self, key: str, prompt: str, new: int = 0) -> list[int]:
         """Render the chat template around a prompt, straight to ids; room is needed for ``new``."""
         tokens = rendered(self._model_config, self._tokenizer, prompt)
+        where = f"model={self._model_config.name}: the prompt of '{key}'"
+        if not tokens:
+            raise ModelError(f"{where} has no tokens: question and chat template are empty.")
+        if max(tokens) >= self._known_tokens:
+            raise ModelError(
+                f"{where} has the token {self._tokenizer.decode([max(tokens)])!r} ({max(tokens)}); "
+                f"the model knows {self._known_tokens}. Take model and tokenizer from one place."
+            )
         config = self._model.config.get_text_config(decoder=True)
         limit = getattr(config, "max_position_embeddings", None)
         if limit is not None and len(tokens) + new > limit:
             wanted = f", and model.decoding.max_new_tokens asks for {new} more" if new else ""
-            raise ModelError(
-                f"model={self._model_config.name}: the prompt of '{key}' has {len(tokens)} tokens"
-                f"{wanted}; the model reads {limit}."
-            )
+            raise ModelError(f"{where} has {len(tokens)} tokens{wanted}; the model reads {limit}.")
         return tokens
 
     def prompt_tokens(self, prompts: Mapping[str, str]) -> dict[str, int]:
@@ -335,7 +364,7 @@ class TransformersEngine:
         """Return the ids of all tokens that spell a choice, case and white space aside."""
         variants: dict[str, list[int]] = {choice: [] for choice in choices}
         wanted = {choice.lower(): choice for choice in choices}
-        for index, text in enumerate(self._token_texts):
+        for index, text in enumerate(self._token_texts[: self._known_tokens]):
             choice = wanted.get(text.strip().lower())
             if choice is not None:
                 variants[choice].append(index)

@@ -2,10 +2,13 @@
 
 Architectures differ in what follows the output embedding, in what attention is told, and in what
 else passes from token to token. No list of names keeps up with them, so that each model is tried:
-two prompts of different length together, and one decoding step, against each alone.
+two prompts of different length together, and one decoding step, against each alone. Rounding hides
+small errors in half precision, but not that another text changes a result: between passes of the
+same shapes it is nothing, so that what must not be seen is told by changing it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -23,6 +26,8 @@ from benchmark.errors import ModelError
 # Largest relative error that rounding explains, of logits and of hidden states.
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
 _NOISE_FACTOR = 4.0  # above what the model's own passes over other lengths differ by
+_UNSEEN = 0.1  # share of the tolerance by which tokens that must not be seen may change logits
+_EXACT = 1e-5  # relative error of rounding alone in float32: nothing else can hide in it
 _FAULTS = (
     AssertionError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
@@ -71,9 +76,10 @@ def choose_way(
         name: of the model, for messages.
 
     Raises:
-        ModelError: no way does, or the model's own logits are not finite.
+        ModelError: no way does, the model's own logits are not finite, or it is not causal.
     """
     own_attention = model.config._attn_implementation
+    tokens = tokens[: _reach(model.config)]
     try:
         own = _own(model, device, tokens)
     except _FAULTS as fault:
@@ -84,7 +90,12 @@ def choose_way(
             f"with engine.dtype=float32 or bfloat16."
         )
     refused: dict[str, str] = {}
-    tolerance = _TOLERANCE[model.dtype]
+
+    @cache
+    def limits() -> tuple[float, float]:
+        model.set_attn_implementation(own_attention)
+        return _limits(model, device, tokens, own, name)
+
     for way, make in _ways(model, device).items():
         if way in ("packed", "batched") and _positions_depend_on_length(model.config):
             refused[way] = "its rotary embedding depends on the longest sequence of a batch"
@@ -93,18 +104,21 @@ def choose_way(
         try:
             model.set_attn_implementation(attention)
             error = _error(make, tokens, own)
+            leak = _leak(make, tokens) if error > _EXACT else 0.0
         except torch.OutOfMemoryError:
             raise
         except _FAULTS as fault:
             refused[way] = _short(fault)
             continue
-        if error > tolerance and model.dtype != torch.float32:
-            model.set_attn_implementation(own_attention)
-            tolerance = max(tolerance, _NOISE_FACTOR * _noise(model, device, tokens, own))
+        tolerance, unseen = (_EXACT, _EXACT) if error <= _EXACT else limits()
+        if error > tolerance:
+            refused[way] = f"off by {error:.2g}, rounding explains {tolerance:.2g}"
+        elif leak > unseen:
+            refused[way] = f"another prompt beside it changes the logits by {leak:.2g}"
+        else:
             model.set_attn_implementation(attention)
-        if error <= tolerance:
             return Way(way, make, error, own.states is not None, refused)
-        refused[way] = f"off by {error:.2g}, rounding explains {tolerance:.2g}"
+    model.set_attn_implementation(own_attention)
     raise _unusable(model, name, refused)
 
 
@@ -124,8 +138,19 @@ def _unusable(model: PreTrainedModel, name: str, refused: Mapping[str, str]) -> 
     reasons = "; ".join(f"{way}: {why}" for way, why in refused.items())
     return ModelError(
         f"model={name}: {type(model).__name__} can't be run in this process as its own forward "
-        f"pass says ({reasons}). Use a server (engine=server or engine=vllm)."
+        f"pass says ({reasons}). Use a server (engine=server or engine=vllm)"
+        f"{'' if model.dtype == torch.float32 else ', or engine.dtype=float32'}."
     )
+
+
+def _reach(config: PreTrainedConfig) -> int | None:
+    """Return the number of tokens up to which the length of a sequence changes nothing."""
+    text = config.get_text_config(decoder=True)
+    settings = getattr(text, "rope_parameters", None) or {}
+    name = "original_max_position_embeddings"
+    known = [getattr(text, "max_position_embeddings", None), getattr(text, name, None)]
+    known.append(settings.get(name))
+    return min((bound for bound in known if bound), default=None)
 
 
 def _positions_depend_on_length(config: PreTrainedConfig) -> bool:
@@ -149,6 +174,37 @@ def _noise(model: PreTrainedModel, device: torch.device, tokens: Sequence[int], 
     """Return the relative error of logits that comes from rounding: a token more, in other sums."""
     shorter = _own(model, device, tokens[:-1]).logits
     return _relative(_centred(shorter), _centred(own.logits[:-1]))
+
+
+def _limits(
+    model: PreTrainedModel, device: torch.device, tokens: Sequence[int], own: _Own, name: str
+) -> tuple[float, float]:
+    """Return the error that rounding explains, and by how much unseen tokens may change logits.
+
+    The latter is more where experts round otherwise since they get other tokens together.
+
+    Raises:
+        ModelError: most tokens see the last one, as in an encoder.
+    """
+    other = _own(model, device, [*tokens[:-1], _other(tokens[-1])]).logits[:-1]
+    errors = _errors(_centred(other), _centred(own.logits[:-1]))
+    tolerance = _TOLERANCE[model.dtype]
+    unseen = _UNSEEN * tolerance
+    doubtful = model.dtype == torch.float32 or getattr(model.config, "is_decoder", None) is False
+    if errors.median() > (_EXACT if doubtful else unseen):
+        raise ModelError(
+            f"model={name}: {type(model).__name__} is not causal: its tokens see those behind them "
+            f"(a change of the last changes the others' logits by {errors.median():.2g}). It is an "
+            f"encoder, or its config.json doesn't say is_decoder; choose a model that generates."
+        )
+    if model.dtype != torch.float32:
+        tolerance = max(tolerance, _NOISE_FACTOR * _noise(model, device, tokens, own))
+    return tolerance, max(unseen, _NOISE_FACTOR * errors.max().item())
+
+
+def _other(token: int) -> int:
+    """Return another token than this one."""
+    return abs(token - 1)
 
 
 def _error(
@@ -176,6 +232,18 @@ def _error(
     return max(errors)
 
 
+def _leak(make: Callable[[Sequence[list[int]]], Forward], tokens: Sequence[int]) -> float:
+    """Return by how much the tokens of a prompt change the logits of the one beside it."""
+    first, second = list(tokens[: len(tokens) // 2]), list(tokens[:-1])
+    if not make([]).together:
+        return 0.0
+    one, other = (
+        make([]).step([], [begun, second])[1].float()
+        for begun in (first, [_other(token) for token in first])
+    )
+    return _relative(_centred(other), _centred(one))
+
+
 def _short(fault: Exception) -> str:
     lines = str(fault).splitlines() or [""]
     return f"{type(fault).__name__}: {lines[0]:.200}"
@@ -187,7 +255,12 @@ def _centred(logits: torch.Tensor) -> torch.Tensor:
 
 
 def _relative(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Return the largest relative error of vectors [R, D]; infinite where one is not a number."""
+    """Return the largest relative error of vectors [.., D]; infinite where one is not a number."""
+    return _errors(found, wanted).max().item()
+
+
+def _errors(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Return the relative errors [..] of vectors [.., D]; infinite where one is not a number."""
     difference = (found.to(wanted.device) - wanted).norm(dim=-1)
-    error = (difference / wanted.norm(dim=-1).clamp(min=1e-12)).max().item()
-    return error if error == error else float("inf")
+    errors: torch.Tensor = difference / wanted.norm(dim=-1).clamp(min=1e-12)
+    return errors.nan_to_num(nan=float("inf"), posinf=float("inf"))

@@ -26,7 +26,13 @@ from benchmark.grading.mathematics.nodes import (
 from benchmark.grading.mathematics.relations import region, related
 from benchmark.grading.mathematics.text import closing_bracket, split
 from benchmark.grading.mathematics.units import split_unit
-from benchmark.grading.mathematics.values import INFINITY, TooLargeError, UnreadableError
+from benchmark.grading.mathematics.values import (
+    INFINITY,
+    TooLargeError,
+    UnreadableError,
+    same_value,
+)
+from benchmark.grading.mathematics.variants import variants
 
 _WORD_BASES = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
@@ -38,8 +44,6 @@ _BASED = re.compile(
 )
 _TIME = re.compile(r'(\d{1,2})\s*((?:\s*:\s*\d\d){0,2})\s*"?\s*([AaPp])\.?\s*[Mm]\.?\s*"?')
 _JOIN = re.compile(r'\s*,?\s*(?:"\s*,?\s*(?:and|or)\s*,?\s*"|\b(?:and|or)\b)\s*|\s*;\s*')
-_THOUSANDS = re.compile(r"(?<![\d.])\d{1,3}(?:,\d{3})+(?!\d)")
-_THOUSANDS_ALONE = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d|,\d)")
 _PLUS_MINUS = re.compile(r"\\(pm|mp)(?![A-Za-z])")
 _PERCENT = re.compile(r'\s*(?:\\?%|"?\s*\bpercent\b\s*"?)\Z')
 _GROUP = re.compile(r"(\\\{|[(\[{])(.*?)(\\\}|[)\]}])", re.DOTALL)
@@ -72,18 +76,13 @@ def readings(text: str, *, reference: bool = False) -> list[Node]:
 
     Args:
         text: normalised.
-        reference: ``(1,000,2)`` has three entries; in an answer it may stand for ``(1000,2)``, too.
+        reference: an answer may be written in more ways.
 
     Raises:
         TooLargeError: it holds a number too large to be compared.
     """
-    texts = [_without_thousands(text)]
-    if texts[0] == text or not re.search(r",0\d\d", text):
-        texts.append(text)
-    if not reference:
-        texts.append(_THOUSANDS.sub(lambda m: m[0].replace(",", ""), text))
     found = []
-    for each in dict.fromkeys(texts):
+    for each in variants(text, reference=reference):
         try:
             found.append(_answer(each))
         except TooLargeError:
@@ -94,17 +93,6 @@ def readings(text: str, *, reference: bool = False) -> list[Node]:
         return found
     words = _words(text)
     return [] if words is None else [words]
-
-
-def _without_thousands(text: str) -> str:
-    """Return the text without the thousands separators that stand in no bracket."""
-    depths, depth = [], 0
-    for char in text:
-        depth += (char in "([{") - (char in ")]}")
-        depths.append(depth)
-    return _THOUSANDS_ALONE.sub(
-        lambda m: m[0] if depths[m.start()] else m[0].replace(",", ""), text
-    )
 
 
 def _answer(text: str) -> Node:
@@ -118,9 +106,15 @@ def _answer(text: str) -> Node:
         if (words := _words(text)) is None:
             raise UnreadableError("neither words nor mathematics")
         return words
-    if len(parts) > 1:
-        return _listing(parts, either=either)
-    return _single(parts[0])
+    if len(parts) == 1:
+        return _single(parts[0])
+    listing = _listing(parts, either=either)
+    match listing:
+        case Listing(entries=(Scalar() as one, Scalar() as other)) if (
+            either and parts[0] != parts[1] and same_value(one.value, other.value)
+        ):
+            return one  # 3/4 or 0.75
+    return listing
 
 
 def _words(text: str) -> Node | None:
@@ -229,8 +223,10 @@ def _group(text: str) -> Node | None:
     return Bracket(opening, tuple(_single(part) for part in parts), closing)
 
 
-def _ratio(text: str) -> Ratio | None:
+def _ratio(text: str) -> Ratio | Clock | None:
     terms = split(text, ":")
+    if re.fullmatch(r"\d{1,2}:0\d", text.replace(" ", "")):  # no ratio is written with a 0 in front
+        return Clock(tuple(map(int, terms)), "")
     return Ratio(tuple(expression(term) for term in terms)) if len(terms) > 1 else None
 
 

@@ -50,7 +50,7 @@ def _same_kind(reference: Node, answer: Node) -> bool:
         case Relation(), Relation():
             return _same_relation(reference, answer)
         case Clock(half=left), Clock(half=right):
-            return reference.time == answer.time and left == right
+            return reference.time == answer.time and (left == right or not (left and right))
         case Ratio(terms=left), Ratio(terms=right):
             return _same_ratio(left, right)
         case _:
@@ -84,7 +84,7 @@ def _mixed(one: Node, other: Node, same: Callable[[Node, Node], bool]) -> bool:
         case Listing(entries=[only]), Scalar():
             return same(only, other)
         case Clock(), Ratio(terms=terms):
-            return terms == one.time
+            return terms == one.time and one.time[1] > 9  # 3:05 is no ratio of 3 to 5
         case Based(), Scalar():
             return _same_digits(one, other, of_reference=same is equal)
         case (Words() | Ratio() | Clock()) as special, Scalar():
@@ -127,7 +127,7 @@ def _same_as_scalar(special: Words | Ratio | Clock, scalar: Scalar) -> bool:
             return isinstance(value, Symbol) and letter == str(value).lower()
         case Ratio(terms=(top, bottom)) if bottom != 0:
             return same_value(top / bottom, value)
-        case Clock(time=(hours, 0)) if not scalar.unit:
+        case Clock(time=(hours, 0), half=half) if half and not scalar.unit:
             return bool(value == hours)
     return False
 
@@ -157,7 +157,7 @@ def _same_scalar(reference: Scalar, answer: Scalar) -> bool:
     left, right = _same_logarithms(left, right)
     if left.has(DEGREE) != right.has(DEGREE):
         unit = reference.unit + answer.unit
-        if unit not in {(), ("rad",)}:
+        if unit not in {(), ("rad",)} or reference.percent != answer.percent:
             return False
         turns = [sympy.pi / 180] if unit else [sympy.Integer(1), sympy.pi / 180]
         pairs = [(left.subs(DEGREE, turn), right.subs(DEGREE, turn)) for turn in turns]
@@ -203,6 +203,8 @@ def _parts(points: sympy.Set) -> list[tuple[Expr, Expr, tuple[bool, bool]]] | No
         if isinstance(part, Interval):
             parts.append((part.start, part.end, (bool(part.left_open), bool(part.right_open))))
         elif isinstance(part, FiniteSet):
+            if not all(point.is_extended_real for point in part):
+                return None
             parts += [(point, point, (False, False)) for point in part]
         else:
             return None

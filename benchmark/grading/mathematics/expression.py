@@ -245,7 +245,7 @@ class _Reader:
             base = self._script()
         bracket = self._peek() in {"(", "[", "{", "|"}
         argument = self._atom() if bracket else self._signed(self._bare_argument)
-        if name in TRIGONOMETRIC:
+        if name in TRIGONOMETRIC or name == "cis":
             argument = argument.subs(DEGREE, sympy.pi / 180)
         value = of(argument) if base is None else sympy.log(argument) / sympy.log(base)
         return value if exponent is None else power(value, exponent)

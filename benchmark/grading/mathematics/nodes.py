@@ -81,7 +81,7 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Clock:
-    """A time of day: hours, minutes and maybe seconds; ``half`` is a or p for a.m. and p.m."""
+    """A time of day: hours, minutes and maybe seconds; ``half`` is a, p or unsaid."""
 
     time: tuple[int, ...]
     half: str

@@ -25,10 +25,12 @@ Reader = Callable[[str], Node]  # of a part of the answer
 
 _OPERATOR = re.compile(r"\\(?:le|ge|ne|in)(?![A-Za-z])|\\approx|[=<>]")
 _EQUALITIES = {"=", "\\approx"}
+_ARGUMENT = r"\([^()\"]*(?:\([^()\"]*\)[^()\"]*)*\)"
 _NAME = re.compile(
-    r"\\?[A-Za-z]+(?:_\{?\w+\}?)?'*(?:\s*\(\s*[\w\s,+\-^\\/{}]*\))?|\|\s*\w+\s*\|"
-    r"|\\(?:angle|triangle|overline)\s*\{?\s*\w+\}?|[A-Za-z](?:\s*\+\s*[A-Za-z])+"
-    r'|\(\s*\w(?:\s*,\s*\w)+\s*\)|"[A-Za-z ]+"'
+    rf"\\?[A-Za-z]+(?:_\{{?\w+\}}?)?'*(?:\s*\^\s*\{{\s*-1\s*\}})?(?:\s*{_ARGUMENT})?|\|\s*\w+\s*\|"
+    r"|(?:m\s*)?\\(?:angle|triangle|overline)\s*\{?\s*\w+\}?|\[\s*[A-Z]{3,6}\s*\]"
+    r"|[A-Za-w](?:\s*\+\s*[A-Za-w])+"  # of x + y = 5, a line, 5 is no value
+    rf'|\(\s*\w(?:\s*,\s*\w)+\s*\)|"[A-Za-z ]+"(?:\s*{_ARGUMENT})?'
 )
 _LETTER = re.compile(r"(?:[A-Za-z]|\\[A-Za-z]+)(?:_\w+)?'*")
 _TO = re.compile(r'([^"]+?)\s*(?:"\s*to\s*"|\bto\b)\s*([^"]+)')
@@ -38,7 +40,8 @@ _SET_OPERATOR = re.compile(r"\\(?:cup|setminus)(?![A-Za-z])")
 
 def related(text: str, read: Reader) -> Node | None:
     """Return the equation, inequality or assignment; None for a text without an operator."""
-    pieces = split(_OPERATOR.sub(lambda m: f"\x01{m[0]}\x01", text), "\x01")
+    marked = _OPERATOR.sub(lambda m: f"\x01{m[0]}\x01", text)
+    pieces = [piece.replace("\x01", "") for piece in split(marked, "\x01")]
     return _related(pieces, read) if len(pieces) > 1 else None
 
 
@@ -49,10 +52,10 @@ def _related(pieces: list[str], read: Reader) -> Node:
         if len(sides) == 2 and operators[0] in _EQUALITIES:
             return read(sides[1])
         raise UnreadableError("a relation without a left side")
-    if operators[-1] == "\\approx" and not (len(sides) == 2 and _is_name(sides[0])):
+    if operators[-1] == "\\approx" and not (len(sides) == 2 and is_name(sides[0])):
         exact = _related(pieces[:-2], read) if len(sides) > 2 else read(sides[0])
         return _rounded(exact, read(sides[-1]))
-    if operators == ["\\in"] and _is_name(sides[0]):
+    if operators == ["\\in"] and is_name(sides[0]):
         value = read(sides[1])
         return Named(_spelled(sides[0]), as_region(value) or value)
     if all(operator in _EQUALITIES for operator in operators):
@@ -65,21 +68,36 @@ def _rounded(exact: Node, near: Node) -> Node:
     value = exact.value if isinstance(exact, Named) else exact
     if not (_is_number(value) and _is_number(near)):
         raise UnreadableError("an approximation of what is no number")
-    if not abs(value.value - near.value) <= abs(value.value) / 20:
+    off, place = abs(value.value - near.value), _last_place(near.value, value.value)
+    cut_off = abs(near.value) <= abs(value.value) and off < place  # 2/3 as 0.66
+    if not (cut_off or off <= place / 2):
         raise UnreadableError("an approximation that is wrong")
     return exact
 
 
+def _last_place(near: Expr, exact: Expr) -> Expr:
+    """Return what the last digit of a rounded number stands for: 0.01 in 0.67, 100 in 1200."""
+    if not near.is_Rational or near == 0:
+        return abs(exact) / 1000
+    places = next((n for n in range(30) if (near * 10**n).is_Integer), None)
+    if places is None:  # 22/7
+        return abs(exact) / 1000
+    whole = str(near) if places == 0 else ""
+    return sympy.Rational(10) ** (len(whole) - len(whole.rstrip("0")) - places)
+
+
 def _equation(sides: list[str], read: Reader) -> Node:
-    if len(sides) == 2 and not _is_name(sides[0]) and _LETTER.fullmatch(sides[1]):
+    if len(sides) == 2 and not is_name(sides[0]) and _LETTER.fullmatch(sides[1]):
         sides = sides[::-1]  # 2 = x
-    if _is_name(sides[0]):
+    if is_name(sides[0]):
         values = [read(side) for side in sides[1:]]
         if len(values) > 1:
             _check_equal(values)
         return _named(_spelled(sides[0]), values[-1])
     if len(sides) == 2:
         left, right = (expression(side) for side in sides)
+        if left.is_Matrix or right.is_Matrix:
+            raise UnreadableError("an equation of matrices")
         if not (left.is_number and right.is_number):
             return Relation(left - right, "=")
     values = [read(side) for side in sides]
@@ -108,7 +126,8 @@ def _is_number(node: Node) -> TypeGuard[Scalar]:
     return isinstance(node, Scalar) and bool(node.value.is_number)
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
+    """Return whether a left side only names what stands on the right."""
     return bool(_NAME.fullmatch(text)) and text not in {"\\pi", "e", "i", "\\infty"}
 
 

@@ -24,6 +24,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{name: of for name, (of, _) in TRIGONOMETRIC.items()},
     **{f"arc{name}": inverse for name, (_, inverse) in TRIGONOMETRIC.items() if len(name) == 3},
     "ln": sympy.log, "exp": sympy.exp, "log": lambda x: sympy.log(x) / LOG_BASE,
+    "cis": lambda x: sympy.cos(x) + sympy.I * sympy.sin(x),
     "lg": lambda x: sympy.log(x) / sympy.log(10),
 }  # fmt: skip
 CONSTANTS = {

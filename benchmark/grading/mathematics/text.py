@@ -22,11 +22,17 @@ _SIGNS = str.maketrans(
         "∖": r"\setminus ", "±": r"\pm ", "∓": r"\mp ", "°": r"^\circ ", "∅": r"\emptyset ",
         "ℝ": r"\reals ", "…": r"\ldots ", "√": r"\sqrt ", "℃": r'^\circ\text{C}', "∠": r"\angle ",
         "℉": r'^\circ\text{F}', "¢": r"\text{cents}", "€": r"\euro ", "£": r"\pounds ",
-        "¥": r"\yen ", "Ω": r"\Omega ", "⟨": "(", "⟩": ")",
+        "¥": r"\yen ", "Ω": r"\Omega ", "⟨": "(", "⟩": ")", "∛": r"\sqrt[3] ", "∜": r"\sqrt[4] ",
+        "⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil ", "∕": "/", "⁄": "/",
+        "。": ".", **dict.fromkeys("✓✔✅☑\ufe0f"),
     }
 )  # fmt: skip
 _SYNONYM = {  # § stands for the end of a command's name
-    r"\\[dtc]frac§": r"\\frac", r"\\[dt]binom§": r"\\binom",
+    r"\\(?:[dtcs]|nice)frac§": r"\\frac", r"\\surd§": r"\\sqrt ", r"\{:\}": ":",
+    r"\\([ij])math§": r"\1 ",
+    r"\\(?:vec|hat|overrightarrow)(?:\s*\{\s*([A-Za-z]{1,2})\s*\}|\s+([A-Za-z]))": r" \1\2 ",
+    r"\\cr§|\\\\\s*\[\s*-?[\d.]+\s*(?:pt|em|ex|mm|cm)\s*\]": r"\\\\ ", r"\\hline§": " ",
+    r"\\[dt]binom§": r"\\binom",
     r"\\(?:leq|leqslant)§|<=": r"\\le ", r"\\(?:geq|geqslant)§|>=": r"\\ge ",
     r"\\lt§": "<", r"\\gt§": ">", r"\\neq§|!=": r"\\ne ", r"\\colon§": ":",
     r"\\(?:dots[cb]?|cdots)§|\.\.\.": r"\\ldots ", r"\\varnothing§": r"\\emptyset",
@@ -40,14 +46,16 @@ _SYNONYM = {  # § stands for the end of a command's name
     r"(?<![A-Za-z\\])sqrt\s*(?=[({])": r"\\sqrt",
     r"\\(?:degree|degrees)§|\^\s*\{\s*\\circ\s*\}|\^\s*\\circ§": r"^\\circ ",
     r"\^\s*(?:\{\s*\\prime\s*\}|\\prime§)": "'",
+    r"\\reals\s*-\s*(?=\\\{)": r"\\reals\\setminus ",
+    r"\\(?:mathbb|Bbb)\s*\{\s*([PE])\s*\}": r"\1", r"\bUSD?\s*(?=\\dollar§)": "",
     r"\\operatorname\*": r"\\operatorname", r"\\sqrt\s+(\d+)(?!\d)": r"\\sqrt{\1}",
 }  # fmt: skip
 _SYNONYMS = [
     (re.compile(pattern.replace("§", "(?![A-Za-z])")), plain) for pattern, plain in _SYNONYM.items()
 ]
 _DROPPED = re.compile(
-    r"\\(?:displaystyle|textstyle|scriptstyle|left|right|[bB]igg?[lrm]?|limits|nolimits|bf|rm|it|"
-    r"strut|mathstrut|centering|large|Large|normalsize)(?![A-Za-z])(?:(?<=left|ight)\.)?"
+    r"\\(?:displaystyle|textstyle|scriptstyle|left|right|middle|[bB]igg?[lrm]?|limits|nolimits|bf|rm|it|"
+    r"strut|mathstrut|centering|[lL]arge|LARGE|[hH]uge|small|normalsize)(?![A-Za-z])(?:(?<=left|ight)\.)?"
     r"|\\phantom\s*(?:\{[^{}]*\}|.)|\\[hv]space\*?\{[^{}]*\}"
     r"|\\(?:text|page)?color\s*(?:\[\w+\])?\s*\{[^{}]*\}|(?<!\\)\\[()\[\]]"
 )
@@ -77,6 +85,13 @@ _AROUND = re.compile(
     r"|(?:\s*(?:\\(?:checkmark|blacksquare|square|qed|Box)(?![A-Za-z])|\\\\))+\s*\Z"
 )
 _OVER = re.compile(r"\{([^{}]*)\\over(?![A-Za-z])([^{}]*)\}|\A([^{}]*)\\over(?![A-Za-z])([^{}]*)\Z")
+_CHOOSE = re.compile(r"\{([^{}]*)\\choose(?![A-Za-z])([^{}]*)\}")
+_LINES = re.compile(
+    r"\\begin\{(aligned|align|gathered|gather|equation|split|cases)(\*?)\}(.*)\\end\{\1\2\}",
+    re.DOTALL,
+)
+_ALIGNMENT = re.compile(r"&\s*(?=[=<>]|\\(?:le|ge|approx)(?![A-Za-z]))|(?<=[=<>])\s*&")
+_BARS = re.compile("(√|\\.\\d*?)((?:\\d\u0305)+)")  # digits under a line of combining signs
 _CHOICE = re.compile(r'\A("?)\s*(?:option|choice)\s+(?="?\s*\(?[A-Z]\)?"?\Z)', re.IGNORECASE)
 _LEAD = re.compile(
     r'\A"?\s*(?:(?:so|thus|hence|therefore),?\s+)?(?:(?:the|my|our)\s+)?(?:(?:final|correct)\s+)?'
@@ -121,6 +136,7 @@ def normalise(latex: str) -> str:
     text = _DROPPED.sub(" ", text)
     for pattern, plain in _SYNONYMS:
         text = pattern.sub(plain, text)
+    text = _CHOOSE.sub(r"\\binom{\1}{\2}", _one_line(text.strip()))
     text = _SPACE.sub(" ", _without_fonts(text))
     text = re.sub(r'"\s*"', " ", " ".join(text.split()))
     text = _OVER.sub(lambda m: f"\\frac{{{m[1] or m[3]}}}{{{m[2] or m[4]}}}", _AROUND.sub("", text))
@@ -155,7 +171,22 @@ def closing_bracket(text: str) -> int:
     return -1
 
 
+def _one_line(text: str) -> str:
+    """Return aligned lines as a list, or as a chain where a line goes on with ``=``."""
+    lines = _LINES.fullmatch(text)
+    if lines is None:
+        return text if "\\begin" in text else _ALIGNMENT.sub("", text)
+    body = _ALIGNMENT.sub("", lines[3])
+    if lines[1] == "cases" and "&" in body:  # a function given in pieces
+        return text
+    rows = [row.strip(" ,") for row in body.replace("&", " ").split("\\\\") if row.strip(" ,.")]
+    return re.sub(r", (?=[=<>])", " ", ", ".join(rows))
+
+
 def _signs(text: str) -> str:
+    text = _BARS.sub(
+        lambda m: f"{m[1]}{'' if m[1] == '√' else chr(92) + 'overline'}{{{m[2][::2]}}}", text
+    )
     text = text.translate(_SIGNS)
     text = _SUPERSCRIPT.sub(lambda m: f"^{{{m[0].translate(_SUPERSCRIPTS)}}}", text)
     text = _SUBSCRIPT.sub(lambda m: f"_{{{m[0].translate(_SUBSCRIPTS)}}}", text)

@@ -24,7 +24,7 @@ _BARE = (
     r"gal|m[lL]|USD|(?<=\s)[ck]?m(?=\s*/)|(?=[A-Za-z]*[aeiouy])[A-Za-z]{4,}|(?<=\s)(?=[A-Za-z]*[aeiouy])[A-Za-z]{3})"
 )
 _MORE = (
-    r"(?:\s*\^\s*\{?-?[1-9]\}?|\s*(?:/|\bper\b|\\cdot)\s*(?:\"[^\"]*\"|[A-Za-z]+)|\s+[A-Za-z]+"
+    r"(?:\s*\^\s*\{?-?[1-9]\}?|\s*(?:/|\bper\b|\\cdot)\s*(?:\"[^\"]*\"|[A-Za-z]+)|\s+[A-Za-z]{2,}"
     r"|\s*\"[^\"]*\")*"
 )
 _QUOTED = re.compile(rf'(?<=[^\s"])\s*("[^"]*"{_MORE})\Z')

@@ -3,7 +3,12 @@ from pathlib import Path
 import pytest
 import torch
 from scipy.stats import chi2_contingency
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from benchmark.config.schema import FewShotConfig, ModelConfig, TransformersConfig
 from benchmark.engines import Decoding, Response, SampleRequest
@@ -263,10 +268,14 @@ def test_an_engine_reads_what_transformers_itself_gives_for_each_prompt_alone(
         assert probabilities[key].probabilities["Yes"] == pytest.approx(wanted, abs=1e-5)
 
 
-def saved_engine(architecture: str, folder: Path) -> TransformersEngine:
-    tokenizer = tiny_tokenizer()
-    build(architecture).save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+def saved_engine(
+    architecture: str | PreTrainedModel,
+    folder: Path,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+) -> TransformersEngine:
+    model = build(architecture) if isinstance(architecture, str) else architecture
+    model.save_pretrained(folder)
+    (tokenizer or tiny_tokenizer()).save_pretrained(folder)
     settings = TransformersConfig(device="cpu", dtype="float32", token_budget=64)
     config = ModelConfig(name="tiny", hub_id=str(folder))
     return TransformersEngine(config, settings, Weights(str(folder), None, "tiny"))
@@ -306,7 +315,33 @@ DATED = [
     "{%- if not date_string is defined %}{%- if strftime_now is defined %}"
     "{%- set date_string = strftime_now( '%d %b %Y' ) %}{%- else %}{%- set date_string = '' %}"
     "{%- endif %}{%- endif %}{{- 'Today is ' + date_string + '.' }}",
+    # The format is not written where it is used.
+    "{% set form = '%d %b %Y' %}{{ 'Today is ' + strftime_now(form) + '.' }}",
+    "{% macro day(form='%d %b %Y') %}{{ strftime_now(form) }}{% endmacro %}Today is {{ day() }}.",
+    "Today is {{ strftime_now('%d ' ~ '%b ' ~ '%Y') }}.",
+    "Today is {{ strftime_now('%d') }} {{ strftime_now('%B')[:3] }} {{ strftime_now('%Y') }}.",
+    "{% set now = strftime_now %}Today is {{ now('%d %b %Y') | trim }}.",
+    "{% set days = 'Today' %}{{ days }} is {{ strftime_now('%d %b %Y' if days else '%Y') }}.",
+    "{{ strftime_now('Today is 0%-d %b %Y.') }}",
 ]
+
+
+@pytest.mark.parametrize(
+    ("head", "expected"),
+    [
+        ("{{ strftime_now('100%% at %H:%M') }}", "100% at 00:00"),
+        ("{{ strftime_now('%d o\\'clock') | upper }}", "04 O'CLOCK"),
+        ("{{ strftime_now('%Y') | int + 1 }}", "2026"),
+        ("{% if strftime_now('%m') == '03' %}spring{% endif %}", "spring"),
+        ("\n  {{ strftime_now('%F') }}", "\n  2025-03-04"),
+        ("  {% set day = strftime_now('%F') %}\n{{ day }}", "2025-03-04"),
+    ],
+)
+def test_a_stopped_clock_changes_nothing_else_of_a_template(head, expected):
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = head + TURNS
+    ids = rendered(ModelConfig(name="tiny", template_date="2025-03-04"), tokenizer, "Hi")
+    assert tokenizer.decode(ids) == f"{expected}<|start|>Hi<|end|>"
 
 
 @pytest.mark.parametrize("head", DATED)

@@ -9,10 +9,14 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    BertConfig,
+    ElectraConfig,
     LlamaConfig,
     LlamaForCausalLM,
     Phi3Config,
     PreTrainedModel,
+    RobertaConfig,
+    XLMConfig,
 )
 
 from benchmark.engines import Decoding
@@ -124,11 +128,12 @@ def test_rows_move_and_split_without_losing_their_place() -> None:
 
 
 class Forgetful(LlamaForCausalLM):
-    """A model whose second pass differs from its first, whatever it is given."""
+    """A model whose logits depend on the length of what it is given."""
 
-    def forward(self, *args: object, **kwargs: object) -> object:
-        self.lm_head.weight.data = self.lm_head.weight.data.roll(1, 0)
-        return super().forward(*args, **kwargs)
+    def forward(self, input_ids: torch.Tensor, *args: object, **kwargs: object) -> object:
+        output = super().forward(input_ids, *args, **kwargs)
+        output.logits = output.logits.roll(input_ids.shape[1], -1)
+        return output
 
 
 class Stubborn(LlamaForCausalLM):
@@ -169,7 +174,69 @@ def test_attention_that_cannot_be_replaced_takes_the_models_own_batches() -> Non
     assert "packed" in way.refused
 
 
-def test_rotary_embeddings_that_depend_on_a_batchs_longest_sequence_run_one_by_one() -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["falcon_h1", "openai-gpt", "gptj", "lfm2_moe", "qwen3_next"])
+def test_a_neighbour_that_leaks_less_than_rounding_is_found_out_in_half_precision(
+    name: str, dtype: torch.dtype
+) -> None:
+    assert way_of(build(name).to(dtype)).name == "batched"
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ["mixtral", "jetmoe", "gpt_oss", "olmoe", "qwen3_moe", "llama"])
+def test_experts_that_rounding_changes_are_no_leak(name: str, dtype: torch.dtype) -> None:
+    assert way_of(build(name).to(dtype)).name == "packed"
+
+
+ENCODERS = {
+    "bert": BertConfig, "roberta": RobertaConfig, "electra": ElectraConfig,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("own_weights", [True, False])
+def test_an_encoder_is_refused_by_name(name: str, dtype: torch.dtype, own_weights: bool) -> None:
+    torch.manual_seed(1)
+    sizes = {key: size for key, size in SIZES.items() if key != "num_key_value_heads"}
+    model = AutoModelForCausalLM.from_config(ENCODERS[name](**sizes)).eval()
+    for parameter in () if own_weights else model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    used = model.config._attn_implementation
+    with pytest.raises(ModelError, match=r"model=tiny: \w+ is not causal.*is_decoder"):
+        way_of(model.to(dtype))
+    assert model.config._attn_implementation == used
+
+
+def test_an_encoder_that_says_nothing_of_decoders_is_refused_too() -> None:
+    torch.manual_seed(1)
+    config = XLMConfig(vocab_size=VOCABULARY, emb_dim=32, n_layers=2, n_heads=4)
+    with pytest.raises(ModelError, match="is not causal"):
+        way_of(AutoModelForCausalLM.from_config(config).eval())
+
+
+def test_an_encoder_that_is_made_a_decoder_is_sampled() -> None:
+    torch.manual_seed(1)
+    sizes = {key: size for key, size in SIZES.items() if key != "num_key_value_heads"}
+    model = AutoModelForCausalLM.from_config(BertConfig(**sizes, is_decoder=True)).eval()
+    assert way_of(model).name == "packed"
+
+
+def test_a_model_that_does_not_compute_in_half_precision_is_told_which_one_it_may() -> None:
+    with pytest.raises(ModelError, match=r"own forward pass: RuntimeError.*engine.dtype=float32"):
+        way_of(build("xlstm").to(torch.bfloat16))
+
+
+def test_a_refused_model_keeps_the_attention_that_it_had() -> None:
+    model = Forgetful(LlamaConfig(**SIZES)).eval()
+    used = model.config._attn_implementation
+    with pytest.raises(ModelError):
+        way_of(model)
+    assert model.config._attn_implementation == used
+
+
+def long_rope() -> PreTrainedModel:
+    """Return a model that rotates in another way beyond 20 tokens."""
     factors = {"long_factor": [4.0] * 4, "short_factor": [1.0] * 4}
     scaling = {"rope_type": "longrope", "rope_theta": 1e4, **factors}
     config = Phi3Config(
@@ -180,12 +247,29 @@ def test_rotary_embeddings_that_depend_on_a_batchs_longest_sequence_run_one_by_o
     model = AutoModelForCausalLM.from_config(config).eval()
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
-    way = way_of(model)
+    return model
+
+
+@pytest.mark.parametrize("tried", [TRIED, TRIED * 2])
+def test_rotary_embeddings_that_depend_on_a_batchs_longest_sequence_run_one_by_one(
+    tried: list[int],
+) -> None:
+    model = long_rope()
+    way = choose_way(model, CPU, tried, "tiny")
     assert way.name == "single"
     forward = way.make(PROMPTS)
     assert not forward.together
     for prompt in (PROMPTS[1], PROMPTS[0] * 2, PROMPTS[0]):  # below the bound, beyond, below
         assert_same_distribution(forward.read([prompt])[0], alone(model, prompt)[0])
+    row = PROMPTS[0]
+    forward.step([], [row])
+    for token in range(30, 38):  # passes the bound
+        row = [*row, token]
+        assert_same_distribution(forward.step([token], [])[0], alone(model, row)[0])
+
+
+def test_a_model_that_reads_fewer_tokens_than_the_check_has_is_checked_with_those() -> None:
+    assert choose_way(build("gpt2", n_positions=12), CPU, TRIED, "tiny").name == "packed"
 
 
 def test_logits_that_are_not_finite_are_refused_at_loading() -> None:
