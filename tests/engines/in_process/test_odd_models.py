@@ -15,14 +15,14 @@ from transformers import (
     Qwen3VLTextConfig,
 )
 
-from benchmark.config import FewShotConfig, ModelConfig, TransformersConfig
+from benchmark.config.schema import FewShotConfig, ModelConfig, TransformersConfig
 from benchmark.engines import Decoding
-from benchmark.engines.transformers import TransformersEngine
+from benchmark.engines.in_process.engine import TransformersEngine
 from benchmark.engines.weights import Weights
 from benchmark.errors import ModelError
 from tests.conftest import tiny_tokenizer
-from tests.engines.architectures import build
-from tests.engines.test_transformers import PLAIN, PROMPTS, asked, request, saved_engine
+from tests.engines.in_process.architectures import build
+from tests.engines.in_process.test_engine import PLAIN, PROMPTS, asked, request, saved_engine
 
 
 def test_a_prompt_with_a_token_that_the_model_does_not_know_is_refused(tmp_path: Path) -> None:
