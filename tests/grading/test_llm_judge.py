@@ -166,7 +166,7 @@ def test_a_reply_that_did_not_end_by_itself_is_no_verdict(endpoint, artifact, en
 def test_an_address_that_is_none_is_said_at_once(endpoint, artifact):
     made = judge(endpoint)
     made.base_url, made.attempts = "localhost:8000/v1", 5
-    with pytest.raises(ModelError, match=r"grading\.llm_judge\.base_url=localhost.*is no address"):
+    with pytest.raises(ModelError, match=r"grading\.llm_judge\.base_url='localhost.*is no address"):
         made.grade(answers("Lima"), artifact, QUIET)
 
 
