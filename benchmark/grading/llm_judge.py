@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _PLACES = ("{question}", "{references}", "{answer}")
 _MOST_CHARACTERS = 4000  # of an answer that the judge is shown
+_MOST_AT_ONCE = 10_000  # requests
 _STORED = 50  # judgements of one part
 _MOST_FAILURES = 20  # in a row, or as many as are asked at once, before nothing more is asked
 
@@ -99,6 +100,10 @@ class LLMJudge:
         for name in ("max_tokens", "concurrency", "attempts"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"llm_judge: {name}={getattr(self, name)} must be at least 1.")
+        if self.concurrency > _MOST_AT_ONCE:
+            raise ConfigError(
+                f"llm_judge: concurrency={self.concurrency} must be at most {_MOST_AT_ONCE:,}."
+            )
         if not self.timeout > 0:
             raise ConfigError(f"llm_judge: timeout={self.timeout} must be above 0.")
 
