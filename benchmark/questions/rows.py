@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.config import SourceConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.files import pointer_fault, pointer_of, with_cause
+from benchmark.hub import reach_hub
 
 if TYPE_CHECKING:
     import datasets  # a second to import
@@ -30,7 +31,9 @@ def read_table(
     Raises:
         ConfigError: they can't be had; the message says why and what to do.
     """
-    import datasets
+    if hub_root is None:
+        reach_hub()
+    import datasets  # reads when it is imported whether there is a Hub
 
     path, revision, cache = source.hub_id, source.revision, None
     folder = None if hub_root is None else Path(hub_root).expanduser() / source.hub_id
