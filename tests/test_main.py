@@ -165,6 +165,18 @@ def tiny(model: Path, *overrides: str) -> list[str]:
             ["grading=[llm_judge]", "grading.llm_judge.model=j", "grading.llm_judge.concurrency=0"],
             ["concurrency=0", "at least 1"],
         ),
+        (
+            [
+                "grading=[llm_judge]",
+                "grading.llm_judge.model=j",
+                "grading.llm_judge.concurrency=99999999999",
+            ],
+            ["concurrency=99999999999", "at most 10,000"],
+        ),
+        (
+            ["engine=server", "engine.base_url=http://h/v1", "engine.concurrency=99999999999"],
+            ["engine.concurrency=99999999999", "at most 10,000"],
+        ),
         (["grading.basics=5"], ["grading.basics=5"]),
         (["application.budget=5"], ["application.budget=5"]),
         (["model.gguf={package: x}"], ["model.gguf={package: x}: what is null", "conf/"]),
@@ -180,6 +192,7 @@ def test_bad_configuration_is_one_message(
     named: list[str],
     tiny_model: Path,
 ) -> None:
+    monkeypatch.chdir(tmp_path)  # folders of odd names are relative
     settings = [f"model.hub_id={tiny_model}", "model.gguf=null", *overrides]
     if any(o.startswith(("model=", "modle=")) for o in overrides):
         settings = overrides

@@ -23,6 +23,8 @@ from benchmark.statistics.beta_binomial import (
 from benchmark.statistics.bootstrap import mean_over_draws, value_and_interval
 from benchmark.statistics.inputs import FloatArray, check_confidences, check_counts, check_tries
 
+_MOST = 10**9  # tries that a table extrapolates to
+
 
 @dataclass
 class PassAtK:
@@ -43,9 +45,10 @@ class PassAtK:
         """Refuse settings that ask for nothing, or for what has no meaning."""
         if not self.k_values or min(self.k_values) < 1:
             raise ConfigError(f"pass_at_k: k_values={self.k_values} must each be at least 1.")
-        if min(self.extrapolate_to, default=1) < 1:
+        if not all(1 <= k <= _MOST for k in self.extrapolate_to):
             raise ConfigError(
-                f"pass_at_k: extrapolate_to={self.extrapolate_to} must each be at least 1."
+                f"pass_at_k: extrapolate_to={self.extrapolate_to} must each be at least 1 and at "
+                f"most {_MOST:,}."
             )
 
     def evaluate(self, result: CellResult, study: Study) -> dict[str, pl.DataFrame]:

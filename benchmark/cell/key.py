@@ -13,8 +13,9 @@ from rich.console import Console
 
 from benchmark.config.schema import Config, DatasetConfig, typed
 from benchmark.engines import Decoding
-from benchmark.engines.weights import Weights, find_weights, hub_commit, known_identity
+from benchmark.engines.weights import Weights, find_weights, known_identity
 from benchmark.grading import build_graders
+from benchmark.hub import hub_commit
 from benchmark.store.artifact import Artifact, Store, file_checksum
 
 _ELSEWHERE = ("hub_root", "licence", "path")  # say where rows lie, not what they hold

@@ -38,6 +38,7 @@ _OF_TEMPLATE = {  # settings of the rendering that chat_template_kwargs would ov
     "tokenizer_kwargs", "truncation",
 }  # fmt: skip
 _MOST = 1_000_000  # responses to a question, or resamples: more would fill the memory
+_MOST_AT_ONCE = 10_000  # requests: each is a task with its connection
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _OWN_FIELDS = frozenset({  # of a request, which the harness itself sets
@@ -200,6 +201,8 @@ def check_in_process(config: TransformersConfig) -> None:
 def _check_server(config: ServerConfig) -> None:
     counts = ("concurrency", "samples_per_request", "top_logprobs", "attempts")
     _at_least(1, config, "engine", *counts)
+    most = config.concurrency <= _MOST_AT_ONCE
+    _require(most, "engine.concurrency", config.concurrency, f"at most {_MOST_AT_ONCE:,}")
     _require(config.timeout > 0, "engine.timeout", config.timeout, "above 0")
     taken = sorted(_OWN_FIELDS.intersection(config.extra_body or {}))
     rule = "without these fields: requests take them from the settings of model and engine"

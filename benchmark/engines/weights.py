@@ -28,6 +28,7 @@ from benchmark.config.schema import ModelConfig
 from benchmark.engines.complete_weights import refuse_incomplete, refuse_pointers
 from benchmark.engines.prompts import TEMPLATE_FAULTS, rendering
 from benchmark.errors import ModelError, StoreError
+from benchmark.hub import NO_HUB, hub_commit, reach_hub
 from benchmark.store.artifact import file_checksum, fingerprint
 from benchmark.store.files import is_pointer, pointer_fault, sync, with_cause
 
@@ -196,28 +197,9 @@ def folder_checksum(folder: Path, cache: Path) -> str:
     return whole.hexdigest()
 
 
-def hub_commit(hub_id: str, revision: str | None, kind: str = "model") -> str:
-    """Return the commit that a revision means now; a branch such as ``main`` moves.
-
-    Args:
-        hub_id: on the Hub.
-        revision: a commit, a branch or a tag; None is ``main``.
-        kind: model or dataset.
-
-    Raises:
-        OSError: the Hub doesn't tell.
-    """
-    revision = revision or "main"
-    if re.fullmatch(r"[0-9a-f]{40}", revision):
-        return revision
-    try:
-        return str(huggingface_hub.HfApi().repo_info(hub_id, revision=revision, repo_type=kind).sha)
-    except Exception as error:  # of the client, the network or the id, of many kinds
-        raise OSError(str(error)) from error
-
-
 def _commit(config: ModelConfig) -> str:
     """Return the commit of the model; without the Hub it is the one that was downloaded last."""
+    reach_hub()
     try:
         return hub_commit(config.hub_id, config.revision)
     except OSError as error:
@@ -246,6 +228,8 @@ def unavailable(name: str, location: str, error: Exception) -> ModelError:
         way_out = "model.hub_id must be the folder that holds this file, not the file."
     elif not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", location):
         way_out = "There is no such folder, and it is no name on the Hugging Face Hub."
+    elif huggingface_hub.is_offline_mode():
+        return ModelError(f"model={name}: {location} isn't in the cache, and {NO_HUB}. {way_out}")
     return ModelError(f"model={name}: {location} can't be loaded: {with_cause(error)}. {way_out}")
 
 

@@ -2,8 +2,8 @@
 
 Each distinct (question, references, answer) is judged once and stored with the judge's words and
 tokens. The reply must be one of the allowed words and nothing else; any other is ``unparsed``. A
-request that fails is no verdict: it is stored nowhere, the run stops with the reason, and the next
-run asks for what is missing.
+request that fails, or whose reply was cut off or filtered, is no verdict: it is stored nowhere, the
+run stops with the reason, and the next run asks for what is missing.
 """
 
 import hashlib
@@ -26,10 +26,12 @@ from benchmark.records import Outcome
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+    from benchmark.engines.server.replies import Choice
     from benchmark.store.artifact import Artifact
 
 _PLACES = ("{question}", "{references}", "{answer}")
 _MOST_CHARACTERS = 4000  # of an answer that the judge is shown
+_MOST_AT_ONCE = 10_000  # requests
 _STORED = 50  # judgements of one part
 _MOST_FAILURES = 20  # in a row, or as many as are asked at once, before nothing more is asked
 
@@ -98,6 +100,10 @@ class LLMJudge:
         for name in ("max_tokens", "concurrency", "attempts"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"llm_judge: {name}={getattr(self, name)} must be at least 1.")
+        if self.concurrency > _MOST_AT_ONCE:
+            raise ConfigError(
+                f"llm_judge: concurrency={self.concurrency} must be at most {_MOST_AT_ONCE:,}."
+            )
         if not self.timeout > 0:
             raise ConfigError(f"llm_judge: timeout={self.timeout} must be above 0.")
 
@@ -181,7 +187,9 @@ class LLMJudge:
             except RequestError as error:
                 return [str(error)]
             spent = reply.prompt_tokens, reply.completion_tokens
-            return [(key, case.answer, reply.choices[0].text, *spent, reply.model)]
+            fault = self._fault(reply.choices[0])
+            row = (key, case.answer, reply.choices[0].text, *spent, reply.model)
+            return [row if fault is None else fault]
 
         def store() -> None:
             artifact.append_table(pl.DataFrame(rows, JUDGED, orient="row"))
@@ -210,6 +218,13 @@ class LLMJudge:
                 f"The judge {self.model} failed on {len(failures)} of {len(cases)} answers: "
                 f"{failures[0]} The other judgements are kept; run again to ask for the rest."
             )
+
+    def _fault(self, choice: "Choice") -> str | None:
+        """Return why a reply holds no judgement, or None: only what ended by itself is one."""
+        if choice.finish_reason == "stop":
+            return None
+        cut = f"its reply was cut at {self.max_tokens} tokens: raise grading.llm_judge.max_tokens"
+        return f"{choice.error or cut}."
 
     def _body(self, case: _Case) -> dict[str, Any]:
         """Return the request for a judgement."""

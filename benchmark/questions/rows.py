@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.config.schema import SourceConfig
 from benchmark.errors import ConfigError, DataError
+from benchmark.hub import reach_hub
 from benchmark.store.files import pointer_fault, pointer_of, with_cause
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ def read_table(
     Raises:
         ConfigError: they can't be had; the message says why and what to do.
     """
-    import datasets
+    if hub_root is None:
+        reach_hub()
+    import datasets  # reads when it is imported whether there is a Hub
 
     path, revision, cache = source.hub_id, source.revision, None
     folder = None if hub_root is None else Path(hub_root).expanduser() / source.hub_id

@@ -19,7 +19,7 @@ from benchmark.applications import (
     unbiased_pass_at_k,
 )
 from benchmark.capability.counts import count_outcomes
-from benchmark.errors import DataError
+from benchmark.errors import ConfigError, DataError
 from benchmark.metrics.evaluate import evaluate
 from benchmark.records import PASS_AT_K, PASS_AT_K_EXTRAPOLATION
 from tests.applications.published import estimate_of, grades_of, published_cell
@@ -252,3 +252,9 @@ def test_half_of_the_published_responses_foretell_what_all_of_them_show(paper):
     assert foretold == pytest.approx(
         unbiased_pass_at_k(whole["n"], whole["c"], 100).mean(), abs=0.01
     )
+
+
+@pytest.mark.parametrize("k", [0, -1, 10**9 + 1, 10**21])
+def test_tries_out_of_range_are_not_extrapolated_to(k):
+    with pytest.raises(ConfigError, match=rf"extrapolate_to=\[4, {k}\].*at most 1,000,000,000"):
+        PassAtK(k_values=[1], extrapolate_to=[4, k])

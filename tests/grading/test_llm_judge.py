@@ -122,8 +122,9 @@ def test_failed_requests_are_no_verdicts_and_asked_again(endpoint, artifact):
     assert sum("A: Lima" in request for request in endpoint.requests) == 1
 
 
-def chat(content="CORRECT", **more):
-    return {"choices": [{"message": {"role": "assistant", "content": content}}], **more}
+def chat(content="CORRECT", finish_reason="stop", **more):
+    message = {"role": "assistant", "content": content}
+    return {"choices": [{"message": message, "finish_reason": finish_reason}], **more}
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,32 @@ def test_a_reply_that_breaks_the_protocol_is_a_failed_request(endpoint, artifact
     with pytest.raises(DataError, match=r"failed on 1 of 1 answers.*unreadable reply"):
         judge(endpoint).grade(answers("Lima", "Quito"), artifact, QUIET)
     assert artifact.read_table(JUDGED)["answer"].to_list() == ["Lima"]
+
+
+@pytest.mark.parametrize(
+    ("ended", "named"),
+    [
+        ("length", r"cut at 4096 tokens: raise grading\.llm_judge\.max_tokens"),
+        ("MAX_TOKENS", "cut at 4096 tokens"), ("content_filter", "content_filter"),
+        ("SAFETY", "SAFETY"), ("error", "'error'"), ("abort", "abort"), (None, "no finish_reason"),
+        ("tool_calls", "tool_calls"), ("insufficient_system_resource", "insufficient"),
+        ("", "finish_reason ''"),
+    ],
+)  # fmt: skip
+def test_a_reply_that_did_not_end_by_itself_is_no_verdict(endpoint, artifact, ended, named):
+    endpoint.whole = chat("INCORRECT", ended)
+    with pytest.raises(DataError, match=rf"failed on 1 of 1 answers.*{named}"):
+        judge(endpoint).grade(answers("Lima"), artifact, QUIET)
+    assert artifact.read_table(JUDGED).is_empty()
+    endpoint.whole = None
+    assert judge(endpoint).grade(answers("Lima"), artifact, QUIET)[0].outcome == "correct"
+
+
+def test_an_address_that_is_none_is_said_at_once(endpoint, artifact):
+    made = judge(endpoint)
+    made.base_url, made.attempts = "localhost:8000/v1", 5
+    with pytest.raises(ModelError, match=r"grading\.llm_judge\.base_url='localhost.*is no address"):
+        made.grade(answers("Lima"), artifact, QUIET)
 
 
 def test_a_judge_without_a_name_or_usage_still_judges(endpoint, artifact):

@@ -22,6 +22,7 @@ from benchmark.statistics.bootstrap import divide, row_blocks, value_and_interva
 from benchmark.statistics.inputs import FloatArray
 
 MOST_DRAWS = 100  # of an estimator that is random
+_MOST_ORDERS = 100_000  # more would fill the memory
 _EQUAL = 1e-12  # successes that differ by rounding only
 
 
@@ -58,7 +59,9 @@ class Budget:
             f"prior_strength={self.prior_strength:g}: it must be above 0 and finite": (
                 0 < self.prior_strength < np.inf
             ),
-            f"orders={self.orders}: it must be at least 1": self.orders >= 1,
+            f"orders={self.orders}: it must be from 1 to {_MOST_ORDERS:,}": (
+                1 <= self.orders <= _MOST_ORDERS
+            ),
         }
         for rule, kept in rules.items():
             if not kept:

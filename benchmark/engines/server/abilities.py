@@ -36,7 +36,7 @@ class Abilities(NamedTuple):
     Attributes:
         several: gives ``n`` different choices to one request.
         counts_all: its usage counts the tokens of all choices.
-        logprobs: gives the log probabilities of the most probable tokens.
+        logprobs: gives the log probabilities of the most probable tokens, of more than the drawn.
         repeats: gives the same text for the same seed.
         reasons: its replies hold reasoning.
         confirmed: settings that were seen to change what is sampled.
@@ -91,7 +91,7 @@ async def find_abilities(
         several=len(texts) == 2 and len(set(texts)) == 2,
         # Where tokens can't be counted, more than one choice can hold.
         counts_all=total >= sum(counts) if all(counts) else total > tokens,
-        logprobs=bool(tops) and all(tops),
+        logprobs=bool(tops) and all(len(top) > 1 for top in tops),
         repeats=again.choices[0].whole == other.choices[0].whole,
         reasons=any(
             c.reasoning or split_reasoning(c.text, "none").reasoning for c in several.choices
@@ -114,7 +114,9 @@ async def _two(
     wanted = body(decoding, 2, 1) | logprobs
     try:
         several = await endpoint.ask(client, wanted, patient=False)
-    except RequestError:
+    except RequestError as error:
+        if error.busy:
+            raise
         await endpoint.ask_bare(client, wanted)
         several = await endpoint.ask(client, wanted)
     if too_long(several, decoding.max_new_tokens) and not endpoint.terms.short_cap:

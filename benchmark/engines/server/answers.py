@@ -61,7 +61,11 @@ def probabilities_of(
         return unknown_probabilities(choices, choice.error)
     seen = len(choice.tokens)
     spent = max(reply.completion_tokens or 0, seen) or None
-    found = _summed(_answer_token(model, choice), choices)
+    token = _answer_token(model, choice)
+    # The drawn token alone would make the choice that it spells a sure one.
+    if choice.text.strip() and (not seen or (token is not None and len(token.top) < 2)):
+        return unknown_probabilities(choices, "the reply holds no top log probabilities")
+    found = _summed(token, choices)
     return ChoiceProbabilities(found, reply.prompt_tokens, spent)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any
 
+import anyio
 import openai
 import torch
 from rich.console import Console
@@ -34,6 +35,7 @@ from benchmark.engines.server.replies import Reply
 from benchmark.engines.server.requests import Endpoint, RequestError, run_all
 from benchmark.errors import ModelError
 
+_PATIENCE = 30.0  # seconds before a slow start is said
 _FIRST_TOKEN = Decoding(1.0, 1.0, 1)  # without reasoning the first token is the answer's
 _UNSAID = {"n", "seed", "logprobs", "top_logprobs", "stop", "model", "messages", "prompt"}
 
@@ -136,8 +138,9 @@ class ServerEngine:
         endpoint, model = self._prepare(used), self._model_config
         if not self._abilities.logprobs:
             raise ModelError(
-                f"{endpoint.base_url} gives no top_logprobs, which P(True) needs; choose "
-                f"engine=transformers or a server that gives them, or leave p_true out."
+                f"{endpoint.base_url} gives no top_logprobs, or one alone, which P(True) can't "
+                f"be read from; choose engine=transformers or a server that gives them, or leave "
+                f"p_true out."
             )
 
         async def ask(
@@ -244,7 +247,18 @@ class ServerEngine:
 
         async def check(client: openai.AsyncOpenAI, top: int) -> list[Abilities]:
             logprobs = partial(logprobs_of, self._model_config)
-            return [await find_abilities(client, endpoint, body, logprobs, top)]
+            async with anyio.create_task_group() as group:
+                group.start_soon(say_if_slow)
+                found = await find_abilities(client, endpoint, body, logprobs, top)
+                group.cancel_scope.cancel()
+            return [found]
+
+        async def say_if_slow() -> None:
+            await anyio.sleep(_PATIENCE)
+            endpoint.say(
+                f"{endpoint.base_url}: waiting for its first replies; each may take "
+                f"engine.timeout={self._config.timeout:g} s."
+            )
 
         endpoint = self._endpoint
         (found,) = run_all(endpoint, iter([self._config.top_logprobs]), check, 1)

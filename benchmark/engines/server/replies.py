@@ -4,8 +4,10 @@ A reply is read as plain JSON, since servers differ in what they add and leave o
 as an answer is one: each choice ends by itself (``stop``), at its cap (``length``), or has failed.
 """
 
+import html
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -21,6 +23,10 @@ _CUT = frozenset({
     "length", "max_tokens", "max_length", "max_new_tokens", "max_output_tokens", "token_limit",
     "max_completion_tokens", "model_length", "context_length", "model_context_window_exceeded",
 })  # fmt: skip
+_PAGE = re.compile(rb"\s*<(!doctype|html|head|body)\b", re.IGNORECASE)
+_MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_SHOWN = 100  # characters of a page
+_STREAM = re.compile(rb"\s*(data|event|id|retry)?: ?\S")
 _UNREADABLE = (
     ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
 )  # fmt: skip
@@ -90,8 +96,15 @@ def read_reply(content: bytes) -> Reply:
         data = json.loads(content)
     except (ValueError, RecursionError) as error:
         words = error_words(content)
-        raise ReplyError(f"unreadable reply: {words or type(error).__name__}", words) from error
-    words = error_words(content) if isinstance(data, dict) and not data.get("choices") else ""
+        if _PAGE.match(content):  # its words say nothing of the request
+            said = f"a page for browsers, '{words}'. Is base_url an API's, as in http://host/v1?"
+        elif _STREAM.match(content):
+            said = f"a stream of events, which wasn't asked for: {words}"
+        else:
+            raise ReplyError(f"unreadable reply: {words or type(error).__name__}", words) from error
+        raise ReplyError(f"unreadable reply: {said}") from error
+    failed = isinstance(data, dict) and (not data.get("choices") or _words(data.get("error")))
+    words = error_words(content) if failed else ""
     if words:
         named = data["error"] if isinstance(data.get("error"), dict) else data
         code = named.get("code", named.get("status"))
@@ -109,6 +122,8 @@ def error_words(content: bytes) -> str:
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
+        if _PAGE.match(content):
+            text = html.unescape(_MARKUP.sub(" ", text))[:_SHOWN]
         return " ".join(text.split()) if text.strip("[{\"' \n") else ""
     return " ".join(_words(data).split())
 
@@ -122,6 +137,10 @@ def _words(data: Any) -> str:
     if not isinstance(data, dict):
         return ""
     said = next(filter(None, (_words(data.get(name)) for name in _WORDS_OF_ERRORS)), "")
+    if isinstance(data.get("metadata"), dict):  # a router's, of the error behind it
+        raw = data["metadata"].get("raw")
+        behind = error_words(raw.encode()) if isinstance(raw, str) else _words(raw)
+        said = f"{said}: {behind}" if behind else said
     place = data.get("loc")
     if isinstance(place, list) and place:
         return f"{storable(str(place[-1]))}: {said}"
@@ -143,11 +162,11 @@ def _read(data: dict[str, Any]) -> Reply:
 
 
 def _count(value: Any) -> int | None:
-    """Return a number of tokens; none at all is what a server says that doesn't count."""
+    """Return a number of tokens; none at all, or fewer, is what a server says that counts none."""
     number = int(value or 0)
-    if not 0 <= number < _MOST_TOKENS:
+    if number >= _MOST_TOKENS:
         raise ValueError(f"{number} tokens")
-    return number or None
+    return number if number > 0 else None
 
 
 def _text(value: Any) -> str:
@@ -164,14 +183,18 @@ def _logprob(value: Any) -> float:
 
 
 def _choice(choice: dict[str, Any]) -> Choice:
+    finish_reason, error = _finish(choice)
     message = choice.get("message")
-    if message is None:  # of the completions endpoint
+    if message is None and error and "finish_reason" in choice:  # what failed may have no message
+        text, reasoning = "", None
+    elif message is None:  # of the completions endpoint
         text, reasoning = _text(choice["text"] or ""), None
     else:
         text, thought = _content(message.get("content"))
         text = text or _text(message.get("refusal") or "")
         reasoning = message.get("reasoning_content") or message.get("reasoning") or thought or None
-    finish_reason, error = _finish(choice)
+        if not (text or error) and (message.get("tool_calls") or message.get("function_call")):
+            finish_reason, error = "error", "the reply calls a tool in place of an answer"
     return Choice(
         text,
         None if reasoning is None else _text(reasoning),
@@ -212,22 +235,22 @@ def _tokens(logprobs: dict[str, Any] | None) -> tuple[Token, ...]:
     if not logprobs:
         return ()
     if logprobs.get("content") is not None:
-        return tuple(
-            Token(
-                _text(t["token"]),
-                tuple(
-                    (_text(top["token"]), _logprob(top["logprob"]))
-                    for top in t.get("top_logprobs") or []
-                ),
-            )
-            for t in logprobs["content"]
-        )
+        return tuple(_token(token or {}) for token in logprobs["content"])
     tokens = logprobs.get("tokens") or []
     tops = logprobs.get("top_logprobs") or [{}] * len(tokens)
     return tuple(
         Token(
             _text(text),
-            tuple((_text(token), _logprob(logprob)) for token, logprob in (top or {}).items()),
+            tuple((_text(t), _logprob(p)) for t, p in (top or {}).items() if p is not None),
         )
         for text, top in zip(tokens, tops, strict=True)
+    )
+
+
+def _token(token: Mapping[str, Any]) -> Token:
+    """Return a token of a chat; what a server doesn't say of it is left out."""
+    tops = (top for top in token.get("top_logprobs") or [] if top["logprob"] is not None)
+    return Token(
+        _text(token.get("token") or ""),
+        tuple((_text(top["token"]), _logprob(top["logprob"])) for top in tops),
     )

@@ -4,11 +4,13 @@ What an endpoint refuses by name is asked for in another way, or left out: ``ter
 changes nothing.
 """
 
+import os
 import queue
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import anyio
 import httpx
@@ -16,8 +18,8 @@ import openai
 import tenacity
 from anyio.from_thread import start_blocking_portal
 
-from benchmark.engines.server.replies import Reply, ReplyError, error_words, read_reply
-from benchmark.engines.server.retries import passing, wait
+from benchmark.engines.server.replies import Reply, ReplyError, read_reply
+from benchmark.engines.server.retries import busy, passing, refusal, said, wait
 from benchmark.engines.server.terms import Terms
 from benchmark.errors import ModelError
 from benchmark.records import storable
@@ -26,11 +28,18 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 _SHOWN = 300  # characters of an error
 _SHORT_SECRET = 4  # characters; "none" is no secret
-_REFUSALS = (400, 415, 422, 500, 501)  # some servers fail where others refuse
 
 
 class RequestError(Exception):
-    """A request that failed for good: recorded as a state, never an answer."""
+    """A request that failed for good: recorded as a state, never an answer.
+
+    Attributes:
+        busy: the server is away or has no room, whatever a request says.
+    """
+
+    def __init__(self, message: str, *, busy: bool = False) -> None:
+        super().__init__(message)
+        self.busy = busy
 
 
 @dataclass
@@ -61,7 +70,12 @@ class Endpoint:
     terms: Terms = field(default_factory=Terms)
 
     def client(self) -> openai.AsyncOpenAI:
-        """Return a client; it is a context manager that closes its connections."""
+        """Return a client; it is a context manager that closes its connections.
+
+        Raises:
+            ModelError: the address, the key or a header can't be sent.
+        """
+        self._check()
         return openai.AsyncOpenAI(
             base_url=self.base_url, api_key=self.api_key, max_retries=0, timeout=self.timeout,
             default_headers=self.headers,
@@ -78,7 +92,8 @@ class Endpoint:
         Args:
             client: of this endpoint.
             body: of the request, as if the endpoint took every field.
-            patient: ask again where the server reports a fault of its own (status 500).
+            patient: ask again where the server reports a fault of its own (status 500), or lets
+                the time run out.
 
         Raises:
             RequestError: after all attempts, or where another attempt can't help.
@@ -91,11 +106,11 @@ class Endpoint:
             try:
                 reply = await self._attempts(client, sent, terms, kept, patient)
             except (openai.APIStatusError, ReplyError) as error:
-                name = terms.named(kept, _refusal(error))
+                name = terms.named(kept, refusal(error))
                 if name is None:
                     self.alive()
-                    raise RequestError(self._short(error)) from error
-                changed = terms.refusing(name, kept, _refusal(error))
+                    raise RequestError(self._short(error), busy=busy(error)) from error
+                changed = terms.refusing(name, kept, refusal(error))
                 if changed is None:  # to see whether it is really this field
                     kept = {key: value for key, value in kept.items() if key != name}
                     lost = lost or (
@@ -150,10 +165,11 @@ class Endpoint:
         """Return the reply to one request, asked again as long as that may help."""
 
         def again(error: BaseException) -> bool:
-            if not patient and getattr(error, "status_code", None) in (500, 501):
+            faulty = getattr(error, "status_code", None) in (500, 501)
+            if not patient and (faulty or isinstance(error, openai.APITimeoutError)):
                 return False
             named = isinstance(error, openai.APIStatusError | ReplyError) and terms.named(
-                body, _refusal(error)
+                body, refusal(error)
             )
             return not named and passing(error)
 
@@ -168,6 +184,8 @@ class Endpoint:
         try:
             reply: Reply = await retrying(self._ask_once, client, sent)
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            if terms.named(body, refusal(error)):  # the key is good, a field isn't allowed it
+                raise
             raise ModelError(
                 f"{client.base_url} refuses the key ({self._short(error)}). Set the environment "
                 f"variable that {self.settings}.api_key_env names."
@@ -176,13 +194,13 @@ class Endpoint:
             raise ModelError(
                 f"{client.base_url} has no model '{sent['model']}' ({self._short(error)}). "
                 f"{await self._models(client)} Set {self.settings}.model, or correct "
-                f"{self.settings}.base_url."
+                f"{self.settings}.base_url: most end with the API's version, as /v1."
             ) from error
         except (openai.APIStatusError, ReplyError):
             raise
         except openai.OpenAIError as error:
             self.alive()
-            raise RequestError(self._short(error)) from error
+            raise RequestError(self._short(error), busy=busy(error)) from error
         return reply
 
     async def _ask_once(self, client: openai.AsyncOpenAI, sent: dict[str, Any]) -> Reply:
@@ -190,6 +208,25 @@ class Endpoint:
         path = "/chat/completions" if "messages" in sent else "/completions"
         raw = await client.post(path, cast_to=httpx.Response, body=sent)
         return read_reply(raw.content)
+
+    def _check(self) -> None:
+        """Refuse what no request can be sent to, or with."""
+        url = self.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com"
+        try:
+            parts = urlsplit(url)
+            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # a port out of range
+            good = False
+        if not good or not url.isprintable() or " " in url:
+            raise ModelError(
+                f"{self.settings}.base_url={url!a} is no address: write it as http://host:port/v1."
+            )
+        for name, secret in (("the API key", self.api_key), *self.headers.items()):
+            if not (secret.isascii() and secret.isprintable()):
+                raise ModelError(
+                    f"The environment variable for {name} holds characters that can't be sent: "
+                    f"other than ASCII, or a line break."
+                )
 
     async def _models(self, client: openai.AsyncOpenAI) -> str:
         try:
@@ -200,10 +237,10 @@ class Endpoint:
 
     def _short(self, error: Exception) -> str:
         """Return an error on one line: its kind, and the server's words without our secrets."""
-        said = _said(error) or str(error)
+        shown = said(error) or str(error)
         for secret in (self.api_key, *self.headers.values()):
-            said = said.replace(secret, "***") if len(secret) > _SHORT_SECRET else said
-        text = " ".join(storable(said).split()) or type(error).__name__
+            shown = shown.replace(secret, "***") if len(secret) > _SHORT_SECRET else shown
+        text = " ".join(storable(shown).split()) or type(error).__name__
         status = f" {error.status_code}" if isinstance(error, openai.APIStatusError) else ""
         known = error.__cause__ and not isinstance(error, ReplyError | openai.APIStatusError)
         cause = f" ({type(error.__cause__).__name__})" if known else ""
@@ -253,19 +290,3 @@ def _result(get: Callable[[], None]) -> None:
         while isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
         raise error from group
-
-
-def _said(error: BaseException) -> str:
-    """Return what the server says is wrong; empty where it says nothing."""
-    if isinstance(error, openai.APIStatusError):
-        return error_words(error.response.content)
-    return str(error) if isinstance(error, ReplyError) else ""
-
-
-def _refusal(error: BaseException) -> str:
-    """Return the server's words where it may have refused a field; empty where it hasn't."""
-    if isinstance(error, openai.APIStatusError):
-        return _said(error) if error.status_code in _REFUSALS else ""
-    if isinstance(error, ReplyError) and error.status in (None, *_REFUSALS):
-        return error.words
-    return ""

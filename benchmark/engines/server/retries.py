@@ -1,4 +1,4 @@
-"""When a request that failed is tried again, and how long after."""
+"""Why a request failed, when it is tried again, and how long after."""
 
 import re
 from datetime import UTC, datetime
@@ -7,8 +7,9 @@ from email.utils import parsedate_to_datetime
 import openai
 import tenacity
 
-from benchmark.engines.server.replies import ReplyError
+from benchmark.engines.server.replies import ReplyError, error_words
 
+_REFUSALS = (400, 403, 415, 422, 500, 501)  # some servers fail where others refuse
 _LONGEST_WAIT = 60.0  # seconds between attempts, unless the server names a time
 _LONGEST_NAMED = 900.0  # of the times that a server names
 
@@ -20,6 +21,14 @@ def passing(error: BaseException) -> bool:
     if isinstance(error, openai.APIStatusError):
         return _passing_status(error.status_code)
     return isinstance(error, openai.APIConnectionError | ReplyError)
+
+
+def busy(error: BaseException) -> bool:
+    """Tell whether a server is away or has no room, so that another request fares no better."""
+    status = getattr(error, "status_code", None) or getattr(error, "status", None)
+    if status is None:
+        return isinstance(error, openai.APIConnectionError)
+    return _passing_status(status) and status not in (500, 501)
 
 
 def _passing_status(status: int) -> bool:
@@ -49,3 +58,19 @@ def _retry_after(header: str) -> float | None:
     except (ValueError, TypeError):
         return None
     return min(max(seconds, 0.0), _LONGEST_NAMED)
+
+
+def said(error: BaseException) -> str:
+    """Return what the server says is wrong; empty where it says nothing."""
+    if isinstance(error, openai.APIStatusError):
+        return error_words(error.response.content)
+    return str(error) if isinstance(error, ReplyError) else ""
+
+
+def refusal(error: BaseException) -> str:
+    """Return the server's words where it may have refused a field; empty where it hasn't."""
+    if isinstance(error, openai.APIStatusError):
+        return said(error) if error.status_code in _REFUSALS else ""
+    if isinstance(error, ReplyError) and error.status in (None, *_REFUSALS):
+        return error.words
+    return ""

@@ -75,7 +75,7 @@ class Terms:
         """Return the field of a request that a refusal names, first one that can be spared."""
         sent = self.applied(body)
         names = [name for name in body if name in sent and name not in _CORE]
-        found = [name for name in names if re.search(rf"(?<![\w\\]){name}(?!\w)", words)]
+        found = [name for name in names if _spelled(name).search(words)]
         return next(iter(sorted(found, key=lambda name: not self._flexible(name, body))), None)
 
     def refusing(self, name: str, body: Mapping[str, Any], words: str) -> "Terms | None":
@@ -112,3 +112,10 @@ class Terms:
 
     def _flexible(self, name: str, body: Mapping[str, Any]) -> bool:
         return name == _CAP or self.spared(name, body)
+
+
+def _spelled(name: str) -> re.Pattern[str]:
+    """Return what finds a field in a refusal: ``top_k``, or ``topK`` as some write it."""
+    first, *others = name.split("_")
+    camel = first + "".join(part.capitalize() for part in others)
+    return re.compile(rf"(?<![\w\\])({name}|{camel})(?!\w)")

@@ -242,6 +242,7 @@ def test_the_application_makes_the_table_from_its_entry():
         ({"prior_strength": 0.0}, "prior_strength=0"),
         ({"prior_strength": np.inf}, "prior_strength=inf"),
         ({"orders": 0}, "orders=0"),
+        ({"orders": 10**11}, "orders=100000000000.*from 1 to 100,000"),
     ],
 )
 def test_settings_without_meaning_are_refused_and_named(settings, named):

@@ -123,7 +123,13 @@ def agreement(served, here, decoding):
     return chi2.sf(statistic, degrees)
 
 
-@pytest.mark.parametrize("decoding", [Decoding(1.0, 1.0, 1), Decoding(1.6, 0.8, 1)])
+@pytest.mark.parametrize(
+    "decoding",
+    [
+        Decoding(1.0, 1.0, 1), Decoding(1.6, 0.8, 1), Decoding(1.0, 1.0, 1, top_k=5),
+        Decoding(1.2, 1.0, 1, min_p=0.2),
+    ],
+)  # fmt: skip
 def test_server_and_process_draw_first_tokens_from_one_distribution(served, smollm2, decoding):
     assert agreement(served, smollm2, decoding) > 1e-3
 

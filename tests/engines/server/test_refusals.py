@@ -8,6 +8,7 @@ from rich.console import Console
 from benchmark.config.schema import ModelConfig, ServerConfig
 from benchmark.engines import Decoding, SampleRequest
 from benchmark.engines.server.engine import ServerEngine
+from benchmark.engines.server.terms import Terms
 from benchmark.errors import ModelError
 from tests.engines.server.scripted import ScriptedServer
 
@@ -443,3 +444,20 @@ def test_a_secret_that_a_server_repeats_is_not_shown():
         with pytest.raises(ModelError, match=r"bad key \*\*\* of \*\*\*") as caught:
             list(engine.sample([request()], PLAIN))
     assert "0123" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["presence_penalty", "top_k", "chat_template_kwargs"])
+def test_a_refusal_may_spell_a_field_as_other_languages_do(name):
+    camel = re.sub(r"_(\w)", lambda match: match[1].upper(), name)
+    body = {"model": "m", "messages": [], name: 0}
+    assert Terms().named(body, f"Model grok-4 does not support parameter {camel}.") == name
+    assert Terms().named(body, f"my{camel}s") is None
+
+
+def test_a_wanted_setting_that_is_refused_in_another_spelling_is_an_error():
+    refuse = told(["presence_penalty"], 400, "Argument not supported: presencePenalty")
+    with (
+        ScriptedServer(refuse=refuse) as server,
+        pytest.raises(ModelError, match=r"refuses presence_penalty=1\.5 \("),
+    ):
+        sampled(server, Decoding(1.0, 1.0, 50, presence_penalty=1.5))

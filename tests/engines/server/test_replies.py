@@ -1,6 +1,7 @@
 """What a reply is: an answer that ended, one that was cut, or a failure with its reason."""
 
 import json
+import math
 
 import pytest
 from rich.console import Console
@@ -9,6 +10,7 @@ from benchmark.config.schema import ModelConfig, ServerConfig
 from benchmark.engines import Decoding, SampleRequest
 from benchmark.engines.server.engine import ServerEngine
 from benchmark.engines.server.replies import ReplyError, error_words, read_reply
+from benchmark.errors import ModelError
 from tests.engines.server.scripted import ScriptedServer
 
 PLAIN = Decoding(1.0, 1.0, 50)
@@ -111,6 +113,25 @@ def test_each_choice_ends_by_itself():
         ({"choices": None, "error": {"error": {"message": "deep"}}}, "deep"),
         ({"errors": [{"message": "first"}, {"message": "second"}]}, "first; second"),
         (b"upstream connect error", "upstream connect error"),
+        (
+            {
+                "error": {
+                    "message": "Provider returned error",
+                    "metadata": {
+                        "raw": '{"error": {"message": "out of memory"}}',
+                        "provider_name": "X",
+                    },
+                }
+            },
+            "Provider returned error: out of memory",
+        ),
+        (
+            {
+                "error": {"message": "late"},
+                "choices": [{"message": {"content": "4"}, "finish_reason": "stop"}],
+            },
+            "late",
+        ),
         (b"<html><h1>502 Bad Gateway</h1></html>", "502 Bad Gateway"),
     ],
 )
@@ -178,7 +199,8 @@ def test_a_refusal_is_what_the_model_said():
     "usage",
     [
         None, {}, {"prompt_tokens": 0, "completion_tokens": 0}, {"completion_tokens": None},
-        {"prompt_tokens": 0.0, "completion_tokens": "0"},
+        {"prompt_tokens": 0.0, "completion_tokens": "0"}, [], "",
+        {"prompt_tokens": -1, "completion_tokens": -1}, {"completion_tokens": "-1"},
     ],
 )  # fmt: skip
 def test_a_usage_of_nothing_is_unknown(usage):
@@ -200,3 +222,112 @@ def test_a_filtered_reply_gives_no_probabilities():
         request = SampleRequest("q", "Question?", (0,), (7,))
         found = dict(engine.choice_probabilities([request], ["Yes", "No"], PLAIN))
     assert "content_filter" in found["q"].error
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"<!DOCTYPE html><html><head><style>p {n: 1}</style></head><body>Welcome, seed</body>",
+        b"\n<HTML><body><h1>Welcome, seed</h1></body></HTML>", b"<html>\xe9 Welcome, seed</html>",
+    ],
+)  # fmt: skip
+def test_a_page_for_browsers_sends_to_the_address(content):
+    with pytest.raises(
+        ReplyError, match=r"a page for browsers, '.*Welcome, seed'. Is base_url"
+    ) as e:
+        read_reply(content)
+    assert e.value.words == ""  # they say nothing of a field of the request
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b'data: {"seed": 1}\n\ndata: [DONE]\n\n', b": wait\n\ndata: {}\n", b"event: x\ndata: {}"],
+)
+def test_a_stream_that_was_not_asked_for_is_said(content):
+    with pytest.raises(ReplyError, match="a stream of events") as caught:
+        read_reply(content)
+    assert caught.value.words == ""
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"content": None, "tool_calls": [{"id": "1", "function": {"name": "f"}}]},
+        {"content": "", "tool_calls": [{"id": "1"}]}, {"tool_calls": [{"id": "1"}]},
+        {"content": None, "function_call": {"name": "f", "arguments": "{}"}},
+        {"content": [], "tool_calls": [{"id": "1"}], "reasoning_content": "hm"},
+    ],
+)  # fmt: skip
+def test_a_call_of_a_tool_is_no_answer_however_it_ends(message):
+    (choice,) = read_reply(reply(**message)).choices
+    assert choice.finish_reason == "error"
+    assert "calls a tool" in choice.error
+
+
+@pytest.mark.parametrize("calls", [None, []])
+def test_no_calls_of_tools_change_nothing(calls):
+    (choice,) = read_reply(reply(content="4", tool_calls=calls, function_call=None)).choices
+    assert (choice.text, choice.finish_reason, choice.error) == ("4", "stop", None)
+
+
+@pytest.mark.parametrize("said", ["content_filter", "SAFETY", "RECITATION", None, "error"])
+def test_what_failed_may_have_no_message(said):
+    for message in ({"message": None}, {}):
+        body = {"choices": [{**message, "finish_reason": said}]}
+        (choice,) = read_reply(json.dumps(body).encode()).choices
+        assert (choice.text, choice.finish_reason) == ("", "error")
+    with pytest.raises(ReplyError):  # an end without anything is no answer
+        read_reply(b'{"choices": [{"message": null, "finish_reason": "stop"}]}')
+
+
+TOP = [{"token": "Yes", "logprob": -0.1}, {"token": "No", "logprob": -2.5}]
+
+
+def asked(logprobs):
+    """Return the P(True) of a server whose log probabilities, but for the check, are changed."""
+    with ScriptedServer(reshape=with_choice(logprobs=logprobs)) as server:
+        config = ServerConfig(base_url=server.url, model="served")
+        engine = ServerEngine(ModelConfig(name="m"), config, {}, "key", Console(quiet=True), None)
+        request = SampleRequest("q", "Question?", (0,), (7,))
+        return dict(engine.choice_probabilities([request], ["Yes", "No"], PLAIN))["q"]
+
+
+@pytest.mark.parametrize(
+    "logprobs",
+    [
+        None, {}, {"content": None}, {"content": []}, {"content": [None]},
+        {"content": [{"token": "Yes", "logprob": -0.1, "top_logprobs": []}]},
+        {"content": [{"token": "Yes", "logprob": -0.1, "top_logprobs": None}]},
+        {"content": [{"token": "Yes", "logprob": -0.1}]},
+        {"content": [{"token": "Yes", "logprob": -0.1, "top_logprobs": TOP[:1]}]},
+        {"tokens": ["Yes"], "token_logprobs": [-0.1]},
+        {"tokens": ["Yes"], "token_logprobs": [-0.1], "top_logprobs": [{"Yes": -0.1}]},
+    ],
+)  # fmt: skip
+def test_no_probability_is_made_up_where_a_reply_holds_none(logprobs):
+    assert "no top log probabilities" in asked(logprobs).error
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"token": "Maybe", "logprob": None}, {"token": "Maybe", "logprob": float("-inf")},
+        {"token": "Maybe", "logprob": "-Infinity"}, {"token": "Maybe", "logprob": -9999.0},
+        {"token": "Maybe", "logprob": -7, "bytes": [77, 97], "id": 3},
+        {"token": "Maybe", "logprob": -7, "bytes": None},
+    ],
+)  # fmt: skip
+def test_odd_log_probabilities_leave_the_others_as_they_are(odd):
+    found = asked({"content": [{"token": "Yes", "logprob": None, "top_logprobs": [*TOP, odd]}]})
+    assert found.error is None
+    assert found.probabilities == pytest.approx({"Yes": math.exp(-0.1), "No": math.exp(-2.5)})
+
+
+def test_a_server_that_gives_the_drawn_token_alone_is_refused_for_p_true():
+    with ScriptedServer(most=1) as server:
+        config = ServerConfig(base_url=server.url, model="served")
+        engine = ServerEngine(ModelConfig(name="m"), config, {}, "key", Console(quiet=True), None)
+        request = SampleRequest("q", "Question?", (0,), (7,))
+        with pytest.raises(ModelError, match="or one alone"):
+            list(engine.choice_probabilities([request], ["Yes", "No"], PLAIN))
+        assert len(list(engine.sample([request], PLAIN))) == 1
