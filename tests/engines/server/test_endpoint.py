@@ -3,11 +3,11 @@
 import time
 
 import pytest
-from tests.engines.test_refusals import assert_good, sampled, told
 
 from benchmark.engines.server.requests import Endpoint
 from benchmark.errors import ModelError
 from tests.engines.server.scripted import ScriptedServer
+from tests.engines.server.test_refusals import assert_good, sampled, told
 
 
 def test_a_field_that_a_key_is_not_allowed_is_left_out(capsys):
