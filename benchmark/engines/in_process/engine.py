@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any
 
 import torch
 import transformers
@@ -11,13 +10,13 @@ from rich.console import Console
 
 from benchmark.config.schema import ModelConfig, TransformersConfig
 from benchmark.engines import ChoiceProbabilities, Decoding, Response, SampleRequest
-from benchmark.engines.complete_weights import refuse_incomplete
-from benchmark.engines.device import find_device, find_dtype, precisions
+from benchmark.engines.device import find_device, precisions
 from benchmark.engines.in_process.decoding import Finished, Job, sample_tokens
 from benchmark.engines.in_process.fidelity import Way, choose_way
-from benchmark.engines.prompts import check_template, read_answer, rendered, rendering
+from benchmark.engines.in_process.loading import load_model, load_tokenizer
+from benchmark.engines.prompts import read_answer, rendered, rendering
 from benchmark.engines.reasoning import Split, answer_start, is_think_tag, opens_reasoning
-from benchmark.engines.weights import Weights, model_identity, unavailable
+from benchmark.engines.weights import Weights, model_identity
 from benchmark.errors import ModelError
 from benchmark.records import FinishReason
 
@@ -52,23 +51,7 @@ class TransformersEngine:
         self._device = find_device(config.device)
         self._console = console or Console(stderr=True, soft_wrap=True, markup=False)
         self.precisions = precisions(config)
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
-        try:
-            self._tokenizer = transformers.AutoTokenizer.from_pretrained(
-                weights.location, revision=weights.revision
-            )
-        except Exception as error:  # of many libraries
-            raise unavailable(model_config.name, weights.location, error) from error
-        template = model_config.chat_template_kwargs.get("chat_template")
-        if not (self._tokenizer.chat_template or template or model_config.few_shot):
-            raise ModelError(
-                f"model={model_config.name}: the tokenizer of {weights.location} has no chat "
-                f"template, so its prompts can't be rendered; choose an instruct model, or give "
-                f"solved examples as model.few_shot.template."
-            )
-        if model_config.few_shot is None:
-            check_template(model_config, weights.location, self._tokenizer)
+        self._tokenizer = load_tokenizer(model_config, weights)
         self.identity = model_identity(
             model_config, weights, rendering(model_config, self._tokenizer)
         )
@@ -221,33 +204,10 @@ class TransformersEngine:
     @cached_property
     def _model(self) -> transformers.PreTrainedModel:
         """The model in evaluation mode; reading it is the slow part, so it happens once, late."""
-        name = self._model_config.name
         try:
-            model, report = self._kind.from_pretrained(
-                self._weights.location,
-                revision=self._weights.revision,
-                dtype=find_dtype(self._config),
-                device_map=self._config.device_map,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # and refuse them by name
-                return_dict=True,  # whatever config.json says
-            )
+            return load_model(self._model_config, self._config, self._weights, self._device)
         except torch.OutOfMemoryError as error:
             raise self._too_large(error) from error
-        except Exception as error:  # of many libraries
-            raise unavailable(name, self._weights.location, error) from error
-        refuse_incomplete(name, self._weights.location, report)
-        return (model if self._config.device_map else model.to(self._device)).eval()
-
-    @property
-    def _kind(self) -> Any:
-        """The class that loads the model: one that reads images, too, may have no other."""
-        config = transformers.AutoConfig.from_pretrained(
-            self._weights.location, revision=self._weights.revision
-        )
-        causal, seeing = transformers.AutoModelForCausalLM, transformers.AutoModelForImageTextToText
-        known = [type(config) in kind._model_mapping for kind in (causal, seeing)]
-        return seeing if known == [False, True] else causal
 
     @cached_property
     def _way(self) -> Way:

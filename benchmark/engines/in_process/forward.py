@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import torch
 from transformers import PreTrainedModel
 
-from benchmark.engines.in_process.packed_attention import KVCache, Pack, attending
+from benchmark.engines.in_process.kv_cache import KVCache
+from benchmark.engines.in_process.packed_attention import Pack, attending
 
 _LEAST_SHARED = 8  # tokens; a shorter common prefix isn't worth a pass of its own
 
