@@ -5,7 +5,7 @@ estimator asks for is sampled at all. A cell also gives the cell of another data
 are trained elsewhere.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,18 +20,16 @@ from benchmark.errors import DataError
 from benchmark.grading import Answer, Verdict, build_graders, disagreements, grade
 from benchmark.grading.verdict import PASSING
 from benchmark.probes.features import FeatureSet, check_finite
-from benchmark.progress import meter
 from benchmark.questions import load_splits
 from benchmark.sampling.adaptive import StoppingRule, sample_until_narrow
 from benchmark.sampling.responses import Many, sample_responses
 from benchmark.sampling.seeds import sample_seed
-from benchmark.store.artifact import Artifact, Store, fingerprint, prompt_hash
-from benchmark.store.hidden_states import StoredFeatures, append_features, read_features
+from benchmark.store.artifact import Artifact, Row, Store, fingerprint, prompt_hash
+from benchmark.store.hidden_states import HIDDEN_STATES, StoredFeatures
 
 TRAINING: tuple[Role, ...] = ("train", "validation")
 T = TypeVar("T")
 _Verdicts = dict[str, dict[Answer, Verdict]]  # by grader, what it has judged
-_FEATURE_PART = 64  # questions
 
 
 class Split(NamedTuple):
@@ -144,7 +142,7 @@ class Cell:
         artifact = self.responses_artifact(role, stage, decoding)
         responses = sample_responses(
             prompts, k, engine=self.engine, decoding=decoding, seed=self.config.sampling.seed,
-            artifact=artifact, console=self.console,
+            artifact=artifact,
             what=f"{stage.capitalize()} ({self.config.dataset.splits[role]})",
         )  # fmt: skip
         return responses, artifact
@@ -256,22 +254,28 @@ class Cell:
         Layers are the embedding and every layer's output at the last prompt token.
         """
         prompts = self.prompts(role)
-        keys = {key: (key, prompt_hash(prompt)) for key, prompt in prompts.items()}
-        artifact = self.features_artifact(role)
-        with artifact.lock():
-            stored = read_features(artifact)
-            missing = {key: prompts[key] for key in keys if keys[key] not in stored}
-            settings = None
-            if missing:
-                self._check_same_prompts(missing, role)
-                self._read_hidden_states(missing, artifact, role)
-                stored, settings = read_features(artifact), self.engine.settings
-            artifact.write_manifest({"questions": len(stored)}, {}, settings)
+        hashes = {key: prompt_hash(prompt) for key, prompt in prompts.items()}
+        wanted = pl.DataFrame({"question_id": [*hashes], "prompt_hash": [*hashes.values()]})
+
+        def read(missing: pl.DataFrame) -> Iterator[Row]:
+            unread = {key: prompts[key] for key in missing["question_id"]}
+            self._check_same_prompts(unread, role)
+            for key, states in self.engine.hidden_states(unread):
+                check_finite([key], states[None])  # the store trusts what it holds
+                yield {"question_id": key, "prompt_hash": hashes[key], "states": states}
+
+        stored = self.features_artifact(role).fill(
+            wanted, read, HIDDEN_STATES,
+            f"Hidden states ({self.config.dataset.splits[role]})", lambda: self.engine.settings,
+        )  # fmt: skip
         capability = self.split(role).capability
-        counted = capability["question_id"].to_list()
+        counted = capability.join(wanted, on="question_id", maintain_order="left")
+        places = counted.join(
+            stored.unique(wanted.columns), on=wanted.columns, maintain_order="left"
+        )
         return FeatureSet(
-            question_ids=counted,
-            features=StoredFeatures([stored[keys[key]] for key in counted]),
+            question_ids=counted["question_id"].to_list(),
+            features=StoredFeatures(places),
             n=torch.tensor(capability["n"].to_list()),
             c=torch.tensor(capability["c"].to_list()),
         )
@@ -296,25 +300,3 @@ class Cell:
     def features_artifact(self, role: Role) -> Artifact:
         """Return where the hidden states of a split's prompts are kept."""
         return self.artifact(role, "features", {"position": "last prompt token"})
-
-    def _read_hidden_states(
-        self, prompts: Mapping[str, str], artifact: Artifact, role: Role
-    ) -> None:
-        waiting: dict[str, torch.Tensor] = {}
-
-        def flush() -> None:
-            if waiting:
-                hashes = [prompt_hash(prompts[key]) for key in waiting]
-                states = torch.stack([*waiting.values()])
-                check_finite(list(waiting), states)  # the store trusts what it holds
-                append_features(artifact, list(waiting), hashes, states)
-                waiting.clear()
-
-        what = f"Hidden states ({self.config.dataset.splits[role]})"
-        with meter(self.console, what, len(prompts)) as progress:
-            for key, states in self.engine.hidden_states(prompts):
-                waiting[key] = states
-                progress.advance()
-                if len(waiting) == _FEATURE_PART:
-                    flush()
-            flush()

@@ -1,5 +1,6 @@
 """P(True): how probable the model finds Yes, asked whether it can answer the question."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
@@ -8,11 +9,9 @@ from omegaconf import MISSING
 from benchmark.cell.cell import Cell
 from benchmark.config.schema import Role
 from benchmark.estimators.asking import by_question, check_prompt, fill_prompts
-from benchmark.progress import meter
 from benchmark.records import Estimate
-from benchmark.store.artifact import Artifact, prompt_hash
+from benchmark.store.artifact import Artifact, Row, prompt_hash, table_rows
 
-_PART = 256  # questions
 ANSWER_PROBABILITY = pl.Schema(
     {
         "question_id": pl.String(),
@@ -23,6 +22,7 @@ ANSWER_PROBABILITY = pl.Schema(
         "completion_tokens": pl.Int64(),  # reasoning included
     }
 )
+PROBABILITIES = table_rows(ANSWER_PROBABILITY, "questions")
 
 
 @dataclass
@@ -51,18 +51,12 @@ class PTrue:
         request failed with status ``error``; the next run asks again.
         """
         prompts = fill_prompts(self.prompt, cell, role, self.responses)
-        artifact = self.artifact(cell, role)
         hashes = {key: prompt_hash(prompt) for key, prompt in prompts.items()}
         wanted = pl.DataFrame({"question_id": [*hashes], "prompt_hash": [*hashes.values()]})
-        with artifact.lock():
-            stored = artifact.read_table(ANSWER_PROBABILITY)
-            settings = None
-            missing = wanted.join(stored, on=wanted.columns, how="anti")
-            if missing.height:
-                _collect(cell, {key: prompts[key] for key in missing["question_id"]}, artifact)
-                stored = artifact.read_table(ANSWER_PROBABILITY)
-                settings = cell.engine.settings
-            artifact.write_manifest({"questions": stored.height}, {}, settings)
+        stored = self.artifact(cell, role).fill(
+            wanted, lambda missing: _ask(cell, {k: prompts[k] for k in missing["question_id"]}),
+            PROBABILITIES, "P(True)", lambda: cell.engine.settings,
+        )  # fmt: skip
         stored = stored.unique(wanted.columns)
         table = wanted.join(stored, on=wanted.columns, how="left", nulls_equal=True)
         mass = pl.col("yes") + pl.col("no")
@@ -81,40 +75,25 @@ class PTrue:
         return cell.artifact(role, "p_true", inputs)
 
 
-def _collect(cell: Cell, prompts: dict[str, str], artifact: Artifact) -> None:
-    """Ask for the probabilities and store them; those that fail are missing and reported."""
-    rows: list[dict[str, object]] = []
+def _ask(cell: Cell, prompts: dict[str, str]) -> Iterator[Row | None]:
+    """Yield the probabilities, None for requests that fail; how many is told at the end."""
     errors: list[str] = []
-
-    def flush() -> None:
-        if rows:
-            artifact.append_table(pl.DataFrame(rows, schema=ANSWER_PROBABILITY))
-            rows.clear()
-
-    requests = cell.requests(prompts)
-    with meter(cell.console, "P(True)", len(prompts)) as progress:
-        try:
-            for key, answer in cell.engine.choice_probabilities(
-                requests, ["Yes", "No"], cell.decoding()
-            ):
-                progress.advance()
-                if answer.error is not None:
-                    errors.append(answer.error)
-                    continue
-                rows.append(
-                    {
-                        "question_id": key,
-                        "prompt_hash": prompt_hash(prompts[key]),
-                        "yes": answer.probabilities["Yes"],
-                        "no": answer.probabilities["No"],
-                        "prompt_tokens": answer.prompt_tokens,
-                        "completion_tokens": answer.completion_tokens,
-                    }
-                )
-                if len(rows) == _PART:
-                    flush()
-        finally:  # what came before a fault is kept
-            flush()
+    answers = cell.engine.choice_probabilities(
+        cell.requests(prompts), ["Yes", "No"], cell.decoding()
+    )
+    for key, answer in answers:
+        if answer.error is not None:
+            errors.append(answer.error)
+            yield None
+            continue
+        yield {
+            "question_id": key,
+            "prompt_hash": prompt_hash(prompts[key]),
+            "yes": answer.probabilities["Yes"],
+            "no": answer.probabilities["No"],
+            "prompt_tokens": answer.prompt_tokens,
+            "completion_tokens": answer.completion_tokens,
+        }
     if errors:
         cell.console.print(
             f"P(True): {len(errors)} of {len(prompts)} requests failed, the first with: {errors[0]}"

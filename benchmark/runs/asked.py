@@ -16,20 +16,18 @@ from benchmark.config.schema import Role, TrainingConfig
 from benchmark.estimators import Estimator
 from benchmark.estimators.asking import fill_prompts
 from benchmark.estimators.average import Average
-from benchmark.estimators.p_true import ANSWER_PROBABILITY, PTrue
+from benchmark.estimators.p_true import PROBABILITIES, PTrue
 from benchmark.estimators.probe import Probe
 from benchmark.estimators.recalibrated import Recalibrated
 from benchmark.estimators.verbalized import Verbalized
-from benchmark.records import STORED_RESPONSE
-from benchmark.sampling.responses import SAMPLE, drawn_samples
+from benchmark.sampling.responses import RESPONSES, SAMPLE
 from benchmark.store.artifact import Artifact
-from benchmark.store.hidden_states import read_features
+from benchmark.store.hidden_states import HIDDEN_STATES
 
 Kind = Literal["responses", "verbalized", "p_true", "hidden states"]
 Other = Callable[[Cell, TrainingConfig], Cell]
 
 REPORTED = Path(__file__).parents[1] / "report" / "reported_tokens.csv"
-_FIRST = pl.lit(0, pl.Int64).alias("sample_index")
 
 
 class Asked(NamedTuple):
@@ -138,13 +136,12 @@ def stored(wanted: Asked) -> tuple[pl.DataFrame, float | None]:
         return pl.DataFrame(
             schema={**dict.fromkeys(SAMPLE, pl.String()), SAMPLE[2]: pl.Int64()}
         ), None
-    if wanted.kind == "hidden states":
-        keys = [*read_features(wanted.artifact)]
-        return pl.DataFrame(keys, schema=SAMPLE[:2], orient="row").with_columns(_FIRST), None
-    if wanted.kind == "p_true":
-        table = wanted.artifact.read_table(ANSWER_PROBABILITY).with_columns(_FIRST)
-    else:
-        table = drawn_samples(wanted.artifact.read_table(STORED_RESPONSE))
+    rows = {"hidden states": HIDDEN_STATES, "p_true": PROBABILITIES}.get(wanted.kind, RESPONSES)
+    table = rows.read(wanted.artifact).filter(rows.done)
+    if "sample_index" not in table.columns:
+        table = table.with_columns(sample_index=pl.lit(0, pl.Int64))
+    if "completion_tokens" not in table.columns:
+        return table.select(SAMPLE), None
     return table.select(SAMPLE), cast("float | None", table["completion_tokens"].mean())
 
 

@@ -5,9 +5,9 @@ An artifact is a folder ``<model>/<dataset>/<split>/<stage>-<fingerprint>`` of p
 checksum in their names, appear by an atomic rename and never change, so that a killed process loses
 at most the part in flight and a damaged file is noticed.
 
-Two kinds of stage use it. What costs model time (responses, P(True), hidden states) is collected
-row by row: ``missing`` rows are produced and appended. What is a pure function of stored rows
-(grades, capability, the finished cell) is replaced as a whole.
+Two kinds of stage use it. What costs time (responses, P(True), hidden states, judgements) is filled
+row by row: rows that are missing are produced and added. What is a pure function of stored rows
+(grades, capability) is replaced as a whole.
 """
 
 import hashlib
@@ -16,26 +16,28 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import polars as pl
 from filelock import FileLock, Timeout
 from rich.console import Console
 
 from benchmark.errors import DataError, StoreError
+from benchmark.progress import meter
 from benchmark.records import check_table
 from benchmark.store.files import sync
 
 _DIGEST = 16  # characters of a checksum in a file's name
 _FINGERPRINT = 12
 _MANIFEST = "manifest.json"
-_SETTLED_SECONDS = 2.0  # since a file's last change
+_PART_SECONDS = 5.0  # of work that a killed run may lose
+_PART_ROWS = 2000
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
@@ -57,40 +59,47 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is nested too deeply") from error
 
 
-def file_checksum(path: Path, memory: Path) -> str:
-    """Return a file's SHA-256, read again only where the file may have changed since.
-
-    Weights take long to read. As git does, what tells a change is the file's size, its place on
-    the disk and the times of its last changes; a file that was touched just now may change again
-    within the clock's step and is not remembered.
-
-    Args:
-        path: of the file.
-        memory: the folder that keeps checksums.
-    """
-    state = path.stat()
-    seen = (state.st_size, state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
-    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
-    kept = memory / "checksums" / f"{key}.json"
-    with suppress(OSError, ValueError, TypeError):
-        known, checksum, own = read_json(kept)
-        if tuple(known) == seen and own == fingerprint({checksum: known}):
-            return str(checksum)
-    with path.open("rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    newest = max(state.st_mtime_ns, state.st_ctime_ns) / 1e9
-    if time.time() - newest > _SETTLED_SECONDS:
-        with suppress(OSError):  # then it is read again next time
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            partial = kept.with_suffix(f".{os.getpid()}")
-            partial.write_text(json.dumps([seen, checksum, fingerprint({checksum: seen})]))
-            partial.rename(kept)
-    return checksum
-
-
 def prompt_hash(prompt: str) -> str:
     """Return the checksum that ties a stored row to the very prompt it came from."""
     return hashlib.sha256(prompt.encode()).hexdigest()[:_DIGEST]
+
+
+_ALL = pl.lit(True)
+Row = Mapping[str, Any]  # values by column
+
+
+class Rows(NamedTuple):
+    """How the rows of an artifact are kept.
+
+    Attributes:
+        read: returns those that an artifact holds, with the columns that are their key.
+        append: writes rows as one part of an artifact.
+        unit: what one of them is, as the manifest counts them.
+        done: tells the rows that need not be made again.
+        most: rows of one part.
+    """
+
+    read: Callable[["Artifact"], pl.DataFrame]
+    append: Callable[["Artifact", list[Row]], object]
+    unit: str
+    done: pl.Expr = _ALL
+    most: int | None = None
+
+
+def table_rows(schema: pl.Schema, unit: str, done: pl.Expr = _ALL) -> Rows:
+    """Return how rows of a schema are kept, in Parquet parts.
+
+    Args:
+        schema: of the rows, the columns of their key among them.
+        unit: what a row is, in the plural.
+        done: tells the rows that need not be made again; by default all.
+    """
+    return Rows(
+        lambda artifact: artifact.read_table(schema),
+        lambda artifact, rows: artifact.append_table(pl.DataFrame(rows, schema)),
+        unit,
+        done,
+    )
 
 
 class Artifact:
@@ -129,6 +138,61 @@ class Artifact:
             yield
         finally:
             lock.release()
+
+    def fill(
+        self,
+        wanted: pl.DataFrame,
+        produce: Callable[[pl.DataFrame], Iterable[Row | None]],
+        rows: Rows,
+        what: str,
+        settings: Callable[[], Mapping[str, Any]] = dict,
+    ) -> pl.DataFrame:
+        """Return all rows that the artifact holds, once those that are wanted and missing are made.
+
+        A killed run loses at most the part in flight; a fault keeps what came before it. Another
+        run of the same artifact waits, and then finds the rows.
+
+        Args:
+            wanted: keys of rows, [N]; its columns are the key.
+            produce: makes the rows of the keys that are missing, in any order, one after another.
+                None stands for one that could not be made and is tried again by the next run.
+            rows: how they are kept.
+            what: names the work in the progress line.
+            settings: returns how the engine ran that made the rows, for the manifest.
+        """
+        with self.lock():
+            held = rows.read(self)
+            done = held.filter(rows.done).select(wanted.columns)
+            missing = wanted.join(done, on=wanted.columns, how="anti")
+            if missing.height:
+                self._collect(produce(missing), missing.height, rows, what)
+                held = rows.read(self)
+            said = settings() if missing.height else None
+            self.write_manifest({rows.unit: held.height}, {}, said)
+        return held
+
+    def _collect(self, made: Iterable[Row | None], total: int, rows: Rows, what: str) -> None:
+        """Append rows as they are made, a part after so many rows or seconds."""
+        waiting: list[Row] = []
+
+        def flush() -> None:
+            if waiting:
+                rows.append(self, waiting)
+                waiting.clear()
+
+        last = time.monotonic()
+        with meter(self._console, what, total) as progress, closing(_each(made)) as every:
+            try:
+                for row in every:
+                    progress.advance(tokens=(row or {}).get("completion_tokens") or 0)
+                    if row is not None:
+                        waiting.append(row)
+                    full = len(waiting) >= (rows.most or _PART_ROWS)
+                    if full or time.monotonic() - last > _PART_SECONDS:
+                        flush()
+                        last = time.monotonic()
+            finally:  # what was made before a fault is kept
+                flush()
 
     def append(self, data: bytes, suffix: str) -> Path:
         """Write a part file; it appears complete or not at all."""
@@ -236,6 +300,11 @@ class Artifact:
                 raise
             sync(self.folder)
         return target
+
+
+def _each(made: Iterable[Row | None]) -> Generator[Row | None, None, None]:
+    """Yield the rows; closing it closes a generator that makes them, and the requests it has."""
+    yield from made
 
 
 def sealed(manifest: Mapping[str, Any]) -> bytes:

@@ -26,15 +26,15 @@ from benchmark.cell.saved import (
 from benchmark.config.schema import Config
 from benchmark.errors import StoreError
 from benchmark.records import STORED_RESPONSE, CellResult, Estimate
-from benchmark.store import artifact as store
+from benchmark.store import checksums as store
 from benchmark.store.artifact import (
     Artifact,
     Store,
-    file_checksum,
     prompt_hash,
     read_manifest,
     sealed,
 )
+from benchmark.store.checksums import file_checksum
 from tests.config.test_conf import composed
 from tests.test_main import run, tiny
 

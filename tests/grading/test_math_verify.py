@@ -72,7 +72,7 @@ def test_a_stopped_comparison_is_not_hidden_by_another_reference(artifact, monke
     judged = {("3", "4"): ("incorrect", "not equal"), ("5", "4"): ("unparsed", "memory limit")}
     monkeypatch.setattr(grader_module, "compare", lambda pairs, _: [(p, judged[p]) for p in pairs])
     given = [Answer(PROMPT, "\\boxed{4}", True, ("3", "5"))]
-    assert MathVerify().grade(given, artifact, QUIET)[0].reason == "memory limit"
+    assert MathVerify().grade(given, artifact, QUIET)[0].rule == "memory limit"
 
 
 def test_other_rules_share_no_stored_judgements():
