@@ -29,6 +29,7 @@ from rich.console import Console
 from benchmark.applications import build_applications
 from benchmark.cell.cell import Cell
 from benchmark.cell.saved import save_cell
+from benchmark.cell.stages import SAMPLED
 from benchmark.config.checks import checked
 from benchmark.config.composing import CONF
 from benchmark.config.schema import Config, register_schema
@@ -154,9 +155,9 @@ def run(questions: int, samples: int) -> dict:
             role: question_table(simulated_questions(role, count))
             for role, count in (("evaluation", questions), ("train", 1_500), ("validation", 300))
         }
-        cell = Cell(config, asked, SimulatedEngine(), store, quiet)
+        cell = Cell(config, asked, SimulatedEngine(), store, quiet, SAMPLED)
         clock = Clock(seconds)
-        cell.sample("evaluation", "responses", cell.prompts("evaluation"), samples, cell.decoding())
+        cell.sample(cell.responses("evaluation"), cell.decoding())
         clock.lap("responses to the store")
         cell.split("evaluation")
         clock.lap("grading and capability")

@@ -7,7 +7,7 @@ from planted_cell import PlantedEngine, planted_cell
 
 from benchmark.config.schema import SamplingConfig
 from benchmark.errors import ConfigError
-from benchmark.estimators import build_estimators, needed_roles, reads_hidden_states
+from benchmark.estimators import build_estimators, needed_roles
 from benchmark.estimators.consistency import Consistency
 from benchmark.estimators.p_true import PTrue
 from benchmark.store.artifact import fingerprint
@@ -98,7 +98,7 @@ def test_so_many_responses_are_allowed_where_no_curve_is_fitted_on_them():
 def test_what_an_estimator_needs_is_known_beforehand(name, roles, hidden):
     estimators = build_estimators(composed(f"estimator=[{name}]").estimator, SamplingConfig(12, 8))
     assert needed_roles(estimators) == ["evaluation", *roles]
-    assert reads_hidden_states(estimators[name]) == hidden
+    assert estimators[name].hidden_states == hidden
 
 
 SAMPLES = ("sampling.k=24", "sampling.k_train=24")

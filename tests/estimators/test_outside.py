@@ -1,20 +1,27 @@
-"""An estimator from outside that asks the model: what it asked is kept as our own estimators' is."""
+"""An estimator from outside that asks the model: it is kept, resumed and planned as our own are."""
 
 import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 import pytest
+from rich.console import Console
 
+from benchmark.cell.asked import Asked
+from benchmark.cell.cell import Cell
+from benchmark.cell.stages import SAMPLED
+from benchmark.config.composing import compose_jobs
 from benchmark.engines import ChoiceProbabilities
 from benchmark.errors import DataError
-from benchmark.estimators.baselines import without_cost
+from benchmark.estimators import Estimator
+from benchmark.estimators.baselines import Random, without_cost
+from benchmark.estimators.recalibrated import Recalibrated
 from benchmark.records import Estimate
-from benchmark.store.artifact import prompt_hash, read_manifest, table_rows
+from benchmark.runs import plan
+from benchmark.store.artifact import read_manifest, table_rows
 from tests.estimators.planted_cell import planted_cell
 from tests.interpreters import interpreters
 
@@ -24,28 +31,27 @@ HARD = table_rows(
 )
 
 
-class Difficulty:
+class Difficulty(Estimator):
     """Asks whether a question is hard."""
 
     def __init__(self, word: str = "Hard") -> None:
         self.word = word
 
-    def estimate(self, cell, role="evaluation") -> Estimate:
-        prompts = {k: f"{self.word}? {p}" for k, p in cell.prompts(role).items()}
-        hashes = [prompt_hash(prompt) for prompt in prompts.values()]
-        wanted = pl.DataFrame({"question_id": [*prompts], "prompt_hash": hashes})
+    def requests(self, cell, role="evaluation"):
+        prompts = {key: f"{self.word}? {prompt}" for key, prompt in cell.prompts(role).items()}
+        artifact = cell.artifact(role, "difficulty", {"choices": ["Yes", "No"]})
+        return [Asked("difficulty", artifact, HARD, prompts)]
 
-        def ask(missing: pl.DataFrame) -> Iterator[dict[str, object] | None]:
-            requests = cell.requests({key: prompts[key] for key in missing["question_id"]})
-            answers = cell.engine.choice_probabilities(requests, ["Yes", "No"], cell.decoding())
-            for (key, answer), hashed in zip(answers, missing["prompt_hash"], strict=True):
-                hard = answer.probabilities["Yes"] if answer.error is None else None
-                made = {"question_id": key, "prompt_hash": hashed, "hard": hard}
+    def estimate(self, cell, role="evaluation") -> Estimate:
+        def ask(prompts):
+            choices = ["Yes", "No"]
+            requests = cell.requests(prompts)
+            for key, answer in cell.engine.choice_probabilities(requests, choices, cell.decoding()):
+                made = {"question_id": key, "hard": answer.probabilities.get("Yes")}
                 yield made if answer.error is None else None
 
-        artifact = cell.artifact(role, "difficulty", {"choices": ["Yes", "No"]})
-        stored = artifact.fill(wanted, ask, HARD, "Difficulty", lambda: cell.engine.settings)
-        found = wanted.join(stored, on=wanted.columns)
+        (asked,) = self.requests(cell, role)
+        found = cell.ask(asked, ask, "Difficulty").drop_nulls("hard")
         return Estimate(without_cost(found.select("question_id", confidence=1 - pl.col("hard"))))
 
 
@@ -75,50 +81,69 @@ def failed() -> ChoiceProbabilities:
 
 
 @pytest.fixture
-def cell(tmp_path):
+def planted(tmp_path):
     return planted_cell(tmp_path)
 
 
+def again(planted: Cell, engine) -> Cell:
+    """Return the cell as another run has it, which knows what the store has."""
+    return Cell(planted.config, planted.questions, engine, planted._store, planted.console, SAMPLED)
+
+
 @pytest.mark.parametrize("patience", [0, 1, 37, 59])
-def test_what_came_before_a_fault_is_not_asked_again(cell, patience):
-    engine = cell.engine
-    cell.engine = first = Failing(engine, patience, give_up)
+def test_what_came_before_a_fault_is_not_asked_again(planted, patience):
+    first = Failing(planted.engine, patience, give_up)
     with pytest.raises(DataError, match="no more"):
-        Difficulty().estimate(cell)
-    cell.engine = second = Failing(engine, 1000, give_up)
-    confidences = Difficulty().estimate(cell).confidences
+        Difficulty().estimate(again(planted, first))
+    second = Failing(planted.engine, 1000, give_up)
+    confidences = Difficulty().estimate(again(planted, second)).confidences
     assert confidences.height == 60
     assert (first.asked.total(), second.asked.total()) == (patience, 60 - patience)
     assert not first.asked & second.asked
-    cell.engine = Failing(engine, 0, give_up)
-    assert Difficulty().estimate(cell).confidences.equals(confidences)
+    nobody = again(planted, Failing(planted.engine, 0, give_up))
+    assert Difficulty().estimate(nobody).confidences.equals(confidences)
 
 
-def test_requests_that_failed_are_asked_again_and_the_others_are_not(cell):
-    engine = cell.engine
-    cell.engine = first = Failing(engine, 25, failed)
-    assert Difficulty().estimate(cell).confidences.height == 25
-    cell.engine = second = Failing(engine, 1000, give_up)
-    assert Difficulty().estimate(cell).confidences.height == 60
+def test_requests_that_failed_are_asked_again_and_the_others_are_not(planted):
+    first = Failing(planted.engine, 25, failed)
+    assert Difficulty().estimate(again(planted, first)).confidences.height == 25
+    second = Failing(planted.engine, 1000, give_up)
+    assert Difficulty().estimate(again(planted, second)).confidences.height == 60
     assert not first.asked & second.asked
 
 
-def test_another_wording_is_asked_and_neither_forgotten(cell):
-    engine = cell.engine
+def test_another_wording_is_asked_and_neither_forgotten(planted):
     for word, asked in (("Hard", 60), ("Tough", 60), ("Hard", 0)):
-        cell.engine = counted = Failing(engine, 1000, give_up)
-        Difficulty(word).estimate(cell)
+        counted = Failing(planted.engine, 1000, give_up)
+        Difficulty(word).estimate(again(planted, counted))
         assert counted.asked.total() == asked
 
 
-def test_the_manifest_says_what_there_is_and_how_the_engine_ran(cell, tmp_path):
-    cell.engine = Failing(cell.engine, 1000, give_up)
-    Difficulty().estimate(cell)
+def test_the_manifest_says_what_there_is_and_how_the_engine_ran(planted, tmp_path):
+    Difficulty().estimate(again(planted, Failing(planted.engine, 1000, give_up)))
     (folder,) = tmp_path.glob("*/basics/test/difficulty-*")
     manifest = read_manifest(folder)
     assert manifest["counts"] == {"questions": 60}
     assert manifest["engine"] == {"batch": 8}
     assert manifest["parts"] == sorted(path.name for path in folder.glob("part-*"))
+
+
+def test_the_plan_tells_what_an_outside_estimator_will_ask(monkeypatch, tmp_path):
+    def row(*estimators: Estimator):
+        named = dict(zip("ab", estimators, strict=False))
+        monkeypatch.setattr(plan, "build_estimators", lambda *_: named)
+        places = [f"paths.outputs={tmp_path}/out", f"paths.cache={tmp_path}/cache"]
+        settings = ["dataset=basics", "dataset.limit=30", "dataset.train_limit=20"]
+        (job,) = compose_jobs([*places, *settings, "estimator=[random]", "sampling.k=4"])
+        return plan.Planner(Console(quiet=True)).row(job)
+
+    assert row(Random()).requests == 30
+    assert row(Difficulty()).requests == 30 + 30
+    assert row(Difficulty()).output_tokens == row(Random()).output_tokens + 30
+    assert row(Difficulty(), Difficulty()).requests == 30 + 30
+    assert row(Difficulty(), Difficulty("Tough")).requests == 30 + 60
+    curve = Recalibrated(method="isotonic", base=Difficulty())
+    assert row(curve).requests == 30 + 20 + 30 + 20
 
 
 SLOW = """
