@@ -114,7 +114,7 @@ class Artifact:
     def __init__(self, folder: Path, inputs: Mapping[str, Any], console: Console) -> None:
         self.folder = folder
         self.inputs = dict(inputs)
-        self._console = console
+        self.console = console
 
     @property
     def fingerprint(self) -> str:
@@ -124,13 +124,13 @@ class Artifact:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the artifact; a second run waits. The kernel frees a dead process's lock."""
-        with _writing(self.folder):
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / ".lock")
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                self._console.print(f"Another run works on {self.folder}; waiting for it.")
+                self.console.print(f"Another run works on {self.folder}; waiting for it.")
                 lock.acquire()
         try:
             for stale in self.folder.glob(".partial-*"):
@@ -181,7 +181,7 @@ class Artifact:
                 waiting.clear()
 
         last = time.monotonic()
-        with meter(self._console, what, total) as progress, closing(_each(made)) as every:
+        with meter(self.console, what, total) as progress, closing(_each(made)) as every:
             try:
                 for row in every:
                     progress.advance(tokens=(row or {}).get("completion_tokens") or 0)
@@ -278,18 +278,13 @@ class Artifact:
             content["engine"] = content["engine"] or known.get("engine", {})
             if fingerprint({name: known.get(name, {}) for name in content}) == fingerprint(content):
                 return
-        made_by = {
-            "versions": {name: version(name) for name in ("capcal", "torch", "transformers")},
-            "git_commit": git_commit(),
-            "written": datetime.now(UTC).isoformat(timespec="microseconds"),
-        }
-        self.write(_MANIFEST, sealed(content | made_by))
+        self.write(_MANIFEST, sealed(content | made_by()))
 
     def write(self, name: str, data: bytes) -> Path:
         """Write a file; it appears complete or not at all."""
         target = self.folder / name
         partial = self.folder / f".partial-{os.getpid()}-{name}"
-        with _writing(target):
+        with writing(target):
             try:
                 with partial.open("wb") as file:
                     file.write(data)
@@ -307,6 +302,15 @@ def _each(made: Iterable[Row | None]) -> Generator[Row | None, None, None]:
     yield from made
 
 
+def made_by() -> dict[str, Any]:
+    """Return what a manifest says of the code that runs, and when it does."""
+    return {
+        "versions": {name: version(name) for name in ("capcal", "torch", "transformers")},
+        "git_commit": git_commit(),
+        "written": datetime.now(UTC).isoformat(timespec="microseconds"),
+    }
+
+
 def sealed(manifest: Mapping[str, Any]) -> bytes:
     """Return a manifest as it is written: with the checksum of what it says."""
     whole = {**manifest, "checksum": fingerprint(manifest)}
@@ -319,7 +323,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         StoreError: there is none, or it is damaged.
     """
-    path = folder / _MANIFEST
+    return read_sealed(folder / _MANIFEST)
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Return what a file of ``sealed`` says.
+
+    Raises:
+        StoreError: there is none, or it is damaged.
+    """
     try:
         manifest: dict[str, Any] = read_json(path)
         checksum = manifest.pop("checksum")
@@ -359,7 +371,7 @@ def git_commit() -> str | None:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Turn the system's word that it can't write into ours."""
     try:
         yield
