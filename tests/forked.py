@@ -25,7 +25,7 @@ from benchmark.engines.in_process import engine as in_process
 from benchmark.records import CellResult
 from benchmark.report.figures import cell as figures
 from benchmark.report.figures.axes import Drawing
-from benchmark.store import artifact
+from benchmark.store import rows
 
 _PRELOADED = (
     "benchmark.runs.one_cell", "benchmark.report.page.cell", "benchmark.engines.server.engine",
@@ -158,7 +158,7 @@ def make_small() -> None:
     # Every row is computed alone, so that a run that goes on gives the same bits; parts are small,
     # so that there is something to go on from; one figure is enough.
     in_process._LEAST_SHARED = sys.maxsize
-    artifact._PART_ROWS = 10
+    rows._PART_ROWS = 10
     cell.HIDDEN_STATES = cell.HIDDEN_STATES._replace(most=4)
     figures._draw = one_figure
 

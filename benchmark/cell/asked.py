@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import polars as pl
 
-from benchmark.store.artifact import Artifact, Rows, prompt_hash
+from benchmark.store.artifact import Artifact, prompt_hash
+from benchmark.store.rows import Rows
 
 HIDDEN = "hidden states"  # the kind that gives no reply
 

@@ -18,8 +18,9 @@ from benchmark.engines import Decoding, Engine, SampleRequest
 from benchmark.probes.features import FeatureSet
 from benchmark.sampling.responses import RESPONSES, Many, sample_responses
 from benchmark.sampling.seeds import sample_seed
-from benchmark.store.artifact import Artifact, Row, Store, fingerprint
+from benchmark.store.artifact import Artifact, Store, fingerprint
 from benchmark.store.hidden_states import HIDDEN_STATES
+from benchmark.store.rows import Row
 
 TRAINING: tuple[Role, ...] = ("train", "validation")
 T = TypeVar("T")

@@ -16,8 +16,8 @@ from benchmark.grading.verdict import PASSING
 from benchmark.probes.features import FeatureSet, check_finite
 from benchmark.questions import load_splits
 from benchmark.sampling.adaptive import StoppingRule, sample_until_narrow
-from benchmark.store.artifact import Row
 from benchmark.store.hidden_states import StoredFeatures
+from benchmark.store.rows import Row
 
 _SAMPLE = ["question_id", "sample_index"]
 

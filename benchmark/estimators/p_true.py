@@ -12,7 +12,7 @@ from benchmark.config.schema import Role
 from benchmark.estimators.asking import by_question, check_prompt, fill_prompts
 from benchmark.estimators.estimator import Estimator
 from benchmark.records import Estimate
-from benchmark.store.artifact import Row, table_rows
+from benchmark.store.rows import Row, table_rows
 
 ANSWER_PROBABILITY = pl.Schema(
     {

@@ -28,7 +28,8 @@ from benchmark.grading.number import Number
 from benchmark.grading.short_fact import ShortFact
 from benchmark.grading.verdict import Answer, Verdict
 from benchmark.records import DISAGREEMENT, GRADE, QUESTION, RESPONSE, check_table
-from benchmark.store.artifact import Artifact, Row
+from benchmark.store.artifact import Artifact
+from benchmark.store.rows import Row
 
 __all__ = [
     "KINDS",

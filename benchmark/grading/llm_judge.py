@@ -21,12 +21,13 @@ from benchmark.errors import ConfigError, DataError
 from benchmark.grading.extract import READING, final_answer
 from benchmark.grading.verdict import TRUNCATED, Answer, Verdict
 from benchmark.records import Outcome
-from benchmark.store.artifact import table_rows
+from benchmark.store.rows import table_rows
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-    from benchmark.store.artifact import Artifact, Row
+    from benchmark.store.artifact import Artifact
+    from benchmark.store.rows import Row
 
 _PLACES = ("{question}", "{references}", "{answer}")
 _MOST_CHARACTERS = 4000  # of an answer that the judge is shown

@@ -21,11 +21,12 @@ from rich.console import Console
 from benchmark.errors import ConfigError
 from benchmark.grading.extract import last_box, visible, without_echo
 from benchmark.grading.verdict import PASSING, TRUNCATED, Answer, Verdict
-from benchmark.store.artifact import table_rows
+from benchmark.store.rows import table_rows
 
 if TYPE_CHECKING:
     from benchmark.grading.math_equality import Judgement
-    from benchmark.store.artifact import Artifact, Row
+    from benchmark.store.artifact import Artifact
+    from benchmark.store.rows import Row
 
 _VERSION = 2  # of the reading and comparison in the files math_*; raise it when verdicts change
 _GROUP = 16  # pairs that travel to a worker together

@@ -8,7 +8,8 @@ import polars as pl
 from benchmark.engines import Decoding, Engine, SampleRequest
 from benchmark.records import RESPONSE, STORED_RESPONSE
 from benchmark.sampling.seeds import sample_seed
-from benchmark.store.artifact import Artifact, Row, prompt_hash, table_rows
+from benchmark.store.artifact import Artifact, prompt_hash
+from benchmark.store.rows import Row, table_rows
 
 _FAILED = pl.col("finish_reason") == "error"
 RESPONSES = table_rows(STORED_RESPONSE, "responses", ~_FAILED)

@@ -15,14 +15,13 @@ import io
 import json
 import os
 import subprocess
-import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 from filelock import FileLock, Timeout
@@ -32,12 +31,11 @@ from benchmark.errors import DataError, StoreError
 from benchmark.progress import meter
 from benchmark.records import check_table
 from benchmark.store.files import sync
+from benchmark.store.rows import Row, Rows, in_parts
 
 _DIGEST = 16  # characters of a checksum in a file's name
 _FINGERPRINT = 12
 _MANIFEST = "manifest.json"
-_PART_SECONDS = 5.0  # of work that a killed run may lose
-_PART_ROWS = 2000
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
@@ -62,44 +60,6 @@ def read_json(path: Path) -> Any:
 def prompt_hash(prompt: str) -> str:
     """Return the checksum that ties a stored row to the very prompt it came from."""
     return hashlib.sha256(prompt.encode()).hexdigest()[:_DIGEST]
-
-
-_ALL = pl.lit(True)
-Row = Mapping[str, Any]  # values by column
-
-
-class Rows(NamedTuple):
-    """How the rows of an artifact are kept.
-
-    Attributes:
-        read: returns those that an artifact holds, with the columns that are their key.
-        append: writes rows as one part of an artifact.
-        unit: what one of them is, as the manifest counts them.
-        done: tells the rows that need not be made again.
-        most: rows of one part.
-    """
-
-    read: Callable[["Artifact"], pl.DataFrame]
-    append: Callable[["Artifact", list[Row]], object]
-    unit: str
-    done: pl.Expr = _ALL
-    most: int | None = None
-
-
-def table_rows(schema: pl.Schema, unit: str, done: pl.Expr = _ALL) -> Rows:
-    """Return how rows of a schema are kept, in Parquet parts.
-
-    Args:
-        schema: of the rows, the columns of their key among them.
-        unit: what a row is, in the plural.
-        done: tells the rows that need not be made again; by default all.
-    """
-    return Rows(
-        lambda artifact: artifact.read_table(schema),
-        lambda artifact, rows: artifact.append_table(pl.DataFrame(rows, schema)),
-        unit,
-        done,
-    )
 
 
 class Artifact:
@@ -165,34 +125,13 @@ class Artifact:
             done = held.filter(rows.done).select(wanted.columns)
             missing = wanted.join(done, on=wanted.columns, how="anti")
             if missing.height:
-                self._collect(produce(missing), missing.height, rows, what)
+                append = partial(rows.append, self)
+                with meter(self.console, what, missing.height) as progress:
+                    in_parts(produce(missing), append, rows.most, progress)
                 held = rows.read(self)
             said = settings() if missing.height else None
             self.write_manifest({rows.unit: held.height}, {}, said)
         return held
-
-    def _collect(self, made: Iterable[Row | None], total: int, rows: Rows, what: str) -> None:
-        """Append rows as they are made, a part after so many rows or seconds."""
-        waiting: list[Row] = []
-
-        def flush() -> None:
-            if waiting:
-                rows.append(self, waiting)
-                waiting.clear()
-
-        last = time.monotonic()
-        with meter(self.console, what, total) as progress, closing(_each(made)) as every:
-            try:
-                for row in every:
-                    progress.advance(tokens=(row or {}).get("completion_tokens") or 0)
-                    if row is not None:
-                        waiting.append(row)
-                    full = len(waiting) >= (rows.most or _PART_ROWS)
-                    if full or time.monotonic() - last > _PART_SECONDS:
-                        flush()
-                        last = time.monotonic()
-            finally:  # what was made before a fault is kept
-                flush()
 
     def append(self, data: bytes, suffix: str) -> Path:
         """Write a part file; it appears complete or not at all."""
@@ -295,11 +234,6 @@ class Artifact:
                 raise
             sync(self.folder)
         return target
-
-
-def _each(made: Iterable[Row | None]) -> Generator[Row | None, None, None]:
-    """Yield the rows; closing it closes a generator that makes them, and the requests it has."""
-    yield from made
 
 
 def made_by() -> dict[str, Any]:

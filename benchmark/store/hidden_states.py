@@ -9,7 +9,8 @@ import safetensors
 import safetensors.torch
 import torch
 
-from benchmark.store.artifact import Artifact, Row, Rows
+from benchmark.store.artifact import Artifact
+from benchmark.store.rows import Row, Rows
 
 _PART_ROWS = 64  # questions of one part: a large model's states are megabytes each
 _PLACE = pl.Schema(

@@ -21,7 +21,8 @@ from benchmark.estimators.baselines import Random, without_cost
 from benchmark.estimators.recalibrated import Recalibrated
 from benchmark.records import Estimate
 from benchmark.runs import plan
-from benchmark.store.artifact import read_manifest, table_rows
+from benchmark.store.artifact import read_manifest
+from benchmark.store.rows import table_rows
 from tests.estimators.planted_cell import planted_cell
 from tests.interpreters import interpreters
 
@@ -149,11 +150,11 @@ def test_the_plan_tells_what_an_outside_estimator_will_ask(monkeypatch, tmp_path
 SLOW = """
 import sys, time
 from pathlib import Path
-from benchmark.store import artifact
+from benchmark.store import rows
 from tests.estimators.planted_cell import planted_cell
 from tests.estimators.test_outside import Difficulty
 
-artifact._PART_ROWS = 5
+rows._PART_ROWS = 5
 cell = planted_cell(Path(sys.argv[1]))
 answer = cell.engine.choice_probabilities
 

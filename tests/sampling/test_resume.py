@@ -150,10 +150,10 @@ from benchmark.sampling.responses import sample_responses
 from benchmark.config.schema import ModelConfig, ServerConfig
 from benchmark.engines import Decoding
 from benchmark.engines.server.engine import ServerEngine
-from benchmark.store import artifact
+from benchmark.store import rows
 from benchmark.store.artifact import Store
 
-artifact._PART_SECONDS = 0.02
+rows._PART_SECONDS = 0.02
 console = Console(quiet=True)
 config = ServerConfig(base_url=sys.argv[1], model="served", concurrency=4, samples_per_request=3)
 sample_responses(
