@@ -54,6 +54,8 @@ class SimulatedEngine:
     """Solves question i with a probability that is drawn for it, and knows it but for noise."""
 
     identity: Mapping[str, object] = {"weights": "simulated"}
+    precisions: Mapping[str, str] = {}
+    settings: Mapping[str, object] = {}
 
     def __init__(self) -> None:
         self._known: dict[int, float] = {}
@@ -99,6 +101,10 @@ class SimulatedEngine:
             states = torch.randn(LAYERS, WIDTH, generator=seed)
             states[1, 0] += 2 * np.log(p / (1 - p))
             yield key, states
+
+    def prompt_tokens(self, _: Mapping[str, str]) -> dict[str, int]:
+        """Return nothing: no server renders these prompts in another way."""
+        return {}
 
     def close(self) -> None:
         """Do nothing."""
