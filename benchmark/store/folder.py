@@ -68,9 +68,10 @@ def read_folder(folder: Path, listing: str) -> Iterator[tuple[str, bytes]]:
     """
     there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
     for name, checksum in read_sealed(folder / listing)["files"].items():
-        if name not in there:  # nothing outside of the folder is read, whatever the listing says
-            raise StoreError(f"{folder / name} is missing. Run the cell again.")
-        data = there[name].read_bytes()
+        try:
+            data = there[name].read_bytes()
+        except (KeyError, OSError) as error:  # nothing outside is read, whatever the listing says
+            raise StoreError(f"{folder / name} is missing. Run the cell again.") from error
         if _checksum(data) != checksum:
             raise StoreError(f"{there[name]} is damaged. Run the cell again.")
         yield name, data
