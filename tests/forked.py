@@ -35,7 +35,7 @@ _PRELOADED = (
     "sklearn.linear_model", "scipy.stats", "scipy.optimize",
 )  # fmt: skip
 STAGES = {  # what announces them: class or module, and attribute
-    "questions": ("benchmark.runs.one_cell", "load_splits"),
+    "questions": ("benchmark.runs.one_cell", "_open"),
     "sampling": ("benchmark.cell.cell", "sample_responses"),
     "grading": ("benchmark.cell.stages", "_grades"),
     "capability": ("benchmark.cell.stages", "count_outcomes"),
