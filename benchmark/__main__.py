@@ -50,7 +50,7 @@ def _run(composed: DictConfig) -> None:
         with jobs.recorded(folder, number, hydra_config.overrides.task) as faults:
             refuse_misread(composed, hydra_config.overrides.task, config_folders(hydra_config))
             config = checked(composed)
-            from benchmark.cell.saved import skip_finished  # after the configuration is checked
+            from benchmark.cell.finished import skip_finished  # after the configuration is checked
 
             console = Console(soft_wrap=True, markup=False)
             if skip_finished(config, folder, console):

@@ -245,10 +245,9 @@ KINDS = {  # of files in the store: where they are, and whether the finished cel
     "grades": ("grades-*/part-*", False),
     "capability": ("capability-*/part-*", False),
     "manifests": ("*/manifest.json", False),
-    "tables of a finished cell": ("cell-*/part-*.parquet", True),
-    "list of a finished cell": ("cell-*/part-*.json", True),
-    "probe of a finished cell": ("cell-*/part-*.probe", True),
-    "manifest of a finished cell": ("cell-*/manifest.json", True),
+    "tables of a finished cell": ("cell-*/*.parquet", True),
+    "list of a finished cell": ("cell-*/cell.json", True),
+    "probe of a finished cell": ("cell-*/probes/*/*", True),
     "report.json of a finished cell": ("cell-*/report.json", True),
 }
 

@@ -29,6 +29,7 @@ from rich.console import Console
 from benchmark.applications import build_applications
 from benchmark.cell.cell import Cell
 from benchmark.cell.saved import save_cell
+from benchmark.cell.stages import SAMPLED
 from benchmark.config.checks import checked
 from benchmark.config.composing import CONF
 from benchmark.config.schema import Config, register_schema
@@ -53,6 +54,8 @@ class SimulatedEngine:
     """Solves question i with a probability that is drawn for it, and knows it but for noise."""
 
     identity: Mapping[str, object] = {"weights": "simulated"}
+    precisions: Mapping[str, str] = {}
+    settings: Mapping[str, object] = {}
 
     def __init__(self) -> None:
         self._known: dict[int, float] = {}
@@ -98,6 +101,10 @@ class SimulatedEngine:
             states = torch.randn(LAYERS, WIDTH, generator=seed)
             states[1, 0] += 2 * np.log(p / (1 - p))
             yield key, states
+
+    def prompt_tokens(self, _: Mapping[str, str]) -> dict[str, int]:
+        """Return nothing: no server renders these prompts in another way."""
+        return {}
 
     def close(self) -> None:
         """Do nothing."""
@@ -154,9 +161,9 @@ def run(questions: int, samples: int) -> dict:
             role: question_table(simulated_questions(role, count))
             for role, count in (("evaluation", questions), ("train", 1_500), ("validation", 300))
         }
-        cell = Cell(config, asked, SimulatedEngine(), store, quiet)
+        cell = Cell(config, asked, SimulatedEngine(), store, quiet, SAMPLED)
         clock = Clock(seconds)
-        cell.sample("evaluation", "responses", cell.prompts("evaluation"), samples, cell.decoding())
+        cell.sample(cell.responses("evaluation"), cell.decoding())
         clock.lap("responses to the store")
         cell.split("evaluation")
         clock.lap("grading and capability")

@@ -149,11 +149,11 @@ def splits(folder: Path) -> list[FeatureSet]:
     sets = []
     for split in ("train", "validation"):
         places = read_features(artifact_of(folder, split))
-        keys = sorted(places)
+        places = places.sort("question_id")
         correct = torch.tensor(counts[split]).long()
         n = torch.full_like(correct, counts["n"])
-        features = StoredFeatures([places[key] for key in keys])
-        sets.append(FeatureSet([key for key, _ in keys], features, n, correct))
+        ids = places["question_id"].to_list()
+        sets.append(FeatureSet(ids, StoredFeatures(places), n, correct))
     return sets
 
 

@@ -22,12 +22,10 @@ from typing import Any, NamedTuple
 from benchmark.__main__ import main
 from benchmark.cell import cell
 from benchmark.engines.in_process import engine as in_process
-from benchmark.estimators import p_true
-from benchmark.grading import llm_judge
 from benchmark.records import CellResult
 from benchmark.report.figures import cell as figures
 from benchmark.report.figures.axes import Drawing
-from benchmark.sampling import responses as sampling
+from benchmark.store import rows
 
 _PRELOADED = (
     "benchmark.runs.one_cell", "benchmark.report.page.cell", "benchmark.engines.server.engine",
@@ -37,13 +35,13 @@ _PRELOADED = (
     "sklearn.linear_model", "scipy.stats", "scipy.optimize",
 )  # fmt: skip
 STAGES = {  # what announces them: class or module, and attribute
-    "questions": ("benchmark.runs.one_cell", "load_splits"),
+    "questions": ("benchmark.runs.one_cell", "_open"),
     "sampling": ("benchmark.cell.cell", "sample_responses"),
-    "grading": ("benchmark.cell.cell:Cell", "_grades"),
-    "capability": ("benchmark.cell.cell", "count_outcomes"),
+    "grading": ("benchmark.cell.stages", "_grades"),
+    "capability": ("benchmark.cell.stages", "count_outcomes"),
     "P(True)": ("benchmark.estimators.p_true:PTrue", "estimate"),
     "verbalized": ("benchmark.estimators.verbalized:Verbalized", "estimate"),
-    "hidden states": ("benchmark.cell.cell:Cell", "_read_hidden_states"),
+    "hidden states": ("benchmark.cell.stages", "_check_same_prompts"),
     "probes": ("benchmark.probes.bank", "train_probe"),
     "metrics": ("benchmark.runs.one_cell", "evaluate"),
     "applications": ("benchmark.runs.one_cell", "_apply"),
@@ -160,10 +158,8 @@ def make_small() -> None:
     # Every row is computed alone, so that a run that goes on gives the same bits; parts are small,
     # so that there is something to go on from; one figure is enough.
     in_process._LEAST_SHARED = sys.maxsize
-    sampling._PART_ROWS = 50
-    cell._FEATURE_PART = 4
-    p_true._PART = 4
-    llm_judge._STORED = 4
+    rows._PART_ROWS = 10
+    cell.HIDDEN_STATES = cell.HIDDEN_STATES._replace(most=4)
     figures._draw = one_figure
 
 

@@ -11,7 +11,7 @@ import safetensors
 import safetensors.torch
 from rich.console import Console
 
-from benchmark.cell.saved import load_cell
+from benchmark.cell.saved import load_cell, read_listing
 from benchmark.store.artifact import Artifact
 
 KEYS = {  # of rows that cost model time, by stage
@@ -35,9 +35,12 @@ def snapshot(outputs: Path) -> dict[str, str]:
     for folder in sorted((outputs / "store").glob("*/*/*/*-*")):
         name, stage = "/".join(folder.parts[-4:]), folder.name.rsplit("-", 1)[0]
         artifact = Artifact(folder, {}, Console(quiet=True))
+        if stage == ".cell":  # the lock of the cell
+            continue
         if stage == "cell":
             found |= _cell(folder, name)
-        elif parts := artifact.parts(".parquet"):
+            continue
+        if parts := artifact.parts(".parquet"):
             table = pl.concat([pl.read_parquet(p, hive_partitioning=False) for p in parts])
             if "finish_reason" in table.columns:
                 table = table.filter(pl.col("finish_reason") != "error")
@@ -53,13 +56,16 @@ def snapshot(outputs: Path) -> dict[str, str]:
 def _cell(folder: Path, name: str) -> dict[str, str]:
     """Return the checksums of a finished cell's tables, its responses, and its report's files."""
     load_cell(folder).responses.collect()
-    (listing,) = folder.glob("part-*.json")
-    content = json.loads(listing.read_text())
+    content = read_listing(folder)
+    own = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    own -= {"cell.json", "report.json"}
+    assert own == content["files"].keys(), f"{folder}/cell.json lists other files"
     found = {
-        f"{name}/{table}": _checksum(pl.read_parquet(folder / part, hive_partitioning=False))
-        for table, part in content["tables"].items()
+        f"{name}/{file}": _checksum(pl.read_parquet(folder / file, glob=False))
+        if file.endswith(".parquet")
+        else checksum
+        for file, checksum in content["files"].items()
     }
-    found |= {f"{name}/{probe}": part for probe, part in content["probes"].items()}
     found[f"{name}/others"] = json.dumps(
         {k: v for k, v in content.items() if k in ("estimates", "failed", "complete", "parents")}
     )

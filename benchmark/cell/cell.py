@@ -1,44 +1,37 @@
-"""One model on one dataset: stages 1 to 4 for any of its splits, each made when asked for.
+"""One model on one dataset: what its stages returned for each split, each made when asked for.
 
 Estimators take what they need from a ``Cell``; nothing is sampled twice, and nothing that no
-estimator asks for is sampled at all. A cell also gives the cell of another dataset, for probes that
-are trained elsewhere.
+estimator asks for is sampled at all. The stages are functions that a cell is given: those of
+``stages`` ask a model, those of ``counted`` have read a file, those of a plan ask nothing.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 import polars as pl
-import torch
 from rich.console import Console
 
-from benchmark.capability.counts import count_outcomes, counted_grades, is_counted
-from benchmark.config.schema import Config, Role, TrainingConfig
+from benchmark.cell.asked import HIDDEN, Asked
+from benchmark.config.schema import Config, DatasetConfig, Role, TrainingConfig
 from benchmark.engines import Decoding, Engine, SampleRequest
-from benchmark.errors import DataError
-from benchmark.grading import Answer, Verdict, build_graders, disagreements, grade
-from benchmark.grading.verdict import PASSING
-from benchmark.probes.features import FeatureSet, check_finite
-from benchmark.progress import meter
-from benchmark.questions import load_splits
-from benchmark.sampling.adaptive import StoppingRule, sample_until_narrow
-from benchmark.sampling.responses import Many, sample_responses
+from benchmark.probes.features import FeatureSet
+from benchmark.sampling.responses import RESPONSES, Many, sample_responses
 from benchmark.sampling.seeds import sample_seed
-from benchmark.store.artifact import Artifact, Store, fingerprint, prompt_hash
-from benchmark.store.hidden_states import StoredFeatures, append_features, read_features
+from benchmark.store.artifact import Artifact, Store, fingerprint
+from benchmark.store.hidden_states import HIDDEN_STATES
+from benchmark.store.rows import Row
 
 TRAINING: tuple[Role, ...] = ("train", "validation")
 T = TypeVar("T")
-_Verdicts = dict[str, dict[Answer, Verdict]]  # by grader, what it has judged
-_FEATURE_PART = 64  # questions
 
 
 class Split(NamedTuple):
     """The records of one split, all sorted by question id.
 
     ``grades`` are those that count, by the first grader; ``left_out`` are its other ones.
-    ``parents`` are the fingerprints of the stages that they come from.
+    ``parents`` are the fingerprints of the stages that they come from. ``failed`` counts requests
+    that failed and were left out, and responses that could not be graded.
     """
 
     questions: pl.DataFrame
@@ -48,46 +41,82 @@ class Split(NamedTuple):
     disagreements: pl.DataFrame
     capability: pl.DataFrame
     parents: dict[str, str]
+    failed: int = 0
+
+
+class KnownModel(NamedTuple):
+    """A model that is not asked, only known: see ``Engine`` for its attributes."""
+
+    identity: Mapping[str, Any]
+    precisions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The functions that make what a cell holds.
+
+    Attributes:
+        questions: returns those of some splits of a dataset.
+        split: returns the records of a split.
+        features: returns the hidden states of a split's prompts with its counts.
+    """
+
+    questions: Callable[[DatasetConfig, Sequence[Role]], Mapping[Role, pl.DataFrame]]
+    split: Callable[["Cell", Role], Split]
+    features: Callable[["Cell", Role], FeatureSet]
 
 
 class Cell:
-    """Makes and keeps what stages 1 to 4 give for each split.
+    """Remembers what the stages returned, and asks the model in the name of estimators.
 
     Args:
         config: the run's.
-        questions: of each split that is needed, of schema ``QUESTION``, sorted by id (stage 1).
-        engine: runs the model.
+        questions: of each split that is needed, of schema ``QUESTION``, sorted by id.
+        model: runs the model, or only knows it.
         store: where artifacts lie.
         console: shows progress.
+        stages: make what is asked for.
     """
 
     def __init__(
         self,
         config: Config,
         questions: Mapping[Role, pl.DataFrame],
-        engine: Engine,
+        model: Engine | KnownModel,
         store: Store,
         console: Console,
+        stages: Stages,
     ) -> None:
         self.config = config
         self.questions = questions
-        self.engine = engine
         self.console = console
+        self._model = model
         self._store = store
-        self._graders = build_graders(config.grading)
+        self._stages = stages
         self._splits: dict[Role, Split] = {}
-        self._failed = 0
         self._others: dict[str, Cell] = {}
         self._kept: dict[str, Any] = {}
+
+    @property
+    def engine(self) -> Engine:
+        """What runs the model.
+
+        Raises:
+            TypeError: the cell is planned, or its counts are from elsewhere.
+        """
+        if isinstance(self._model, KnownModel):
+            raise TypeError("There is no model to be asked in this cell: `requests` asks nothing.")
+        return self._model
 
     def other(self, training: TrainingConfig) -> "Cell":
         """Return the same model's cell of another dataset, with what trains a probe."""
         key = fingerprint(asdict(training))
         if key not in self._others:
-            dataset = training.dataset
-            questions = load_splits(dataset, TRAINING)
-            config = replace(self.config, dataset=dataset, grading=training.grading)
-            self._others[key] = Cell(config, questions, self.engine, self._store, self.console)
+            questions = self._stages.questions(training.dataset, TRAINING)
+            config = replace(self.config, dataset=training.dataset, grading=training.grading)
+            self._others[key] = Cell(
+                config, questions, self._model, self._store, self.console, self._stages
+            )
         return self._others[key]
 
     def once(self, inputs: Mapping[str, Any], make: Callable[[], T]) -> T:
@@ -98,14 +127,29 @@ class Cell:
         kept: T = self._kept[key]
         return kept
 
+    def split(self, role: Role) -> Split:
+        """Return questions, responses, grades and capability of a split (stages 1 to 4)."""
+        if role not in self._splits:
+            self._splits[role] = self._stages.split(self, role)
+        return self._splits[role]
+
+    def features(self, role: Role) -> FeatureSet:
+        """Return the hidden states of a split's prompts with its counts, for probes.
+
+        Layers are the embedding and every layer's output at the last prompt token.
+        """
+        return self._stages.features(self, role)
+
     @property
     def failed_requests(self) -> int:
         """How many failed and were left out, or could not be graded; another run tries again."""
-        return self._failed + sum(other.failed_requests for other in self._others.values())
+        own = sum(split.failed for split in self._splits.values())
+        return own + sum(other.failed_requests for other in self._others.values())
 
     def close(self) -> None:
         """Free what the engine holds."""
-        self.engine.close()
+        if not isinstance(self._model, KnownModel):
+            self._model.close()
 
     def decoding(self, max_new_tokens: int | None = None) -> Decoding:
         """Return the model's decoding settings, or the same with another cap.
@@ -120,14 +164,68 @@ class Cell:
     def artifact(self, role: Role, stage: str, inputs: Mapping[str, Any]) -> Artifact:
         """Return where a stage of a split is kept; its inputs include the model's identity."""
         names = self.config.model.name, self.config.dataset.name, self.config.dataset.splits[role]
-        inputs = {"model": self.engine.identity, **inputs}
-        if stage in self.engine.precisions:
-            inputs["precision"] = self.engine.precisions[stage]
+        inputs = {"model": self._model.identity, **inputs}
+        if stage in self._model.precisions:
+            inputs["precision"] = self._model.precisions[stage]
         return self._store.artifact(*names, stage, inputs)
 
     def prompts(self, role: Role) -> dict[str, str]:
         """Return the user turn of each question, by id."""
         return dict(self.questions[role].select("question_id", "prompt").iter_rows())
+
+    def replies(
+        self, role: Role, kind: str, prompts: Mapping[str, str], k: int, decoding: Decoding
+    ) -> Asked:
+        """Return what asks for k replies to each prompt, kept in the stage called ``kind``."""
+        inputs = {"decoding": decoding.inputs, "seed": self.config.sampling.seed}
+        artifact = self.artifact(role, kind, inputs)
+        return Asked(kind, artifact, RESPONSES, prompts, k, decoding.max_new_tokens)
+
+    def responses(self, role: Role) -> Asked:
+        """Return what asks for the responses to a split's questions, the most that it may take."""
+        sampling = self.config.sampling
+        k = sampling.k if role == "evaluation" else sampling.k_train
+        if role == "evaluation" and sampling.stopping is not None:
+            k = sampling.stopping.k_max
+        return self.replies(role, "responses", self.prompts(role), k, self.decoding())
+
+    def hidden_states(self, role: Role) -> Asked:
+        """Return what asks for the hidden states of a split's prompts."""
+        artifact = self.artifact(role, "features", {"position": "last prompt token"})
+        return Asked(HIDDEN, artifact, HIDDEN_STATES, self.prompts(role), cap=0)
+
+    def sample(self, asked: Asked, decoding: Decoding, k: Many | None = None) -> pl.DataFrame:
+        """Return the replies that are asked for, or others of them, of schema ``RESPONSE``."""
+        return sample_responses(
+            asked.prompts, asked.k if k is None else k, engine=self.engine, decoding=decoding,
+            seed=self.config.sampling.seed, artifact=asked.artifact,
+            what=f"{asked.kind.capitalize()} ({asked.split})",
+        )  # fmt: skip
+
+    def ask(
+        self,
+        asked: Asked,
+        produce: Callable[[dict[str, str]], Iterable[Row | None]],
+        what: str,
+    ) -> pl.DataFrame:
+        """Return a row for each prompt, null where it could not be made, in the prompts' order.
+
+        Args:
+            asked: what for.
+            produce: makes the rows of some of the prompts, each with its question_id; None stands
+                for a request that failed. Only what the artifact lacks is asked for.
+            what: names the work in the progress line.
+        """
+        keys = asked.keys
+        hashes = dict(keys.iter_rows())
+
+        def made(missing: pl.DataFrame) -> Iterable[Row | None]:
+            for row in produce({key: asked.prompts[key] for key in missing["question_id"]}):
+                yield row and {**row, "prompt_hash": hashes[row["question_id"]]}
+
+        held = asked.artifact.fill(keys, made, asked.rows, what, lambda: self.engine.settings)
+        held = held.unique(keys.columns)
+        return keys.join(held, on=keys.columns, how="left", maintain_order="left")
 
     def requests(self, prompts: Mapping[str, str]) -> list[SampleRequest]:
         """Return a request for one response to each prompt."""
@@ -136,185 +234,3 @@ class Cell:
             SampleRequest(key, prompt, (0,), (sample_seed(seed, key, 0),))
             for key, prompt in prompts.items()
         ]
-
-    def sample(
-        self, role: Role, stage: str, prompts: Mapping[str, str], k: Many, decoding: Decoding
-    ) -> tuple[pl.DataFrame, Artifact]:
-        """Return k responses to each prompt (stage 2) and the artifact that keeps them."""
-        artifact = self.responses_artifact(role, stage, decoding)
-        responses = sample_responses(
-            prompts, k, engine=self.engine, decoding=decoding, seed=self.config.sampling.seed,
-            artifact=artifact, console=self.console,
-            what=f"{stage.capitalize()} ({self.config.dataset.splits[role]})",
-        )  # fmt: skip
-        return responses, artifact
-
-    def responses_artifact(self, role: Role, stage: str, decoding: Decoding) -> Artifact:
-        """Return where the responses of a stage are kept."""
-        inputs = {"decoding": decoding.inputs, "seed": self.config.sampling.seed}
-        return self.artifact(role, stage, inputs)
-
-    def split(self, role: Role) -> Split:
-        """Return questions, responses, grades and capability of a split (stages 1 to 4)."""
-        if role not in self._splits:
-            questions = self.questions[role]
-            verdicts: _Verdicts = {name: {} for name in self._graders}
-            responses, source = self._responses(role, verdicts)
-            by_grader = self._grades(role, responses, source, verdicts)
-            grades = next(iter(by_grader.values()))
-            treatment = asdict(self.config.capability)
-            counted = counted_grades(grades, treatment)
-            capability = count_outcomes(counted)
-            inputs = {"responses": source.fingerprint, "treatment": treatment}
-            inputs["grader"] = next(iter(self._graders.values())).identity
-            parents = {"responses": source.fingerprint}
-            counts = self.artifact(role, "capability", inputs)
-            counts.replace_table(capability, parents)
-            self._splits[role] = Split(
-                questions, responses, counted,
-                grades.join(counted, on=["question_id", "sample_index"], how="anti"),
-                disagreements(by_grader, questions), capability,
-                {**parents, "capability": counts.fingerprint},
-            )  # fmt: skip
-        return self._splits[role]
-
-    def _responses(self, role: Role, verdicts: _Verdicts) -> tuple[pl.DataFrame, Artifact]:
-        """Return k responses to each question, or as many as adaptive sampling asks for.
-
-        The verdicts that it takes to know that are added to ``verdicts``.
-        """
-        sampling, prompts = self.config.sampling, self.prompts(role)
-        k = sampling.k if role == "evaluation" else sampling.k_train
-        responses, source = self.sample(role, "responses", prompts, k, self.decoding())
-        if role != "evaluation" or sampling.stopping is None:
-            return self._answered(responses, source), source
-        counts = is_counted(asdict(self.config.capability))
-
-        def draw(more: Mapping[str, int]) -> pl.DataFrame:
-            return self.sample(role, "responses", prompts, more, self.decoding())[0]
-
-        def count(drawn: pl.DataFrame) -> pl.DataFrame:
-            if self.config.capability.failed == "refuse":  # before more is asked for
-                drawn = self._answered(drawn, source)
-            done = drawn.filter(pl.col("finish_reason") != "error")
-            return self._grade(role, next(iter(self._graders)), done, verdicts).filter(counts)
-
-        rule = StoppingRule(k, **asdict(sampling.stopping))
-        responses = sample_until_narrow(responses, rule, draw, count)
-        most = rule.k_max * len(prompts)
-        self.console.print(f"Adaptive sampling: {len(responses):,} responses of at most {most:,}.")
-        return self._answered(responses, source), source
-
-    def _answered(self, responses: pl.DataFrame, source: Artifact) -> pl.DataFrame:
-        """Return the responses whose requests succeeded.
-
-        Raises:
-            DataError: some failed, and the configuration doesn't leave them out.
-        """
-        failed = responses.filter(pl.col("finish_reason") == "error")
-        if failed.is_empty():
-            return responses
-        what = (
-            f"{failed.height} of {responses.height} responses failed, the first with: "
-            f"{failed['error'][0]}"
-        )
-        if self.config.capability.failed == "refuse" or failed.height == responses.height:
-            raise DataError(
-                f"{what}. The others are kept in {source.folder}; run again to ask for those that "
-                f"are missing, or go on without them with capability.failed=left_out."
-            )
-        self._failed += failed.height
-        self.console.print(f"{what}. They are left out; another run asks for them again.")
-        return responses.filter(pl.col("finish_reason") != "error")
-
-    def _grade(
-        self, role: Role, name: str, responses: pl.DataFrame, verdicts: _Verdicts
-    ) -> pl.DataFrame:
-        grader, questions = self._graders[name], self.questions[role]
-        kept = self.artifact(role, "verdicts", {"grader": grader.identity})
-        return grade(responses, questions, name, grader, kept, self.console, verdicts[name])
-
-    def _grades(
-        self, role: Role, responses: pl.DataFrame, source: Artifact, verdicts: _Verdicts
-    ) -> dict[str, pl.DataFrame]:
-        """Return the grades of each grader (stage 3); only evaluation needs more than the first."""
-        names = list(self._graders) if role == "evaluation" else list(self._graders)[:1]
-        tables = {}
-        for name in names:
-            table = self._grade(role, name, responses, verdicts)
-            self._failed += table.filter(pl.col("reason").is_in(PASSING)).height
-            tables[name] = table.sort("question_id", "sample_index")
-            identity = self._graders[name].identity
-            inputs = {"responses": source.fingerprint, "grader": identity}
-            parents = {"responses": source.fingerprint}
-            self.artifact(role, "grades", inputs).replace_table(tables[name], parents)
-        return tables
-
-    def features(self, role: Role) -> FeatureSet:
-        """Return the hidden states of a split's prompts with its counts, for probes.
-
-        Layers are the embedding and every layer's output at the last prompt token.
-        """
-        prompts = self.prompts(role)
-        keys = {key: (key, prompt_hash(prompt)) for key, prompt in prompts.items()}
-        artifact = self.features_artifact(role)
-        with artifact.lock():
-            stored = read_features(artifact)
-            missing = {key: prompts[key] for key in keys if keys[key] not in stored}
-            settings = None
-            if missing:
-                self._check_same_prompts(missing, role)
-                self._read_hidden_states(missing, artifact, role)
-                stored, settings = read_features(artifact), self.engine.settings
-            artifact.write_manifest({"questions": len(stored)}, {}, settings)
-        capability = self.split(role).capability
-        counted = capability["question_id"].to_list()
-        return FeatureSet(
-            question_ids=counted,
-            features=StoredFeatures([stored[keys[key]] for key in counted]),
-            n=torch.tensor(capability["n"].to_list()),
-            c=torch.tensor(capability["c"].to_list()),
-        )
-
-    def _check_same_prompts(self, prompts: Mapping[str, str], role: Role) -> None:
-        """Refuse to read hidden states of other prompts than responses were sampled from.
-
-        Raises:
-            DataError: a server rendered a prompt to another number of tokens than it has here.
-        """
-        responses = self.split(role).responses.drop_nulls("prompt_tokens")
-        sampled = dict(responses.select("question_id", "prompt_tokens").unique().iter_rows())
-        for key, tokens in self.engine.prompt_tokens(prompts).items():
-            if sampled.get(key, tokens) != tokens:
-                raise DataError(
-                    f"The responses to '{key}' were sampled from a prompt of {sampled[key]} "
-                    f"tokens, which has {tokens} tokens here: the server renders the chat template "
-                    f"in another way, so that a probe would read another prompt. Give the server "
-                    f"the model's own template, or sample with engine=transformers."
-                )
-
-    def features_artifact(self, role: Role) -> Artifact:
-        """Return where the hidden states of a split's prompts are kept."""
-        return self.artifact(role, "features", {"position": "last prompt token"})
-
-    def _read_hidden_states(
-        self, prompts: Mapping[str, str], artifact: Artifact, role: Role
-    ) -> None:
-        waiting: dict[str, torch.Tensor] = {}
-
-        def flush() -> None:
-            if waiting:
-                hashes = [prompt_hash(prompts[key]) for key in waiting]
-                states = torch.stack([*waiting.values()])
-                check_finite(list(waiting), states)  # the store trusts what it holds
-                append_features(artifact, list(waiting), hashes, states)
-                waiting.clear()
-
-        what = f"Hidden states ({self.config.dataset.splits[role]})"
-        with meter(self.console, what, len(prompts)) as progress:
-            for key, states in self.engine.hidden_states(prompts):
-                waiting[key] = states
-                progress.advance()
-                if len(waiting) == _FEATURE_PART:
-                    flush()
-            flush()

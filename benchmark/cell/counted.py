@@ -15,14 +15,14 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from rich.console import Console
 
 from benchmark.capability.counts import count_outcomes
-from benchmark.cell.cell import Cell, Split
+from benchmark.cell.cell import Cell, KnownModel, Split, Stages
 from benchmark.config.schema import ColumnsConfig, Config, DatasetConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.records import (
@@ -35,6 +35,7 @@ from benchmark.records import (
     Estimate,
 )
 from benchmark.statistics.inputs import FloatArray
+from benchmark.store.artifact import Store
 from benchmark.store.files import is_pointer, pointer_fault, text_fault
 
 MOST_RESPONSES = 100_000_000  # that a file may count; each becomes a row
@@ -57,23 +58,20 @@ class Counts(NamedTuple):
     estimates: dict[str, Estimate]
 
 
-class CountedCell(Cell):
-    """A cell that has its counts already, and no engine that could make more."""
+def counted_cell(config: Config, counts: Counts, store: Store, console: Console) -> Cell:
+    """Return the cell whose only split was read from a file, of a model that isn't asked."""
+    split = Split(
+        counts.questions, RESPONSE.to_frame(), counts.grades, GRADE.to_frame(),
+        DISAGREEMENT.to_frame(), count_outcomes(counts.grades), {},
+    )  # fmt: skip
+    stages = Stages(_nothing, lambda _, role: {"evaluation": split}[role], _nothing)
+    return Cell(
+        config, {"evaluation": counts.questions}, KnownModel({}, {}), store, console, stages
+    )
 
-    def __init__(self, config: Config, counts: Counts) -> None:
-        """Take the counts."""
-        self.config = config
-        self.questions = {"evaluation": counts.questions}
-        self._failed, self._others = 0, {}
-        self._splits = {
-            "evaluation": Split(
-                counts.questions, RESPONSE.to_frame(), counts.grades, GRADE.to_frame(),
-                DISAGREEMENT.to_frame(), count_outcomes(counts.grades), {},
-            )
-        }  # fmt: skip
 
-    def close(self) -> None:
-        """Do nothing: there is no engine."""
+def _nothing(*_: object) -> Any:
+    raise TypeError("A file of counts holds neither other questions nor hidden states.")
 
 
 def read_counts(config: DatasetConfig, console: Console) -> Counts:

@@ -16,7 +16,8 @@ from benchmark.engines import Decoding
 from benchmark.engines.weights import Weights, find_weights, known_identity
 from benchmark.grading import build_graders
 from benchmark.hub import hub_commit
-from benchmark.store.artifact import Artifact, Store, file_checksum
+from benchmark.store.artifact import Artifact, Store
+from benchmark.store.checksums import file_checksum
 
 _ELSEWHERE = ("hub_root", "licence", "path")  # say where rows lie, not what they hold
 

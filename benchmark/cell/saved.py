@@ -1,66 +1,52 @@
-"""The finished cell as an artifact of the store: what reports are made from, and reruns skip.
+"""The finished cell as a folder of the store: what reports are made from, and reruns skip.
 
-It holds every table of a ``CellResult``, but for the responses, whose texts stay in their own
-artifact beside it. Nothing here imports what is slow to import.
+    cell.json              what it is made from, and the checksums of its files
+    metrics.parquet        every metric of every estimator; differences.parquet compares them
+    confidences.parquet    every confidence, by estimator
+    capability.parquet     n and c of each question; questions.parquet, grades.parquet ..
+    applications/*.parquet
+    probes/<estimator>/    each trained probe, to be used elsewhere
+
+Responses stay in their own artifact beside it. Nothing here imports what is slow to import.
 """
 
-import json
-import os
-import shutil
-from collections.abc import Mapping, Sequence
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
+from urllib.parse import quote, unquote
 
 import polars as pl
 from rich.console import Console
 
-from benchmark.cell.key import cell_artifact, has_cells, outputs_of, rows_known
-from benchmark.config.schema import Config
+from benchmark.cell.key import rows_known
 from benchmark.errors import StoreError
-from benchmark.records import RESPONSE, STORED_RESPONSE, CellResult, ChosenProbe, Estimate
-from benchmark.store.artifact import Artifact, prompt_hash, read_json, read_manifest
+from benchmark.records import (
+    CONFIDENCE,
+    PROBE_SELECTION,
+    RESPONSE,
+    STORED_RESPONSE,
+    CellResult,
+    ChosenProbe,
+    Estimate,
+)
+from benchmark.store.artifact import Artifact, prompt_hash, read_json, read_sealed
+from benchmark.store.folder import read_folder, replace_folder
 
-_PROBE = ".probe"  # suffix of the parts that are files of an exported probe
 CELL = "cell/"  # before the model's name, among the parents
+LISTING = "cell.json"
+REPORT = "report.json"  # where the cell's report is
 _TABLES = [field.name for field in fields(CellResult) if field.type is pl.DataFrame]
-
-
-class _Pointer(NamedTuple):
-    """Where a cell's report is, and where the cell was logged, as of `_asked`."""
-
-    report: str | None
-    logged: set[str]
-
-
-def skip_finished(config: Config, folder: Path, console: Console) -> bool:
-    """Tell whether there is nothing to do: the cell is finished and its report is there.
-
-    It says where both are, and lets the run's folder point to them; the cell's probes are there.
-    """
-    if not has_cells(config):  # the rest of the configuration is checked before weights are sought
-        return False
-    artifact = cell_artifact(config, console)
-    report = _report_of(artifact, config)
-    if report is None or not is_finished(artifact):
-        return False
-    export_probes(artifact, folder / "probes")
-    point_to_cell(artifact, report, folder, config)
-    console.print(
-        f"Cell: model {config.model.name}, dataset {config.dataset.name}: finished before.\n"
-        f"Result: {artifact.folder} (delete it to evaluate the cell anew)\nReport: {report}"
-    )
-    return True
+_SELECTION = pl.Schema({"estimator": pl.String(), "place": pl.String(), **PROBE_SELECTION})
 
 
 def save_cell(
     result: CellResult, artifact: Artifact, parents: Mapping[str, str], complete: bool
 ) -> None:
-    """Write every table of the cell as a Parquet part, but for the responses.
-
-    The part that lists the others comes last, so that where it exists the cell is whole.
+    """Write the cell as a folder, all of it or nothing.
 
     Args:
         result: the cell.
@@ -70,52 +56,73 @@ def save_cell(
         complete: whether running it again would change nothing.
     """
     tables = {name: getattr(result, name) for name in _TABLES}
-    tables |= {f"application/{name}": table for name, table in result.applications.items()}
-    estimates: dict[str, dict[str, Any]] = {name: {} for name in result.estimates}
-    for name, estimate in result.estimates.items():
-        for field in fields(Estimate):
-            value = getattr(estimate, field.name)
-            if isinstance(value, pl.DataFrame):
-                tables[f"{field.name}/{name}"] = value
-            elif field.name != "probes":
-                estimates[name][field.name] = value
-        for place, probe in estimate.probes.items():
-            tables[f"selection/{name}{place}"] = probe.selection
-        estimates[name]["probes"] = list(estimate.probes)
+    tables |= {f"applications/{_plain(n)}": table for n, table in result.applications.items()}
+    tables["confidences"] = _confidences(result)
+    tables["selections"] = _selections(result)
     drawn = _responses_folder(artifact.folder, parents)
-    with artifact.lock():
-        parts = {name: artifact.append_table(table) for name, table in tables.items()}
-        probes = _append_probes(result, artifact)
-        content = {
-            "model": result.model,
-            "dataset": result.dataset,
-            "split": result.split,
-            "tables": {name: path.name for name, path in parts.items()},
-            "estimates": estimates,
-            "probes": {name: path.name for name, path in probes.items()},
-            "failed": result.failed,
-            "parents": dict(parents),
-            "responses": sorted(path.name for path in drawn.glob("part-*")) if drawn else [],
-            "complete": complete,
-        }
-        listing = artifact.append(json.dumps(content, indent=2).encode(), ".json")
-        artifact.keep_only([*parts.values(), *probes.values(), listing])
-        counts = {name: table.height for name, table in tables.items()}
-        artifact.write_manifest(counts, parents)
+    content = {
+        "model": result.model,
+        "dataset": result.dataset,
+        "split": result.split,
+        "estimates": {name: _settings(estimate) for name, estimate in result.estimates.items()},
+        "failed": result.failed,
+        "parents": dict(parents),
+        "responses": sorted(path.name for path in drawn.glob("part-*")) if drawn else [],
+        "complete": complete,
+        "rows": {name: table.height for name, table in tables.items()},
+    }
+    files = {f"{name}.parquet": _parquet(table) for name, table in tables.items()}
+    replace_folder(artifact, files | dict(_probes(result)), LISTING, content, kept=[REPORT])
 
 
-def _append_probes(result: CellResult, artifact: Artifact) -> dict[str, Path]:
-    """Write the files of the exported probes as parts, by ``<estimator><place>/<file>``."""
-    parts = {}
+def _plain(name: str) -> str:
+    """Return a name as that of a file or folder."""
+    plain = quote(name, safe=" ")
+    return plain if plain.strip(".") else plain.replace(".", "%2E")
+
+
+def _parquet(table: pl.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    table.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+def _settings(estimate: Estimate) -> dict[str, Any]:
+    """Return what an estimate is beside its tables."""
+    values = {field.name: getattr(estimate, field.name) for field in fields(Estimate)}
+    del values["confidences"]
+    return values | {"probes": list(estimate.probes)}
+
+
+def _confidences(result: CellResult) -> pl.DataFrame:
+    """Return the confidences of all estimators, one below the other."""
+    schema = pl.Schema({"estimator": pl.String(), **CONFIDENCE})
+    tables = [
+        estimate.confidences.with_columns(estimator=pl.lit(name)).select(list(schema))
+        for name, estimate in result.estimates.items()
+    ]
+    return pl.concat([schema.to_frame(), *tables])
+
+
+def _selections(result: CellResult) -> pl.DataFrame:
+    """Return how probes were chosen, by estimator and by their place in it."""
+    tables = [
+        probe.selection.with_columns(estimator=pl.lit(name), place=pl.lit(place))
+        for name, estimate in result.estimates.items()
+        for place, probe in estimate.probes.items()
+    ]
+    return pl.concat([_SELECTION.to_frame(), *(table.select(list(_SELECTION)) for table in tables)])
+
+
+def _probes(result: CellResult) -> Iterator[tuple[str, bytes]]:
+    """Yield the files of the exported probes, ``probes/<estimator><place>/<file>``."""
     for name, estimate in result.estimates.items():
         for place, probe in estimate.probes.items():
             if probe.exported is not None:
                 with TemporaryDirectory() as folder:
                     probe.exported.save(Path(folder))
                     for file in Path(folder).iterdir():
-                        part = artifact.append(file.read_bytes(), _PROBE)
-                        parts[f"{name}{place}/{file.name}"] = part
-    return parts
+                        yield f"probes/{_plain(name + place)}/{file.name}", file.read_bytes()
 
 
 def export_probes(artifact: Artifact, folder: Path) -> None:
@@ -127,34 +134,37 @@ def export_probes(artifact: Artifact, folder: Path) -> None:
     Raises:
         StoreError: as ``load_cell``.
     """
-    paths = {path.name: path for path in artifact.parts(_PROBE)}
-    for name, part in _content(artifact)["probes"].items():
-        if part not in paths:
-            raise _not_whole(artifact.folder, f"{part} is missing")
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(paths[part], target)
+    for name, data in read_folder(artifact.folder, LISTING):
+        if name.startswith("probes/"):
+            target = folder / name.removeprefix("probes/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
 
 
-def load_cell(folder: Path) -> CellResult:
-    """Return a finished cell; its responses are read when they are collected.
+def load_cell(folder: str | Path) -> CellResult:
+    """Return a finished cell, its tables as polars frames; responses are read when collected.
 
-    It has no probes to be used, only how they were chosen; ``export_probes`` writes them.
+    It has no probes to be used, only how they were chosen; the folder's ``probes`` has them.
+
+    Args:
+        folder: of the cell in the store, or of a run that finished it.
 
     Raises:
-        StoreError: the folder holds no whole cell, or a part of it is damaged.
+        StoreError: the folder holds no whole cell, or a file of it is damaged.
     """
-    artifact = Artifact(folder, {}, Console(quiet=True))
-    content = _content(artifact)
-    paths = {path.name: path for path in artifact.parts(".parquet")}
+    folder = Path(folder).expanduser()
+    with suppress(OSError, ValueError, TypeError):
+        folder = cell_of(folder) if "cell" in read_json(folder / LISTING) else folder
+    content = read_listing(folder)
+    tables = {
+        name.removesuffix(".parquet"): pl.read_parquet(io.BytesIO(data))
+        for name, data in read_folder(folder, LISTING)
+        if name.endswith(".parquet")
+    }
     try:
-        tables = {
-            name: pl.read_parquet(paths[part], hive_partitioning=False, glob=False)
-            for name, part in content["tables"].items()
-        }
-        estimates = {name: _estimate(tables, name, content) for name in content["estimates"]}
         known: dict[str, Any] = {name: tables[name] for name in _TABLES}
         known |= {name: content[name] for name in ("model", "dataset", "split", "failed")}
+        estimates = _estimates(tables, content["estimates"])
         drawn, names = _responses_folder(folder, content["parents"]), content["responses"]
     except KeyError as error:
         raise _not_whole(folder, f"{error} is missing") from error
@@ -163,18 +173,46 @@ def load_cell(folder: Path) -> CellResult:
         responses=_responses(drawn, names, known) if drawn else RESPONSE.to_frame().lazy(),
         estimates=estimates,
         applications={
-            name.removeprefix("application/"): table
+            unquote(name.removeprefix("applications/")): table
             for name, table in tables.items()
-            if name.startswith("application/")
+            if name.startswith("applications/")
         },
     )
 
 
-def _estimate(tables: Mapping[str, pl.DataFrame], name: str, content: dict[str, Any]) -> Estimate:
-    """Return an estimate from its own tables and the values of its other fields."""
-    values: dict[str, Any] = dict(content["estimates"][name])
-    chosen = {place: ChosenProbe(tables[f"selection/{name}{place}"]) for place in values["probes"]}
-    return Estimate(**values | {"confidences": tables[f"confidences/{name}"], "probes": chosen})
+def _estimates(
+    tables: Mapping[str, pl.DataFrame], settings: Mapping[str, Any]
+) -> dict[str, Estimate]:
+    """Return the estimates from the tables of all and the settings of each."""
+    confidences = _parts(tables["confidences"], "estimator")
+    selections = _parts(tables["selections"], "estimator", "place")
+    none = CONFIDENCE.to_frame()
+    return {
+        name: Estimate(
+            **values
+            | {
+                "confidences": confidences.get((name,), none),
+                "probes": {p: ChosenProbe(selections[name, p]) for p in values["probes"]},
+            }
+        )
+        for name, values in settings.items()
+    }
+
+
+def _parts(table: pl.DataFrame, *keys: str) -> dict[tuple[Any, ...], pl.DataFrame]:
+    return table.partition_by(*keys, as_dict=True, include_key=False, maintain_order=True)
+
+
+def read_listing(folder: Path) -> dict[str, Any]:
+    """Return what the ``cell.json`` of a finished cell says.
+
+    Raises:
+        StoreError: there is none, or it is damaged.
+    """
+    try:
+        return read_sealed(folder / LISTING)
+    except StoreError as error:
+        raise _not_whole(folder, str(error)) from error
 
 
 def _responses_folder(cell: Path, parents: Mapping[str, str]) -> Path | None:
@@ -225,14 +263,12 @@ def is_finished(artifact: Artifact) -> bool:
     if not rows_known(artifact.inputs):
         return False
     try:
-        content = _content(artifact)
-        read_manifest(artifact.folder)
-        intact = {path.name for kind in (".parquet", _PROBE) for path in artifact.parts(kind)}
+        content = read_listing(artifact.folder)
+        intact = {name for name, _ in read_folder(artifact.folder, LISTING)}
         drawn = _responses_folder(artifact.folder, content["parents"])
         return (
             content["complete"]
-            and {*content["tables"].values(), *content["probes"].values()} <= intact
-            and set(_TABLES) <= set(content["tables"])
+            and {f"{name}.parquet" for name in (*_TABLES, "confidences", "selections")} <= intact
             and all(drawn is not None and (drawn / name).is_file() for name in content["responses"])
             and all(
                 newest_cell(artifact, stage.removeprefix(CELL)).name == name
@@ -254,9 +290,9 @@ def newest_cell(artifact: Artifact, model: str) -> Path:
     """
     split, dataset, _, root = artifact.folder.parents[:4]
     found = []
-    for path in (root / model / dataset.name / split.name).glob("cell-*/manifest.json"):
+    for path in (root / model / dataset.name / split.name).glob(f"cell-*/{LISTING}"):
         with suppress(StoreError):  # a damaged one is made anew by its own run
-            manifest = read_manifest(path.parent)
+            manifest = read_sealed(path)
             same = manifest["inputs"]["dataset"] == artifact.inputs["dataset"]
             found.append((same, manifest["written"], path.parent))
     if not found:
@@ -269,24 +305,6 @@ def newest_cell(artifact: Artifact, model: str) -> Path:
             f"{split.name}. Run it first: python -m benchmark {settings}"
         )
     return max(found)[-1]
-
-
-def point_to_cell(artifact: Artifact, report: Path, folder: Path, config: Config) -> None:
-    """Let the run's folder point to the cell, and the cell to its report.
-
-    ``cell.json`` in the run's folder says where both are, relative to ``paths.outputs``. The cell
-    also keeps where it was logged, so that each grid of the tracker gets it once.
-    """
-    outputs = outputs_of(config)
-    places = {"cell": artifact.folder, "report": report}
-    relative = {name: os.path.relpath(path, outputs) for name, path in places.items()}
-    partial = folder / ".partial-cell.json"
-    partial.write_text(json.dumps(relative, indent=2))
-    partial.rename(folder / "cell.json")
-    with artifact.lock():  # which removes what others have half written
-        logged = sorted(_pointer(artifact).logged | _asked(config))
-        known = {"report": relative["report"], "logged": logged}
-        artifact.write("report.json", json.dumps(known).encode())
 
 
 def cell_of(run: Path) -> Path:
@@ -303,38 +321,6 @@ def cell_of(run: Path) -> Path:
         if (outputs / place).is_dir():
             return outputs / place
     raise StoreError(f"{run}: its cell, {place}, isn't in the store any more; run it again.")
-
-
-def _report_of(artifact: Artifact, config: Config) -> Path | None:
-    """Return the cell's report where there is one, logged as the tracker's settings ask."""
-    pointer = _pointer(artifact)
-    if pointer.report is None or not _asked(config) <= pointer.logged:
-        return None
-    report = outputs_of(config) / pointer.report
-    return report if report.is_file() else None
-
-
-def _asked(config: Config) -> set[str]:
-    """Return where the configuration wants the cell logged: the tracker's kind and the grid."""
-    kind = config.tracker.kind
-    return set() if kind == "none" else {f"{kind}/{config.grid}"}
-
-
-def _pointer(artifact: Artifact) -> _Pointer:
-    """Return what the cell's report.json says: nothing, where it can't be read."""
-    try:
-        said = read_json(artifact.folder / "report.json")
-        return _Pointer(str(said["report"]), {*map(str, said.get("logged", []))})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return _Pointer(None, set())
-
-
-def _content(artifact: Artifact) -> dict[str, Any]:
-    listings = artifact.parts(".json")
-    if len(listings) != 1:
-        raise _not_whole(artifact.folder, f"it has {len(listings)} lists of its tables")
-    content: dict[str, Any] = read_json(listings[0])
-    return content
 
 
 def _not_whole(folder: Path, why: str) -> StoreError:

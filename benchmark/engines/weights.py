@@ -29,7 +29,8 @@ from benchmark.engines.complete_weights import refuse_incomplete, refuse_pointer
 from benchmark.engines.prompts import TEMPLATE_FAULTS, rendering
 from benchmark.errors import ModelError, StoreError
 from benchmark.hub import NO_HUB, hub_commit, reach_hub
-from benchmark.store.artifact import file_checksum, fingerprint
+from benchmark.store.artifact import fingerprint
+from benchmark.store.checksums import file_checksum
 from benchmark.store.files import is_pointer, pointer_fault, sync, with_cause
 
 _DIGEST = 16  # characters of a checksum in a name

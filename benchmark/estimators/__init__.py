@@ -14,19 +14,16 @@ from benchmark.errors import ConfigError
 from benchmark.estimators.average import Average
 from benchmark.estimators.baselines import TFIDF, FamilyMean, QuestionLength, Random, TrainMean
 from benchmark.estimators.consistency import Consistency
-from benchmark.estimators.estimator import Estimator, check, prepare, reads_hidden_states, roles_of
+from benchmark.estimators.estimator import Estimator, roles_of
 from benchmark.estimators.oracles import OracleCC, OracleRC
 from benchmark.estimators.p_true import PTrue
 from benchmark.estimators.probe import Probe
 from benchmark.estimators.recalibrated import Recalibrated
 from benchmark.estimators.verbalized import Verbalized
 
-__all__ = [
-    "KINDS", "Estimator", "build_estimators", "check", "check_counted", "needed_roles", "prepare",
-    "reads_hidden_states",
-]  # fmt: skip
+__all__ = ["KINDS", "Estimator", "build_estimators", "check_counted", "needed_roles"]
 
-KINDS: dict[str, type] = {
+KINDS: dict[str, type[Estimator]] = {
     "random": Random,
     "train_mean": TrainMean,
     "family_mean": FamilyMean,
@@ -116,8 +113,8 @@ def check_counted(estimators: Mapping[str, Estimator], columns: Collection[str])
         ConfigError: an estimator needs more than counts, or is named like a column.
     """
     for name, estimator in estimators.items():
-        if not getattr(estimator, "counts_suffice", False):
-            enough = sorted(k for k, c in KINDS.items() if getattr(c, "counts_suffice", False))
+        if not estimator.counts_suffice:
+            enough = sorted(k for k, c in KINDS.items() if c.counts_suffice)
             raise ConfigError(
                 f"estimator.{name} needs the model or its responses, and dataset=counts has "
                 f"neither; choose among {enough}, or give its confidences as a column."

@@ -1,20 +1,22 @@
 """The mean of several estimators' confidences."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 from omegaconf import MISSING
 
+from benchmark.cell.asked import Asked
 from benchmark.cell.cell import Cell
 from benchmark.config.schema import Role
 from benchmark.errors import ConfigError
-from benchmark.estimators.estimator import check, prepare, reads_hidden_states, roles_of
+from benchmark.estimators.estimator import Estimator, roles_of
 from benchmark.records import CONFIDENCE, Estimate, sum_if_known
 
 
 @dataclass
-class Average:
+class Average(Estimator):
     """The unweighted mean of two or more estimators.
 
     Draw j averages draw j of each; one with fewer draws begins again with its first. A question
@@ -41,21 +43,28 @@ class Average:
     @property
     def hidden_states(self) -> bool:
         """Whether any of them reads hidden states."""
-        return any(map(reads_hidden_states, self.of.values()))
+        return any(part.hidden_states for part in self.of.values())
 
     def check(self, cell: Cell, role: Role = "evaluation") -> None:
         """Check all of them."""
-        check(self.of.values(), cell, role)
+        for part in self.of.values():
+            part.check(cell, role)
 
     def prepare(self, cell: Cell) -> None:
         """Prepare all of them."""
-        prepare(self.of.values(), cell)
+        for part in self.of.values():
+            part.prepare(cell)
+
+    def requests(self, cell: Cell, role: Role = "evaluation") -> Iterable[Asked]:
+        """Yield what any of them asks for."""
+        for part in self.of.values():
+            yield from part.requests(cell, role)
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the mean in each question, at the cost of all."""
         parts: dict[str, Estimate] = {
             name: self.of[name].estimate(cell, role)
-            for name in sorted(self.of, key=lambda name: reads_hidden_states(self.of[name]))
+            for name in sorted(self.of, key=lambda name: self.of[name].hidden_states)
         }
         return Estimate(
             _mean([part.confidences for part in parts.values()]),

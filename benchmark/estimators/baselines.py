@@ -10,6 +10,7 @@ from omegaconf import MISSING
 from benchmark.cell.cell import Cell, Split
 from benchmark.config.schema import ROLES, Role
 from benchmark.errors import ConfigError
+from benchmark.estimators.estimator import Estimator
 from benchmark.estimators.platt import fit_logistic
 from benchmark.records import CONFIDENCE, Estimate
 from benchmark.statistics.inputs import FloatArray
@@ -21,7 +22,7 @@ _MOST_DRAWS = 100_000  # each is a row for every question
 
 
 @dataclass
-class Random:
+class Random(Estimator):
     """A uniform number per question, in many draws: metrics are expectations over U(0, 1)."""
 
     kind: str = "random"
@@ -52,7 +53,7 @@ class Random:
 
 
 @dataclass
-class TrainMean:
+class TrainMean(Estimator):
     """The mean expected accuracy of the training split, for every question."""
 
     kind: str = "train_mean"
@@ -66,7 +67,7 @@ class TrainMean:
 
 
 @dataclass
-class FamilyMean:
+class FamilyMean(Estimator):
     """The mean expected accuracy of a question's family on the training split.
 
     What a probe must beat to know more than the topic. A family without training questions gets the
@@ -89,7 +90,7 @@ class FamilyMean:
 
 
 @dataclass
-class QuestionLength:
+class QuestionLength(Estimator):
     """Logistic regression of the training counts on the logarithm of the question's length.
 
     What a probe must beat to know more than that long questions are hard. Lengths are in
@@ -109,7 +110,7 @@ class QuestionLength:
 
 
 @dataclass
-class TFIDF:
+class TFIDF(Estimator):
     """Ridge regression of c / n on the words of the question, clipped to [0, 1].
 
     What a probe must beat to know more than the wording. Words are weighted by TF-IDF on the

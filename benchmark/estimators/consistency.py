@@ -8,11 +8,12 @@ from omegaconf import MISSING
 from benchmark.cell.cell import Cell
 from benchmark.config.schema import Role
 from benchmark.errors import ConfigError
+from benchmark.estimators.estimator import Estimator
 from benchmark.records import CONFIDENCE, Estimate, sum_if_known
 
 
 @dataclass
-class Consistency:
+class Consistency(Estimator):
     """The share of the most frequent answer among the first m responses, or of a response's own.
 
     Responses without an answer agree with nothing. Where several answers are the most frequent, the

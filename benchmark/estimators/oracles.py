@@ -8,11 +8,12 @@ import polars as pl
 from benchmark.cell.cell import Cell
 from benchmark.config.schema import Role
 from benchmark.estimators.baselines import without_cost
+from benchmark.estimators.estimator import Estimator
 from benchmark.records import Estimate
 
 
 @dataclass
-class OracleCC:
+class OracleCC(Estimator):
     """The capability oracle: the expected accuracy c / n itself."""
 
     kind: str = "oracle_cc"
@@ -26,7 +27,7 @@ class OracleCC:
 
 
 @dataclass
-class OracleRC:
+class OracleRC(Estimator):
     """The response oracle: the correctness of one response.
 
     Every response is one draw of its question, so that metrics are their expectation over which one

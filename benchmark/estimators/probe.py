@@ -1,16 +1,19 @@
 """A probe on the hidden states of the question's last prompt token."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from itertools import combinations, permutations
-from typing import Any, ClassVar
+from typing import Any
 
 import polars as pl
 from omegaconf import MISSING
 
 from benchmark import probes
+from benchmark.cell.asked import Asked
 from benchmark.cell.cell import TRAINING, Cell
 from benchmark.config.checks import check_dataset
 from benchmark.config.schema import Role, TrainingConfig
+from benchmark.estimators.estimator import Estimator
 from benchmark.probes import CapabilityProbe, ProbeSettings, TrainedProbe
 from benchmark.probes.capability_probe import common_template
 from benchmark.probes.features import join
@@ -20,7 +23,7 @@ from benchmark.store.artifact import fingerprint, prompt_hash
 
 
 @dataclass
-class Probe:
+class Probe(Estimator):
     """Trained on training counts; layer, pooling and setting are chosen on validation questions.
 
     Attributes:
@@ -32,7 +35,6 @@ class Probe:
     kind: str = "probe"
     train_on: dict[str, TrainingConfig] = field(default_factory=dict)
     settings: ProbeSettings = MISSING
-    hidden_states: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         """Refuse datasets whose settings break a rule."""
@@ -43,6 +45,11 @@ class Probe:
     def roles(self) -> tuple[Role, ...]:
         """The splits of the evaluated dataset that are needed beside the evaluated one."""
         return () if self.train_on else TRAINING
+
+    @property
+    def hidden_states(self) -> bool:
+        """It does."""
+        return True
 
     def check(self, cell: Cell, role: Role = "evaluation") -> None:
         """Refuse a question that is in two of the splits that are trained, chosen and judged on.
@@ -69,6 +76,15 @@ class Probe:
         for source in self._sources(cell):
             for role in TRAINING:
                 source.split(role)
+
+    def requests(self, cell: Cell, role: Role = "evaluation") -> Iterable[Asked]:
+        """Yield the hidden states, and the responses to other datasets' questions."""
+        yield cell.hidden_states(role)
+        for source in self._sources(cell):
+            for part in TRAINING:
+                if source is not cell:
+                    yield source.responses(part)
+                yield source.hidden_states(part)
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the probe's confidence in each question; reading the prompt is its cost."""

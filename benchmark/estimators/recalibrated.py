@@ -1,5 +1,6 @@
 """Any estimator, its confidences mapped to the expected accuracy that was seen at them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,10 +10,11 @@ from omegaconf import MISSING
 from scipy.special import logit
 
 from benchmark.capability.counts import count_outcomes
+from benchmark.cell.asked import Asked
 from benchmark.cell.cell import Cell
 from benchmark.config.schema import Role
 from benchmark.errors import ConfigError
-from benchmark.estimators.estimator import check, prepare, reads_hidden_states, roles_of
+from benchmark.estimators.estimator import Estimator
 from benchmark.estimators.isotonic import Curve, fit_isotonic
 from benchmark.estimators.platt import fit_logistic
 from benchmark.records import Estimate
@@ -22,7 +24,7 @@ _LEAST = 1e-3  # Platt takes confidences from [0.001, 0.999]: the logits of 0 an
 
 
 @dataclass
-class Recalibrated:
+class Recalibrated(Estimator):
     """Recalibrates ``base`` on questions that it wasn't trained on.
 
     The curve is fitted on the train split (the paper's isotonic regression is, too). A base that
@@ -50,27 +52,32 @@ class Recalibrated:
     @property
     def fitted_on(self) -> Role:
         """The split that the curve is fitted on."""
-        trained = "train" in roles_of([self.base]) or reads_hidden_states(self.base)
+        trained = "train" in self.base.roles or self.base.hidden_states
         return "validation" if trained else "train"
 
     @property
     def roles(self) -> tuple[Role, ...]:
         """The splits of the base, and the one that the curve is fitted on."""
-        return (*roles_of([self.base]), self.fitted_on)
+        return (*self.base.roles, self.fitted_on)
 
     @property
     def hidden_states(self) -> bool:
         """Whether the base reads them."""
-        return reads_hidden_states(self.base)
+        return bool(self.base.hidden_states)
 
     def check(self, cell: Cell, role: Role = "evaluation") -> None:
         """Check the base, also for the questions that the curve is fitted on."""
         for estimated in (role, self.fitted_on):
-            check([self.base], cell, estimated)
+            self.base.check(cell, estimated)
 
     def prepare(self, cell: Cell) -> None:
         """Prepare the base."""
-        prepare([self.base], cell)
+        self.base.prepare(cell)
+
+    def requests(self, cell: Cell, role: Role = "evaluation") -> Iterable[Asked]:
+        """Yield what the base asks for, also about the questions that the curve is fitted on."""
+        for estimated in (role, self.fitted_on):
+            yield from self.base.requests(cell, estimated)
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the base's confidences, recalibrated; they cost what the base's cost.

@@ -1,17 +1,19 @@
 """The model is asked for the probability that it answers the question correctly."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import polars as pl
 from omegaconf import MISSING
 
+from benchmark.cell.asked import Asked
 from benchmark.cell.cell import Cell
 from benchmark.config.schema import Role
 from benchmark.errors import ConfigError
 from benchmark.estimators.asking import by_question, check_prompt, fill_prompts, filled
+from benchmark.estimators.estimator import Estimator
 from benchmark.grading.extract import last_box
 from benchmark.questions import order_key
 from benchmark.records import Estimate
@@ -34,7 +36,7 @@ class Example(NamedTuple):
 
 
 @dataclass
-class Verbalized:
+class Verbalized(Estimator):
     """One sampled reply to a prompt that asks for a probability inside a box.
 
     Few-shot prompts show training questions with the expected accuracy that was measured in them,
@@ -83,12 +85,17 @@ class Verbalized:
             own = 1 if role == "train" else 0
             _check_pool(cell.questions["train"].height - own, self.examples)
 
-    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
-        """Return the stated probability of each question, or null with the status that says why."""
+    def requests(self, cell: Cell, role: Role = "evaluation") -> Iterable[Asked]:
+        """Return a reply about each question, or about each response that is shown."""
         examples = self._examples(cell, role) if self.examples else lambda _: ""
         prompts = fill_prompts(self.prompt, cell, role, self.responses, examples)
         decoding = cell.decoding(self.max_new_tokens)
-        replies, _ = cell.sample(role, "verbalized", prompts, 1, decoding)
+        return [cell.replies(role, "verbalized", prompts, 1, decoding)]
+
+    def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
+        """Return the stated probability of each question, or null with the status that says why."""
+        (asked,) = self.requests(cell, role)
+        replies = cell.sample(asked, cell.decoding(self.max_new_tokens))
         failed = pl.col("finish_reason") == "error"
         texts = replies.select("text", "finish_reason").iter_rows()
         read = [

@@ -7,11 +7,11 @@ as ``<think>``. Regrading never samples.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import Any, Protocol, cast
 
 import polars as pl
 from rich.console import Console
@@ -28,9 +28,8 @@ from benchmark.grading.number import Number
 from benchmark.grading.short_fact import ShortFact
 from benchmark.grading.verdict import Answer, Verdict
 from benchmark.records import DISAGREEMENT, GRADE, QUESTION, RESPONSE, check_table
-
-if TYPE_CHECKING:
-    from benchmark.store.artifact import Artifact  # imports torch, which workers don't need
+from benchmark.store.artifact import Artifact
+from benchmark.store.rows import Row
 
 __all__ = [
     "KINDS",
@@ -62,7 +61,7 @@ class Grader(Protocol):
         """What the verdicts depend on, for their fingerprint."""
 
     def grade(
-        self, answers: Sequence[Answer], artifact: "Artifact", console: Console
+        self, answers: Sequence[Answer], artifact: Artifact, console: Console
     ) -> list[Verdict]:
         """Return the verdict on each of N distinct answers; costly ones are kept in artifact."""
 
@@ -93,7 +92,7 @@ def grade(
     questions: pl.DataFrame,
     name: str,
     grader: Grader,
-    artifact: "Artifact",
+    artifact: Artifact,
     console: Console,
     known: dict[Answer, Verdict] | None = None,
 ) -> pl.DataFrame:
@@ -171,7 +170,7 @@ def grade_text(grader: str, response: str, references: Sequence[str], prompt: st
     if isinstance(references, str) or not references or not all(r.strip() for r in references):
         raise ValueError(f"references={references!r} must be a list of accepted answers.")
     answer = _answer(prompt, response, True, tuple(references))
-    kept = cast("Artifact", _Unkept())
+    kept = cast(Artifact, _Unkept())
     with _no_main_module():
         verdicts: list[Verdict] = KINDS[grader]().grade([answer], kept, Console(quiet=True))
     return verdicts[0]
@@ -191,20 +190,14 @@ def _no_main_module() -> Iterator[None]:
 class _Unkept:
     """What a grader may store, kept in memory as long as one text is graded."""
 
-    def __init__(self) -> None:
-        self._tables: list[pl.DataFrame] = []
-
-    def lock(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    def append_table(self, table: pl.DataFrame) -> None:
-        self._tables.append(table)
-
-    def read_table(self, schema: pl.Schema) -> pl.DataFrame:
-        return pl.concat([schema.to_frame(), *self._tables])
-
-    def write_manifest(self, counts: Mapping[str, int], parents: Mapping[str, str]) -> None:
-        """Write nothing."""
+    def fill(
+        self,
+        wanted: pl.DataFrame,
+        produce: Callable[[pl.DataFrame], Iterable[Row | None]],
+        *_: object,
+    ) -> pl.DataFrame:
+        made = produce(wanted) if wanted.height else ()
+        return pl.DataFrame([row for row in made if row is not None])
 
 
 def disagreements(grades: Mapping[str, pl.DataFrame], questions: pl.DataFrame) -> pl.DataFrame:

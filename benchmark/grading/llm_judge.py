@@ -8,7 +8,7 @@ run stops with the reason, and the next run asks for what is missing.
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,19 +20,19 @@ from rich.console import Console
 from benchmark.errors import ConfigError, DataError
 from benchmark.grading.extract import READING, final_answer
 from benchmark.grading.verdict import TRUNCATED, Answer, Verdict
-from benchmark.progress import Meter, meter
 from benchmark.records import Outcome
+from benchmark.store.rows import table_rows
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
     from benchmark.engines.server.replies import Choice
     from benchmark.store.artifact import Artifact
+    from benchmark.store.rows import Row
 
 _PLACES = ("{question}", "{references}", "{answer}")
 _MOST_CHARACTERS = 4000  # of an answer that the judge is shown
 _MOST_AT_ONCE = 10_000  # requests
-_STORED = 50  # judgements of one part
 _MOST_FAILURES = 20  # in a row, or as many as are asked at once, before nothing more is asked
 
 JUDGED = pl.Schema(
@@ -45,6 +45,7 @@ JUDGED = pl.Schema(
         "judge": pl.String(),  # model as the server names it
     }
 )
+JUDGEMENTS = table_rows(JUDGED, "judgements")
 
 
 class _Case(NamedTuple):
@@ -127,14 +128,13 @@ class LLMJudge:
         """
         cases = [self._case(answer) for answer in answers]
         wanted = {case.key: case for case in cases if isinstance(case, _Case)}
-        with artifact.lock():
-            replies = _stored(artifact)
-            missing = {key: case for key, case in wanted.items() if key not in replies}
-            if missing:
-                with meter(console, "Judging answers", len(missing)) as progress:
-                    self._ask_all(missing, artifact, progress, console)
-                replies = _stored(artifact)
-            artifact.write_manifest({"judgements": len(replies)}, {})
+        judged = artifact.fill(
+            pl.DataFrame({"key": [*wanted]}, {"key": pl.String()}),
+            lambda missing: self._ask_all({key: wanted[key] for key in missing["key"]}, console),
+            JUDGEMENTS,
+            "Judging answers",
+        )
+        replies = dict(judged.select("key", "reply").iter_rows())
         return [
             case if isinstance(case, Verdict) else self._verdict(case, replies) for case in cases
         ]
@@ -151,14 +151,12 @@ class LLMJudge:
         outcome, reason = parse_reply(replies[case.key], self.verdicts)
         return Verdict(case.answer, outcome, reason)
 
-    def _ask_all(
-        self,
-        cases: Mapping[str, _Case],
-        artifact: "Artifact",
-        progress: Meter,
-        console: Console,
-    ) -> None:
-        """Ask for all cases; store each part of replies as it is complete, whatever fails."""
+    def _ask_all(self, cases: Mapping[str, _Case], console: Console) -> "Iterator[Row | None]":
+        """Yield the judgements, None for requests that fail; then say what failed.
+
+        Raises:
+            DataError: some failed.
+        """
         from benchmark.engines.server.requests import (  # slow to import
             Endpoint,
             RequestError,
@@ -175,12 +173,9 @@ class LLMJudge:
             say=console.print,
             terms=Terms(optional=frozenset({"temperature"})),  # models that reason refuse 0
         )
-        rows: list[tuple[object, ...]] = []
         failures: list[str] = []
 
-        async def ask(
-            client: "AsyncOpenAI", job: tuple[str, _Case]
-        ) -> list[tuple[object, ...] | str]:
+        async def ask(client: "AsyncOpenAI", job: tuple[str, _Case]) -> "list[Row | str]":
             key, case = job
             try:
                 reply = await endpoint.ask(client, self._body(case))
@@ -189,30 +184,20 @@ class LLMJudge:
             spent = reply.prompt_tokens, reply.completion_tokens
             fault = self._fault(reply.choices[0])
             row = (key, case.answer, reply.choices[0].text, *spent, reply.model)
-            return [row if fault is None else fault]
-
-        def store() -> None:
-            artifact.append_table(pl.DataFrame(rows, JUDGED, orient="row"))
-            rows.clear()
+            return [dict(zip(JUDGED, row, strict=True)) if fault is None else fault]
 
         in_a_row = 0
         with closing(run_all(endpoint, iter(cases.items()), ask, self.concurrency)) as replies:
-            try:
-                for reply in replies:
-                    if isinstance(reply, str):
-                        failures.append(reply)
-                        in_a_row += 1
-                        if in_a_row > max(_MOST_FAILURES, self.concurrency):
-                            break
-                        continue
+            for reply in replies:
+                if isinstance(reply, str):
+                    failures.append(reply)
+                    in_a_row += 1
+                    if in_a_row > max(_MOST_FAILURES, self.concurrency):
+                        break
+                    yield None
+                else:
                     in_a_row = 0
-                    rows.append(reply)
-                    progress.advance()
-                    if len(rows) >= _STORED:
-                        store()
-            finally:
-                if rows:
-                    store()
+                    yield reply
         if failures:
             raise DataError(
                 f"The judge {self.model} failed on {len(failures)} of {len(cases)} answers: "
@@ -259,7 +244,3 @@ def parse_reply(reply: str, verdicts: Mapping[str, str]) -> tuple[Outcome, str]:
         if folded == " ".join(allowed.upper().replace("_", " ").split()):
             return outcome, f"judge: {allowed}"  # type: ignore[return-value]
     return "unparsed", "judge's reply not understood"
-
-
-def _stored(artifact: "Artifact") -> dict[str, str]:
-    return dict(artifact.read_table(JUDGED).select("key", "reply").iter_rows())

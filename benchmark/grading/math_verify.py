@@ -10,7 +10,7 @@ tries again. Time is CPU time, so that what else the machine does changes no ver
 
 import multiprocessing
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from math import inf
@@ -23,14 +23,14 @@ from rich.console import Console
 from benchmark.errors import ConfigError
 from benchmark.grading.extract import last_boxes, visible, without_echo
 from benchmark.grading.verdict import PASSING, TRUNCATED, Answer, Verdict
-from benchmark.progress import meter
+from benchmark.store.rows import table_rows
 
 if TYPE_CHECKING:
     from benchmark.grading.math_equality import Judgement
     from benchmark.store.artifact import Artifact
+    from benchmark.store.rows import Row
 
 _VERSION = 3  # of the reading and comparison in the files math_*; raise it when verdicts change
-_WAITED = 500  # judgements of one stored part
 _MOST_FRUITLESS = 3  # pools in a row that judge nothing
 _GROUP = 16  # pairs that travel to a worker together
 
@@ -42,6 +42,8 @@ JUDGEMENT = pl.Schema(
         "reason": pl.String(),
     }
 )
+JUDGEMENTS = table_rows(JUDGEMENT, "pairs")
+_PAIR = ["reference", "answer"]
 
 Pair = tuple[str, str]
 
@@ -126,40 +128,27 @@ class MathVerify:
     def _judgements(
         self, pairs: set[Pair], artifact: "Artifact", console: Console
     ) -> "dict[Pair, Judgement]":
-        with artifact.lock():
-            known = {
-                (row[0], row[1]): (row[2], row[3])
-                for row in artifact.read_table(JUDGEMENT).iter_rows()
-            }
-            if missing := sorted(pairs - known.keys()):
-                known |= self._compared(missing, artifact, console)
-            artifact.write_manifest({"pairs": len(known)}, {})
-        return known
+        """Return the judgements; those that will last are kept in ``artifact``."""
+        passing: dict[Pair, Judgement] = {}
+        wanted = pl.DataFrame(sorted(pairs), dict.fromkeys(_PAIR, pl.String()), orient="row")
 
-    def _compared(
-        self, pairs: Sequence[Pair], artifact: "Artifact", console: Console
-    ) -> "dict[Pair, Judgement]":
-        """Return new judgements; those that will last are added to ``artifact``."""
-        judgements: dict[Pair, Judgement] = {}
-        lasting: list[tuple[str, ...]] = []
-        with meter(console, "Comparing answers", len(pairs)) as progress:
-            for pair, judgement in compare(pairs, self):
-                judgements[pair] = judgement
-                if judgement[1] not in PASSING:
-                    lasting.append((*pair, *judgement))
-                progress.advance()
-                if len(lasting) == _WAITED:
-                    artifact.append_table(pl.DataFrame(lasting, JUDGEMENT, orient="row"))
-                    lasting = []
-        if lasting:
-            artifact.append_table(pl.DataFrame(lasting, JUDGEMENT, orient="row"))
-        if lost := [pair for pair, judgement in judgements.items() if judgement[1] in PASSING]:
+        def judged(missing: pl.DataFrame) -> "Iterator[Row | None]":
+            for pair, judgement in compare(missing.rows(), self):
+                if judgement[1] in PASSING:
+                    passing[pair] = judgement
+                    yield None
+                else:
+                    yield dict(zip(JUDGEMENT, (*pair, *judgement), strict=True))
+
+        kept = artifact.fill(wanted, judged, JUDGEMENTS, "Comparing answers")
+        if passing:
             console.print(
-                f"{len(lost):,} of {len(pairs):,} answers could not be compared within "
+                f"{len(passing):,} of {len(pairs):,} answers could not be compared within "
                 f"{self.seconds:g} s of CPU time and {self.memory_mb:,} MB, the first "
-                f"'{lost[0][1][:60]}'. They count as unparsed; the next run tries again."
+                f"'{next(iter(passing))[1][:60]}'. They count as unparsed; the next run tries "
+                f"again."
             )
-        return judgements
+        return passing | {(row[0], row[1]): (row[2], row[3]) for row in kept.iter_rows()}
 
 
 def compare(pairs: Sequence[Pair], limits: MathVerify) -> "Iterable[tuple[Pair, Judgement]]":

@@ -15,7 +15,8 @@ from rich.console import Console
 
 from benchmark.applications import Application, Study, build_applications
 from benchmark.cell.cell import Cell
-from benchmark.cell.counted import CountedCell, read_counts
+from benchmark.cell.counted import counted_cell, read_counts
+from benchmark.cell.finished import point_to_cell
 from benchmark.cell.key import cell_artifact, engine_identity, outputs_of
 from benchmark.cell.saved import (
     CELL,
@@ -23,9 +24,9 @@ from benchmark.cell.saved import (
     is_finished,
     load_cell,
     newest_cell,
-    point_to_cell,
     save_cell,
 )
+from benchmark.cell.stages import SAMPLED
 from benchmark.config.checks import engine_config
 from benchmark.config.schema import (
     Config,
@@ -40,14 +41,10 @@ from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.estimators import (
     Estimator,
     build_estimators,
-    check,
     check_counted,
     needed_roles,
-    prepare,
-    reads_hidden_states,
 )
 from benchmark.metrics.evaluate import evaluate
-from benchmark.questions import load_splits
 from benchmark.records import CellResult, Estimate
 from benchmark.report.page.cell import write_report
 from benchmark.report.tables.cell import metric_table, outcome_line
@@ -99,13 +96,14 @@ def _open(
     config: Config, estimators: Mapping[str, Estimator], folder: Path, console: Console
 ) -> tuple[Cell, dict[str, Estimate]]:
     """Return the cell, and the confidences that come with its questions."""
+    store = Store(outputs_of(config) / "store", console)
     if config.dataset.counted:
         counts = read_counts(config.dataset, console)
         check_counted(estimators, counts.estimates)
-        return CountedCell(config, counts), counts.estimates
-    questions = load_splits(config.dataset, needed_roles(estimators))
-    store = Store(outputs_of(config) / "store", console)
-    return Cell(config, questions, build_engine(config, folder, console), store, console), {}
+        return counted_cell(config, counts, store, console), counts.estimates
+    questions = SAMPLED.questions(config.dataset, needed_roles(estimators))
+    engine = build_engine(config, folder, console)
+    return Cell(config, questions, engine, store, console, SAMPLED), {}
 
 
 def _evaluate(
@@ -113,8 +111,10 @@ def _evaluate(
 ) -> CellResult:
     """Return the cell with its estimates and metrics."""
     config = cell.config
-    check(estimators.values(), cell)
-    prepare(estimators.values(), cell)
+    for estimator in estimators.values():
+        estimator.check(cell)
+    for estimator in estimators.values():
+        estimator.prepare(cell)
     evaluation = cell.split("evaluation")
     estimates = {**given, **_estimate(cell, estimators)}
     rng = np.random.default_rng(config.statistics.seed)
@@ -141,7 +141,7 @@ def _estimate(cell: Cell, estimators: Mapping[str, Estimator]) -> dict[str, Esti
     Those that read hidden states come last, so that a server that the harness runs stops once.
     """
     made = {}
-    for name in sorted(estimators, key=lambda n: reads_hidden_states(estimators[n])):
+    for name in sorted(estimators, key=lambda n: estimators[n].hidden_states):
         made[name] = estimators[name].estimate(cell)
     return {name: made[name] for name in estimators}
 

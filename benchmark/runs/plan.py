@@ -8,10 +8,9 @@ import argparse
 import math
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, Never
 
 import polars as pl
 from hydra.errors import HydraException
@@ -21,20 +20,21 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.cell.cell import TRAINING, Cell
+from benchmark.cell.asked import HIDDEN, Asked
+from benchmark.cell.cell import Cell, KnownModel, Split, Stages
 from benchmark.cell.key import cell_artifact, engine_identity, has_cells, outputs_of
 from benchmark.cell.saved import is_finished
 from benchmark.config.checks import checked, engine_config
 from benchmark.config.composing import compose_jobs, explained, misread, system_fault
-from benchmark.config.schema import Config, DatasetConfig, Role, ServerConfig, TrainingConfig
-from benchmark.engines import Engine
+from benchmark.config.schema import Config, DatasetConfig, Role, ServerConfig
 from benchmark.engines.device import precisions
 from benchmark.engines.weights import find_weights
 from benchmark.errors import BenchmarkError
 from benchmark.estimators import build_estimators, needed_roles
 from benchmark.questions import load_splits
+from benchmark.records import CAPABILITY, DISAGREEMENT, GRADE, RESPONSE
 from benchmark.report.style import dataset_name, model_name
-from benchmark.runs.asked import Asked, asked, mean_length, stored
+from benchmark.runs.lengths import mean_length, stored
 from benchmark.sampling.responses import SAMPLE, wanted_samples
 from benchmark.store.artifact import Store, fingerprint
 
@@ -118,14 +118,12 @@ class Planner:
             engine.samples_per_request if isinstance(engine, ServerConfig) else sys.maxsize
         )
         known: dict[Path, pl.DataFrame] = {}
-        for wanted in asked(cell, estimators.values(), self._other):
+        asked = [cell.responses(role) for role in cell.questions]
+        asked += [a for estimator in estimators.values() for a in estimator.requests(cell)]
+        for wanted in asked:
             every = _new(wanted_samples(wanted.prompts, wanted.k), wanted, known)
             row = self._add(row, wanted, every, per_request)
         return row
-
-    def _other(self, cell: Cell, training: TrainingConfig) -> Cell:
-        config = replace(cell.config, dataset=training.dataset, grading=training.grading)
-        return self._cell(config, TRAINING)
 
     def _cell(self, config: Config, roles: Sequence[Role]) -> Cell:
         """Return a cell that knows its questions and where things are kept, and runs no model."""
@@ -136,9 +134,10 @@ class Planner:
             weights = find_weights(config.model, cache, self._console)
             identity = engine_identity(config, weights)
         known = precisions(engine_config(config.engine)) if identity else {}
-        engine = cast(Engine, SimpleNamespace(identity=identity, precisions=known))
+        stages = Stages(self._questions, _split_to_come, _no_features)
         questions = self._questions(config.dataset, roles)
-        return Cell(config, questions, engine, Store(root, self._console), self._console)
+        store = Store(root, self._console)
+        return Cell(config, questions, KnownModel(identity, known), store, self._console, stages)
 
     def _questions(self, dataset: DatasetConfig, roles: Sequence[Role]) -> dict[Role, pl.DataFrame]:
         known = self._splits.setdefault(fingerprint(asdict(dataset)), {})
@@ -152,7 +151,7 @@ class Planner:
         there, seen = stored(wanted)
         missing = every.join(there, on=SAMPLE, how="anti")
         new = _new(missing, wanted, self._planned)
-        if wanted.kind == "hidden states":
+        if wanted.kind == HIDDEN:
             return row._replace(hidden_states=row.hidden_states + new.height)
         counts = new.group_by("question_id").len().iter_rows()
         requests = {key: math.ceil(count / per_request) for key, count in counts}
@@ -167,6 +166,23 @@ class Planner:
             output_tokens=row.output_tokens + length * new.height,
             lengths=tuple(dict.fromkeys([*row.lengths, *told])),
         )
+
+
+def _split_to_come(cell: Cell, role: Role) -> Split:
+    """Return a split as it is before it is sampled: responses without a text, nothing solved.
+
+    Prompts that show responses are then nearly as long as they will be, and not in the store.
+    """
+    questions, asked = cell.questions[role], cell.responses(role)
+    samples = wanted_samples(asked.prompts, asked.k).drop("prompt_hash")
+    responses = pl.concat([RESPONSE.to_frame(), samples], how="diagonal")
+    none = GRADE.to_frame()
+    unsolved = questions.select("question_id", n=1, c=0, truncated=0, unparsed=0).cast(CAPABILITY)
+    return Split(questions, responses, none, none, DISAGREEMENT.to_frame(), unsolved, {})
+
+
+def _no_features(cell: Cell, role: Role) -> Never:
+    raise TypeError(f"The hidden states of {cell.config.dataset.splits[role]} are only planned.")
 
 
 def _new(samples: pl.DataFrame, wanted: Asked, known: dict[Path, pl.DataFrame]) -> pl.DataFrame:

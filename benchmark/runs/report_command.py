@@ -10,14 +10,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmark.cell.saved import cell_of, load_cell
+from benchmark.cell.saved import LISTING, cell_of, load_cell, read_listing
 from benchmark.errors import BenchmarkError, DataError, StoreError
 from benchmark.records import CellResult
 from benchmark.report.grid import Grid, make_grid
 from benchmark.report.grid_report import write_grid_report
 from benchmark.report.style import dataset_name, model_name
 from benchmark.runs.jobs import read_jobs
-from benchmark.store.artifact import read_manifest
 
 _DESCRIPTION = """\
 Regenerates every table and figure from finished runs, beside the paper's numbers, and one
@@ -92,26 +91,25 @@ def find_cells(runs: Sequence[Path], console: Console) -> list[Path]:
 
     Raises:
         DataError: a folder doesn't exist, or holds no finished run.
-        StoreError: no run has its cell in the store any more, with a whole manifest.
+        StoreError: no run has its cell in the store any more, as a whole.
     """
     found: dict[Path, tuple[str, Path]] = {}
     faults: list[StoreError] = []
     for folder in runs:
         if not folder.is_dir():
             raise DataError(f"{folder} is no folder; give the folder of a run or of a multirun.")
-        pointers = sorted(folder.rglob("cell.json"))
-        stored = [path.parent for path in folder.rglob("manifest.json") if _is_cell(path.parent)]
+        places = [path.parent for path in sorted(folder.rglob(LISTING)) if not _is_aside(path)]
         for unfinished in _unfinished(folder):
             console.print(unfinished, markup=False)
-        if not pointers and not stored:
+        if not places:
             raise DataError(
                 f"{folder} holds no finished run. A finished run's folder has a cell.json; "
                 f"start it again to finish it."
             )
-        for place in [path.parent for path in pointers] + stored:
+        for place in places:
             try:
                 cell = place if _is_cell(place) else cell_of(place)
-                found[cell.resolve()] = str(read_manifest(cell)["written"]), cell
+                found[cell.resolve()] = str(read_listing(cell)["written"]), cell
             except StoreError as error:
                 faults.append(error)
                 console.print(f"Left out: {error}", markup=False)
@@ -132,6 +130,11 @@ def _unfinished(folder: Path) -> Iterator[str]:
     for run in (path.parent for path in sorted(folder.rglob(".hydra"))):
         if run not in told and not (run / "cell.json").exists():
             yield f"Left out, not finished: {run}"
+
+
+def _is_aside(path: Path) -> bool:
+    """Tell whether a listing is of a cell that was half written."""
+    return path.parent.parent.name.startswith(".cell-")
 
 
 def _is_cell(folder: Path) -> bool:

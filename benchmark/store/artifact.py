@@ -5,9 +5,9 @@ An artifact is a folder ``<model>/<dataset>/<split>/<stage>-<fingerprint>`` of p
 checksum in their names, appear by an atomic rename and never change, so that a killed process loses
 at most the part in flight and a damaged file is noticed.
 
-Two kinds of stage use it. What costs model time (responses, P(True), hidden states) is collected
-row by row: ``missing`` rows are produced and appended. What is a pure function of stored rows
-(grades, capability, the finished cell) is replaced as a whole.
+Two kinds of stage use it. What costs time (responses, P(True), hidden states, judgements) is filled
+row by row: rows that are missing are produced and added. What is a pure function of stored rows
+(grades, capability) is replaced as a whole.
 """
 
 import hashlib
@@ -15,11 +15,10 @@ import io
 import json
 import os
 import subprocess
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -29,13 +28,14 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 
 from benchmark.errors import DataError, StoreError
+from benchmark.progress import meter
 from benchmark.records import check_table
 from benchmark.store.files import sync
+from benchmark.store.rows import Row, Rows, in_parts
 
 _DIGEST = 16  # characters of a checksum in a file's name
 _FINGERPRINT = 12
 _MANIFEST = "manifest.json"
-_SETTLED_SECONDS = 2.0  # since a file's last change
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
@@ -57,37 +57,6 @@ def read_json(path: Path) -> Any:
         raise ValueError(f"{path} is nested too deeply") from error
 
 
-def file_checksum(path: Path, memory: Path) -> str:
-    """Return a file's SHA-256, read again only where the file may have changed since.
-
-    Weights take long to read. As git does, what tells a change is the file's size, its place on
-    the disk and the times of its last changes; a file that was touched just now may change again
-    within the clock's step and is not remembered.
-
-    Args:
-        path: of the file.
-        memory: the folder that keeps checksums.
-    """
-    state = path.stat()
-    seen = (state.st_size, state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
-    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
-    kept = memory / "checksums" / f"{key}.json"
-    with suppress(OSError, ValueError, TypeError):
-        known, checksum, own = read_json(kept)
-        if tuple(known) == seen and own == fingerprint({checksum: known}):
-            return str(checksum)
-    with path.open("rb") as file:
-        checksum = hashlib.file_digest(file, "sha256").hexdigest()
-    newest = max(state.st_mtime_ns, state.st_ctime_ns) / 1e9
-    if time.time() - newest > _SETTLED_SECONDS:
-        with suppress(OSError):  # then it is read again next time
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            partial = kept.with_suffix(f".{os.getpid()}")
-            partial.write_text(json.dumps([seen, checksum, fingerprint({checksum: seen})]))
-            partial.rename(kept)
-    return checksum
-
-
 def prompt_hash(prompt: str) -> str:
     """Return the checksum that ties a stored row to the very prompt it came from."""
     return hashlib.sha256(prompt.encode()).hexdigest()[:_DIGEST]
@@ -105,7 +74,7 @@ class Artifact:
     def __init__(self, folder: Path, inputs: Mapping[str, Any], console: Console) -> None:
         self.folder = folder
         self.inputs = dict(inputs)
-        self._console = console
+        self.console = console
 
     @property
     def fingerprint(self) -> str:
@@ -115,13 +84,13 @@ class Artifact:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the artifact; a second run waits. The kernel frees a dead process's lock."""
-        with _writing(self.folder):
+        with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / ".lock")
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                self._console.print(f"Another run works on {self.folder}; waiting for it.")
+                self.console.print(f"Another run works on {self.folder}; waiting for it.")
                 lock.acquire()
         try:
             for stale in self.folder.glob(".partial-*"):
@@ -129,6 +98,40 @@ class Artifact:
             yield
         finally:
             lock.release()
+
+    def fill(
+        self,
+        wanted: pl.DataFrame,
+        produce: Callable[[pl.DataFrame], Iterable[Row | None]],
+        rows: Rows,
+        what: str,
+        settings: Callable[[], Mapping[str, Any]] = dict,
+    ) -> pl.DataFrame:
+        """Return all rows that the artifact holds, once those that are wanted and missing are made.
+
+        A killed run loses at most the part in flight; a fault keeps what came before it. Another
+        run of the same artifact waits, and then finds the rows.
+
+        Args:
+            wanted: keys of rows, [N]; its columns are the key.
+            produce: makes the rows of the keys that are missing, in any order, one after another.
+                None stands for one that could not be made and is tried again by the next run.
+            rows: how they are kept.
+            what: names the work in the progress line.
+            settings: returns how the engine ran that made the rows, for the manifest.
+        """
+        with self.lock():
+            held = rows.read(self)
+            done = held.filter(rows.done).select(wanted.columns)
+            missing = wanted.join(done, on=wanted.columns, how="anti")
+            if missing.height:
+                append = partial(rows.append, self)
+                with meter(self.console, what, missing.height) as progress:
+                    in_parts(produce(missing), append, rows.most, progress)
+                held = rows.read(self)
+            said = settings() if missing.height else None
+            self.write_manifest({rows.unit: held.height}, {}, said)
+        return held
 
     def append(self, data: bytes, suffix: str) -> Path:
         """Write a part file; it appears complete or not at all."""
@@ -214,18 +217,13 @@ class Artifact:
             content["engine"] = content["engine"] or known.get("engine", {})
             if fingerprint({name: known.get(name, {}) for name in content}) == fingerprint(content):
                 return
-        made_by = {
-            "versions": {name: version(name) for name in ("capcal", "torch", "transformers")},
-            "git_commit": git_commit(),
-            "written": datetime.now(UTC).isoformat(timespec="microseconds"),
-        }
-        self.write(_MANIFEST, sealed(content | made_by))
+        self.write(_MANIFEST, sealed(content | made_by()))
 
     def write(self, name: str, data: bytes) -> Path:
         """Write a file; it appears complete or not at all."""
         target = self.folder / name
         partial = self.folder / f".partial-{os.getpid()}-{name}"
-        with _writing(target):
+        with writing(target):
             try:
                 with partial.open("wb") as file:
                     file.write(data)
@@ -236,6 +234,15 @@ class Artifact:
                 raise
             sync(self.folder)
         return target
+
+
+def made_by() -> dict[str, Any]:
+    """Return what a manifest says of the code that runs, and when it does."""
+    return {
+        "versions": {name: version(name) for name in ("capcal", "torch", "transformers")},
+        "git_commit": git_commit(),
+        "written": datetime.now(UTC).isoformat(timespec="microseconds"),
+    }
 
 
 def sealed(manifest: Mapping[str, Any]) -> bytes:
@@ -250,7 +257,15 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     Raises:
         StoreError: there is none, or it is damaged.
     """
-    path = folder / _MANIFEST
+    return read_sealed(folder / _MANIFEST)
+
+
+def read_sealed(path: Path) -> dict[str, Any]:
+    """Return what a file of ``sealed`` says.
+
+    Raises:
+        StoreError: there is none, or it is damaged.
+    """
     try:
         manifest: dict[str, Any] = read_json(path)
         checksum = manifest.pop("checksum")
@@ -290,7 +305,7 @@ def git_commit() -> str | None:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Turn the system's word that it can't write into ours."""
     try:
         yield

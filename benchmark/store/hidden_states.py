@@ -1,15 +1,26 @@
 """Hidden states on the disk: safetensors parts of an artifact, mapped only while they are read."""
 
 import json
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
+import polars as pl
 import safetensors
 import safetensors.torch
 import torch
 
 from benchmark.store.artifact import Artifact
+from benchmark.store.rows import Row, Rows
+
+_PART_ROWS = 64  # questions of one part: a large model's states are megabytes each
+_PLACE = pl.Schema(
+    {
+        "question_id": pl.String(),
+        "prompt_hash": pl.String(),
+        "path": pl.String(),  # of the part
+        "row": pl.Int64(),  # in it
+    }
+)
 
 
 def append_features(
@@ -25,25 +36,25 @@ class StoredFeatures:
     """Hidden states of N questions in safetensors files, which are mapped only while they're read.
 
     Args:
-        places: file and row in it, of each question.
+        places: columns ``path`` and ``row`` of ``read_features``, in the order of the questions.
 
     Attributes:
         shape: (N, L, D).
     """
 
-    def __init__(self, places: Sequence[tuple[Path, int]]) -> None:
-        self._places = list(places)
-        _, layers, width = _feature_slice(self._places[0][0]).get_shape()
-        self.shape = (len(self._places), layers, width)
-        self._rows: dict[Path, tuple[list[int], list[int]]] = {}
-        for position, (path, row) in enumerate(self._places):
+    def __init__(self, places: pl.DataFrame) -> None:
+        self._places = places.select("path", "row")
+        _, layers, width = _feature_slice(self._places["path"][0]).get_shape()
+        self.shape = (self._places.height, layers, width)
+        self._rows: dict[str, tuple[list[int], list[int]]] = {}
+        for position, (path, row) in enumerate(self._places.iter_rows()):
             positions, rows = self._rows.setdefault(path, ([], []))
             positions.append(position)
             rows.append(row)
 
     def __add__(self, other: "StoredFeatures") -> "StoredFeatures":
         """Return the questions of both, one after the other."""
-        return StoredFeatures(self._places + other._places)
+        return StoredFeatures(pl.concat([self._places, other._places]))
 
     def layer(self, index: int) -> torch.Tensor:
         """Return one layer of all questions, [N, D] in float32."""
@@ -66,20 +77,27 @@ class StoredFeatures:
                 )
 
 
-def _feature_slice(path: Path) -> Any:
+def _feature_slice(path: str) -> Any:
     """Return the hidden states of a part, to be read by slices; the mapping lives as long."""
     file: Any = safetensors.safe_open(path, framework="pt")
     return file.get_slice("features")
 
 
-def read_features(artifact: Artifact) -> dict[tuple[str, str], tuple[Path, int]]:
-    """Return where hidden states lie, file and row, by (question id, prompt hash)."""
-    places: dict[tuple[str, str], tuple[Path, int]] = {}
+def read_features(artifact: Artifact) -> pl.DataFrame:
+    """Return where hidden states lie: question_id, prompt_hash, path of the part, row in it."""
+    tables = [_PLACE.to_frame()]
     for path in artifact.parts(".safetensors"):
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata()
-        keys = zip(
-            json.loads(metadata["question_ids"]), json.loads(metadata["prompt_hashes"]), strict=True
-        )
-        places.update({key: (path, row) for row, key in enumerate(keys)})
-    return places
+        ids, hashes = (json.loads(metadata[name]) for name in ("question_ids", "prompt_hashes"))
+        place = {"path": [str(path)] * len(ids), "row": range(len(ids))}
+        tables.append(pl.DataFrame({"question_id": ids, "prompt_hash": hashes, **place}, _PLACE))
+    return pl.concat(tables)
+
+
+def _append(artifact: Artifact, rows: list[Row]) -> None:
+    ids, hashes = ([row[name] for row in rows] for name in ("question_id", "prompt_hash"))
+    append_features(artifact, ids, hashes, torch.stack([row["states"] for row in rows]))
+
+
+HIDDEN_STATES = Rows(read_features, _append, "questions", most=_PART_ROWS)

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from benchmark.cell.cell import Cell
+from benchmark.cell.stages import SAMPLED
 from benchmark.config.schema import (
     CapabilityConfig,
     Config,
@@ -79,7 +80,7 @@ def cell_of(folder, engine, stopping=RULE, k=RULE.k_min, **capability):
     )
     questions = question_table([Question(i, f"Flip {i}.", i, ("x",)) for i in QUESTIONS])
     console = Console(quiet=True)
-    return Cell(config, {"evaluation": questions}, engine, Store(folder, console), console)
+    return Cell(config, {"evaluation": questions}, engine, Store(folder, console), console, SAMPLED)
 
 
 def numbers(split):

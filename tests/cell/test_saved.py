@@ -1,7 +1,10 @@
 """The finished cell: whole or not there, found again by what decides it, and then skipped."""
 
+import errno
+import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -13,6 +16,7 @@ from cells import only, simulate_cell
 from polars.testing import assert_frame_equal
 from rich.console import Console
 
+import benchmark
 from benchmark.applications import PassAtK
 from benchmark.cell.key import cell_artifact
 from benchmark.cell.saved import (
@@ -21,20 +25,22 @@ from benchmark.cell.saved import (
     is_finished,
     load_cell,
     newest_cell,
+    read_listing,
     save_cell,
 )
 from benchmark.config.schema import Config
 from benchmark.errors import StoreError
 from benchmark.records import STORED_RESPONSE, CellResult, Estimate
-from benchmark.store import artifact as store
+from benchmark.runs.report_command import find_cells
+from benchmark.store import checksums as store
+from benchmark.store import folder as folder_module
 from benchmark.store.artifact import (
     Artifact,
     Store,
-    file_checksum,
     prompt_hash,
-    read_manifest,
     sealed,
 )
+from benchmark.store.checksums import file_checksum
 from tests.config.test_conf import composed
 from tests.test_main import run, tiny
 
@@ -44,6 +50,8 @@ INPUTS = {"dataset": {"name": "basics", "rows": []}}
 
 class FileProbe:
     """Writes two files, as an exported probe does."""
+
+    files = ("probe.safetensors", "card.json")
 
     def save(self, folder: Path) -> None:
         (folder / "probe.safetensors").write_bytes(b"weights")
@@ -143,10 +151,85 @@ def test_a_cell_is_replaced_as_a_whole(cell, tmp_path):
     stored(cell, tmp_path)
     artifact = stored(only(cell, "oracle_cc"), tmp_path)
     assert list(load_cell(artifact.folder).estimates) == ["oracle_cc"]
-    content = json.loads(next(artifact.folder.glob("part-*.json")).read_text())
-    assert len(list(artifact.folder.glob("part-*"))) <= len(content["tables"]) + 1
-    manifest = json.loads((artifact.folder / "manifest.json").read_text())
-    assert manifest["counts"]["metrics"] == cell.metrics.height // 4
+    listing = json.loads((artifact.folder / "cell.json").read_text())
+    assert files_of(artifact) == {*listing["files"], "cell.json"}
+    assert listing["rows"]["metrics"] == cell.metrics.height // 4
+
+
+def files_of(artifact: Artifact) -> set[str]:
+    return {str(p.relative_to(artifact.folder)) for p in artifact.folder.rglob("*") if p.is_file()}
+
+
+def test_a_person_can_read_the_folder(cell, tmp_path):
+    artifact = stored(cell, tmp_path)
+    tables = {
+        "applications/pass_at_k", "capability", "confidences", "differences", "disagreements",
+        "grades", "left_out", "metrics", "questions", "selections",
+    }  # fmt: skip
+    probes = {f"probes/{p}/{f}" for p in ("probe", "inside.base") for f in FileProbe.files}
+    assert files_of(artifact) == {"cell.json", *probes, *(f"{name}.parquet" for name in tables)}
+    confidences = pl.read_parquet(artifact.folder / "confidences.parquet")
+    own = confidences.filter(estimator="oracle_cc").drop("estimator")
+    assert_frame_equal(own, cell.estimates["oracle_cc"].confidences)
+
+
+@pytest.mark.parametrize("name", ["a b", "../../up", "/root", "..", "ä%2F", "x" * 50])
+def test_names_of_applications_and_estimators_make_no_paths(cell, tmp_path, name):
+    probe = cell.estimates["probe"]
+    named = replace(cell, applications={name: cell.metrics}, estimates={name: probe})
+    artifact = stored(named, tmp_path / "store")
+    assert {path.name for path in tmp_path.iterdir()} == {"store"}
+    found = load_cell(artifact.folder)
+    assert_frame_equal(found.applications[name], cell.metrics)
+    assert_frame_equal(found.estimates[name].confidences, probe.confidences)
+    export_probes(artifact, tmp_path / "run" / "probes")
+    assert len(list(tmp_path.glob("run/probes/*/card.json"))) == 1
+
+
+def test_a_listing_from_elsewhere_reads_no_file_outside(cell, tmp_path):
+    artifact = stored(cell, tmp_path)
+    (tmp_path / "secret").write_bytes(b"secret")
+    listing = json.loads((artifact.folder / "cell.json").read_text())
+    del listing["checksum"]
+    up = os.path.relpath(tmp_path / "secret", artifact.folder)
+    listing["files"][up] = hashlib.sha256(b"secret").hexdigest()[:16]
+    artifact.write("cell.json", sealed(listing))
+    with pytest.raises(StoreError, match="secret is missing"):
+        load_cell(artifact.folder)
+
+
+def test_what_a_killed_run_wrote_aside_is_not_read_and_goes(cell, tmp_path):
+    artifact = stored(cell, tmp_path)
+    left = artifact.folder.with_name(f".{artifact.folder.name}") / "new"
+    shutil.copytree(artifact.folder, left)
+    (left / "metrics.parquet").unlink()
+    assert is_finished(artifact)
+    assert find_cells([tmp_path], QUIET) == [artifact.folder]
+    stored(only(cell, "oracle_cc"), tmp_path)
+    assert not left.exists()
+    assert list(load_cell(artifact.folder).estimates) == ["oracle_cc"]
+
+
+def test_a_full_disk_leaves_the_cell_as_it_was(cell, tmp_path, monkeypatch):
+    artifact = stored(cell, tmp_path)
+    before = files_of(artifact)
+
+    def full(path):
+        if path.name == "metrics.parquet":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(folder_module, "sync", full)
+    with pytest.raises(StoreError, match=r"can't be written: No space left.*Free space"):
+        stored(only(cell, "oracle_cc"), tmp_path)
+    assert files_of(artifact) == before
+    assert is_finished(artifact)
+
+
+def test_what_points_to_its_report_stays_when_a_cell_is_replaced(cell, tmp_path):
+    artifact = stored(cell, tmp_path)
+    artifact.write("report.json", b"{}")
+    stored(only(cell, "oracle_cc"), tmp_path)
+    assert (artifact.folder / "report.json").read_bytes() == b"{}"
 
 
 def read_all(artifact: Artifact, folder: Path) -> None:
@@ -157,7 +240,7 @@ def read_all(artifact: Artifact, folder: Path) -> None:
 def test_whatever_is_damaged_or_missing_the_cell_is_not_finished(cell, tmp_path):
     artifact = stored(cell, tmp_path)
     assert is_finished(artifact)
-    for path in sorted(artifact.folder.glob("part-*")):
+    for path in sorted(path for path in artifact.folder.rglob("*") if path.is_file()):
         whole = path.read_bytes()
         for damage in (whole[:-1], bytes([whole[0] ^ 1]) + whole[1:]):
             path.write_bytes(damage)
@@ -168,8 +251,6 @@ def test_whatever_is_damaged_or_missing_the_cell_is_not_finished(cell, tmp_path)
             read_all(artifact, tmp_path)
         path.write_bytes(whole)
     assert is_finished(artifact)
-    (artifact.folder / "manifest.json").write_text("{}")
-    assert not is_finished(artifact)  # it would stay as it is
 
 
 def test_a_cell_is_not_finished_while_parts_of_its_responses_are_gone(cell, tmp_path):
@@ -201,8 +282,7 @@ def test_what_another_run_would_change_is_not_finished(cell, tmp_path):
 
 
 def written(artifact: Artifact, when: str) -> None:
-    manifest = read_manifest(artifact.folder) | {"written": when}
-    artifact.write("manifest.json", sealed(manifest))
+    artifact.write("cell.json", sealed(read_listing(artifact.folder) | {"written": when}))
 
 
 def test_of_cells_within_a_second_the_last_is_the_newest(cell, tmp_path):
@@ -228,7 +308,7 @@ def test_the_newest_cell_of_another_model_is_found(cell, tmp_path):
     smaller = stored(cell, tmp_path, model="gemma", dataset={"limit": 2, "rows": []})
     written(smaller, "2026-03-02T10:00:00+00:00")
     assert newest_cell(mine, "gemma") == first.folder  # of the very same questions
-    (first.folder / "manifest.json").write_text("{")
+    (first.folder / "cell.json").write_text("{")
     assert newest_cell(mine, "gemma") == second.folder
 
 
@@ -358,7 +438,7 @@ def test_a_finished_cell_is_skipped_and_what_is_lost_of_it_is_made_again(
     assert run(monkeypatch, tmp_path, *tiny(tiny_model, *FEW)) == 0
     (report,) = tmp_path.glob("out/*/*/report.html")
     page = report.read_text()
-    result = load_cell(cell_of(report.parent))
+    result = benchmark.load_cell(str(report.parent))  # the run's folder, which points to it
     assert result.responses.collect().height == 12 * 4
     capsys.readouterr()
 
@@ -381,7 +461,7 @@ def test_a_finished_cell_is_skipped_and_what_is_lost_of_it_is_made_again(
     assert again.read_text() == page
     assert list(again.parent.glob("probes/probe_own/*"))
 
-    part = next(cell_of(again.parent).glob("part-*.parquet"))
+    part = cell_of(again.parent) / "metrics.parquet"
     part.write_bytes(b"damaged")
     assert run(monkeypatch, tmp_path, *tiny(tiny_model, *FEW)) == 0
     assert "finished before" not in capsys.readouterr().out

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from benchmark.cell.cell import Cell
+from benchmark.cell.stages import SAMPLED
 from benchmark.config.schema import ROLES
 from benchmark.engines import ChoiceProbabilities, Response
 from benchmark.questions import load_splits
@@ -89,7 +90,7 @@ def planted_cell(folder: Path, said=lambda p: p, *overrides: str) -> Cell:
     questions = load_splits(config.dataset, ROLES)
     engine = PlantedEngine([row for q in questions.values() for row in q.to_dicts()], said)
     console = Console(file=StringIO(), width=200)
-    return Cell(config, questions, engine, Store(folder, console), console)
+    return Cell(config, questions, engine, Store(folder, console), console, SAMPLED)
 
 
 def printed(cell: Cell) -> str:

@@ -10,13 +10,14 @@ from cells import confidence_table
 from benchmark.errors import ConfigError
 from benchmark.estimators.average import Average
 from benchmark.estimators.baselines import FamilyMean
+from benchmark.estimators.estimator import Estimator
 from benchmark.records import Estimate
 
 IDS = ["a", "b", "c"]
 
 
 @dataclass
-class Stated:
+class Stated(Estimator):
     made: Estimate
     hidden_states: bool = False
 

@@ -7,7 +7,7 @@ from planted_cell import planted_cell
 
 from benchmark.config.schema import TrainingConfig
 from benchmark.errors import DataError
-from benchmark.estimators import build_estimators, check
+from benchmark.estimators import build_estimators
 from benchmark.estimators.average import Average
 from benchmark.estimators.baselines import Random
 from benchmark.estimators.recalibrated import Recalibrated
@@ -41,37 +41,37 @@ def probe(cell, *sources):
 @pytest.mark.parametrize("role", ["train", "validation"])
 def test_what_is_evaluated_is_neither_trained_nor_chosen_on(cell, role):
     with pytest.raises(DataError, match=f"{role} of dataset=basics and evaluation of dataset=bas"):
-        check([Random(), probe(cell, source(cell, **{role: "evaluation"}))], cell)
+        probe(cell, source(cell, **{role: "evaluation"})).check(cell)
     assert not cell.engine.asked
 
 
 def test_what_one_source_trains_on_no_other_chooses_on(cell):
     sources = source(cell), source(cell, train="validation", validation="train")
     for each in sources:
-        check([probe(cell, each)], cell)
+        probe(cell, each).check(cell)
     with pytest.raises(DataError, match=r"train of .* and validation of .* share 150"):
-        check([probe(cell, *sources)], cell)
+        probe(cell, *sources).check(cell)
     assert not cell.engine.asked
 
 
 def test_sources_share_no_question(cell):
     again = source(cell, validation="evaluation")
     with pytest.raises(DataError, match=r"train of dataset=basics and train of .* share 150"):
-        check([probe(cell, source(cell), again)], cell)
+        probe(cell, source(cell), again).check(cell)
     again = source(cell, train="evaluation")
     with pytest.raises(DataError, match=r"validation of dataset=basics and validation of .* 60"):
-        check([probe(cell, source(cell), again)], cell)
+        probe(cell, source(cell), again).check(cell)
     assert not cell.engine.asked
 
 
 @pytest.mark.parametrize("inside", [lambda p: p, lambda p: Average(of={"p": p, "r": Random()})])
 def test_a_curve_is_fitted_on_what_the_base_was_not_trained_on(cell, inside):
     swapped = probe(cell, source(cell, train="validation", validation="train"))
-    check([inside(swapped)], cell)
+    inside(swapped).check(cell)
     with pytest.raises(DataError, match=r"train of .* and validation of .* share 60"):
-        check([Recalibrated(method="platt", base=inside(swapped))], cell)
+        Recalibrated(method="platt", base=inside(swapped)).check(cell)
     for accepted in (probe(cell), probe(cell, source(cell))):
-        check([Recalibrated(method="platt", base=inside(accepted))], cell)
+        Recalibrated(method="platt", base=inside(accepted)).check(cell)
     assert not cell.engine.asked
 
 

@@ -5,11 +5,15 @@ from dataclasses import asdict
 import pytest
 from planted_cell import PlantedEngine, planted_cell
 
+from benchmark.cell.asked import HIDDEN
+from benchmark.cell.cell import Cell, KnownModel, Stages
 from benchmark.config.schema import SamplingConfig
 from benchmark.errors import ConfigError
-from benchmark.estimators import build_estimators, needed_roles, reads_hidden_states
+from benchmark.estimators import build_estimators, needed_roles
 from benchmark.estimators.consistency import Consistency
 from benchmark.estimators.p_true import PTrue
+from benchmark.questions import load_splits
+from benchmark.runs import plan
 from benchmark.store.artifact import fingerprint
 from tests.config.test_conf import CHOICES, composed
 
@@ -98,7 +102,7 @@ def test_so_many_responses_are_allowed_where_no_curve_is_fitted_on_them():
 def test_what_an_estimator_needs_is_known_beforehand(name, roles, hidden):
     estimators = build_estimators(composed(f"estimator=[{name}]").estimator, SamplingConfig(12, 8))
     assert needed_roles(estimators) == ["evaluation", *roles]
-    assert reads_hidden_states(estimators[name]) == hidden
+    assert estimators[name].hidden_states == hidden
 
 
 SAMPLES = ("sampling.k=24", "sampling.k_train=24")
@@ -127,6 +131,42 @@ def test_responses_that_are_shown_are_said_to_be_used(cell, name):
     alone, shown = build_estimators(config.estimator, config.sampling).values()
     assert alone.estimate(cell).samples_used == 0
     assert shown.estimate(cell).samples_used == shown.responses == 1
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_estimator_asks_for_what_it_says(tmp_path, name):
+    cell = planted_cell(tmp_path, lambda p: p, *SAMPLES)
+    config = composed(f"estimator=[{name}]", *SAMPLES)
+    estimators = build_estimators(config.estimator, config.sampling)
+    roles, (estimator,) = needed_roles(estimators), estimators.values()
+    stages = Stages(load_splits, plan._split_to_come, plan._no_features)
+    known = KnownModel(cell.engine.identity, cell.engine.precisions)
+    planned = Cell(cell.config, cell.questions, known, cell._store, cell.console, stages)
+    said = {
+        (asked.artifact.folder, key, index)
+        for asked in [*map(planned.responses, roles), *estimator.requests(planned)]
+        if asked.kind != HIDDEN
+        for key in asked.prompts
+        for index in range(asked.k)
+    }
+    assert not cell.engine.asked
+    for role in roles:
+        cell.split(role)
+    estimator.estimate(cell)
+    assert cell.engine.asked.total() == len(said)
+
+
+def test_stored_answers_of_the_release_before_are_found(tmp_path):
+    cell = planted_cell(tmp_path, lambda p: p, *SAMPLES)
+    config = composed("estimator=[verbalized,p_true]", *SAMPLES)
+    for estimator in build_estimators(config.estimator, config.sampling).values():
+        estimator.estimate(cell)
+    cell.features("evaluation")
+    kept = {
+        "responses-f016605e4af2", "verbalized-e23cfd237f70", "p_true-10095f944d11",
+        "features-f1ec111ef35c",
+    }  # fmt: skip
+    assert kept <= {path.name for path in tmp_path.glob("*/*/test/*")}
 
 
 def test_p_true_is_the_share_of_yes_in_what_yes_and_no_have_together(tmp_path):

@@ -6,7 +6,7 @@ import pytest
 from planted_cell import planted_cell
 
 from benchmark.errors import ConfigError
-from benchmark.estimators import build_estimators, check
+from benchmark.estimators import build_estimators
 from benchmark.estimators.verbalized import Example, Verbalized, choose_examples
 from benchmark.questions import order_key
 from tests.config.test_conf import composed
@@ -53,8 +53,9 @@ def test_too_few_training_questions_are_refused():
 def test_too_few_training_questions_are_refused_before_anything_is_asked(tmp_path):
     cell = planted_cell(tmp_path, lambda p: p, "dataset.train_limit=2")
     entries = composed("estimator=[verbalized_few_shot]").estimator
+    (few_shot,) = build_estimators(entries, cell.config.sampling).values()
     with pytest.raises(ConfigError, match="only 2 other training questions"):
-        check(build_estimators(entries, cell.config.sampling).values(), cell)
+        few_shot.check(cell)
     assert not cell.engine.asked
 
 

@@ -18,6 +18,7 @@ from benchmark.config.schema import SamplingConfig
 from benchmark.errors import ConfigError
 from benchmark.estimators import build_estimators
 from benchmark.estimators.baselines import TrainMean
+from benchmark.estimators.estimator import Estimator
 from benchmark.estimators.isotonic import fit_isotonic
 from benchmark.estimators.recalibrated import Recalibrated
 from benchmark.records import GRADE, Estimate
@@ -27,7 +28,7 @@ IDS = [f"q{i}" for i in range(6)]
 
 
 @dataclass
-class Stated:
+class Stated(Estimator):
     """An estimator that says the same of every split."""
 
     estimates: dict[str, Estimate]

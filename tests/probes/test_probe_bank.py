@@ -181,7 +181,9 @@ def test_stored_features_give_the_same_probe(tmp_path: Path) -> None:
         with artifact.lock():
             append_features(artifact, split.question_ids, split.question_ids, split.features)
         places = read_features(artifact)
-        return change(split, features=StoredFeatures([places[k, k] for k in split.question_ids]))
+        order = pl.DataFrame({"question_id": split.question_ids})
+        places = order.join(places, on="question_id", maintain_order="left")
+        return change(split, features=StoredFeatures(places))
 
     expected = train_probe(TRAIN, VALIDATION, STRENGTHS, TEST)
     found = train_probe(

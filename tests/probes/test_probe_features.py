@@ -1,6 +1,7 @@
 import math
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 from rich.console import Console
@@ -78,7 +79,8 @@ def stored(folder: Path, features: torch.Tensor, part: int = 40) -> StoredFeatur
             ids = [f"q{i}" for i in reversed(range(start, start + len(rows)))]
             append_features(artifact, ids, ids, rows)
     places = read_features(artifact)
-    return StoredFeatures([places[f"q{i}", f"q{i}"] for i in range(len(features))])
+    order = pl.DataFrame({"question_id": [f"q{i}" for i in range(len(features))]})
+    return StoredFeatures(order.join(places, on="question_id", maintain_order="left"))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

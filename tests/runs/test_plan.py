@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from benchmark.config.composing import compose_jobs
-from benchmark.runs.asked import REPORTED
+from benchmark.runs.lengths import REPORTED
 from benchmark.runs.plan import Planner, Row, main
 from tests.questions.mirror import invented_mirror
 from tests.test_main import run, tiny

@@ -146,19 +146,20 @@ SAMPLER = """
 import sys
 from pathlib import Path
 from rich.console import Console
-from benchmark.sampling import responses as sampling
+from benchmark.sampling.responses import sample_responses
 from benchmark.config.schema import ModelConfig, ServerConfig
 from benchmark.engines import Decoding
 from benchmark.engines.server.engine import ServerEngine
+from benchmark.store import rows
 from benchmark.store.artifact import Store
 
-sampling._PART_SECONDS = 0.02
+rows._PART_SECONDS = 0.02
 console = Console(quiet=True)
 config = ServerConfig(base_url=sys.argv[1], model="served", concurrency=4, samples_per_request=3)
-sampling.sample_responses(
+sample_responses(
     {f"q{i}": f"Question {i}?" for i in range(40)}, 30,
     engine=ServerEngine(ModelConfig(name="m"), config, {}, "key", console, None),
-    decoding=Decoding(0.7, 0.9, 50), seed=0, console=console, what="Responses",
+    decoding=Decoding(0.7, 0.9, 50), seed=0, what="Responses",
     artifact=Store(Path(sys.argv[2]), console).artifact("m", "d", "test", "responses", {}),
 )
 """

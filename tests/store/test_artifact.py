@@ -119,8 +119,9 @@ def test_features_come_back_by_question_and_prompt(artifact: Artifact) -> None:
         append_features(artifact, ["a", "b"], ["1", "2"], states[:2])
         append_features(artifact, ["a"], ["3"], states[2:])
     found = read_features(artifact)
-    assert set(found) == {("a", "1"), ("b", "2"), ("a", "3")}
-    restored = StoredFeatures([found[key] for key in (("a", "3"), ("a", "1"), ("b", "2"))])
+    assert set(found["question_id", "prompt_hash"].rows()) == {("a", "1"), ("b", "2"), ("a", "3")}
+    order = pl.DataFrame({"question_id": ["a", "a", "b"], "prompt_hash": ["3", "1", "2"]})
+    restored = StoredFeatures(order.join(found, on=order.columns, maintain_order="left"))
     assert restored.shape == (3, 4, 5)
     for layer in range(4):
         assert torch.equal(restored.layer(layer), states[[2, 0, 1], layer])

@@ -10,9 +10,9 @@ import pytest
 from cells import only
 from rich.console import Console
 
-from benchmark.cell.saved import load_cell, save_cell
+from benchmark.cell.saved import load_cell, read_listing, save_cell
 from benchmark.runs.report_command import find_cells, main
-from benchmark.store.artifact import Store, read_manifest, sealed
+from benchmark.store.artifact import Store, sealed
 
 QUIET = Console(quiet=True)
 
@@ -27,8 +27,8 @@ def run(cell, tmp_path):
         done = replace(only(cell, "p_true"), model=model, dataset=dataset)
         artifact = store.artifact(model, dataset, "test", "cell", {"number": number})
         save_cell(done, artifact, {}, complete=True)
-        manifest = read_manifest(artifact.folder) | {"written": written}
-        artifact.write("manifest.json", sealed(manifest))
+        manifest = read_listing(artifact.folder) | {"written": written}
+        artifact.write("cell.json", sealed(manifest))
         folder = outputs / "sweep" / f"{number}-{model}-{dataset}"
         (folder / ".hydra").mkdir(parents=True)
         pointer = {"cell": os.path.relpath(artifact.folder, outputs)}
@@ -82,7 +82,7 @@ def test_of_two_runs_of_one_cell_the_one_finished_later_is_shown(run, capsys):
     later, earlier = run(number=0, written="2026-03-01"), run(number=1, written="2026-02-01")
     found = find_cells([later, earlier], QUIET)
     assert found == find_cells([earlier, later], QUIET)
-    assert [json.loads((f / "manifest.json").read_text())["written"] for f in found] == [
+    assert [json.loads((f / "cell.json").read_text())["written"] for f in found] == [
         "2026-02-01", "2026-03-01",
     ]  # fmt: skip
     main([str(later.parent)])

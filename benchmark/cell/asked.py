@@ -1,0 +1,48 @@
+"""What is asked of the model: the plan counts it, and the run asks for what of it is missing."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import polars as pl
+
+from benchmark.store.artifact import Artifact, prompt_hash
+from benchmark.store.rows import Rows
+
+HIDDEN = "hidden states"  # the kind that gives no reply
+
+
+class Asked(NamedTuple):
+    """What is asked for, of one kind and split.
+
+    Attributes:
+        kind: a word for the replies, as in the paper's table of their lengths; or ``HIDDEN``.
+        artifact: where the rows that it gives are kept.
+        rows: how they are kept; their key begins with question_id and prompt_hash.
+        prompts: user turn by key.
+        k: replies to each prompt.
+        cap: most tokens of a reply.
+    """
+
+    kind: str
+    artifact: Artifact
+    rows: Rows
+    prompts: Mapping[str, str]
+    k: int = 1
+    cap: int = 1
+
+    @property
+    def split(self) -> str:
+        """The split of the questions that it is about, as its dataset calls it."""
+        return self.artifact.folder.parent.name
+
+    @property
+    def dataset(self) -> str:
+        """The dataset of these questions."""
+        return self.artifact.folder.parents[1].name
+
+    @property
+    def keys(self) -> pl.DataFrame:
+        """Columns question_id and prompt_hash, a row for each prompt."""
+        hashes = [prompt_hash(prompt) for prompt in self.prompts.values()]
+        names = {"question_id": pl.String(), "prompt_hash": pl.String()}
+        return pl.DataFrame({"question_id": [*self.prompts], "prompt_hash": hashes}, names)
