@@ -31,7 +31,7 @@ from benchmark.sampling import responses as sampling
 
 _PRELOADED = (
     "benchmark.runs.one_cell", "benchmark.report.page.cell", "benchmark.engines.server.engine",
-    "benchmark.probes.bank",
+    "benchmark.probes.training",
     "transformers.models.llama.modeling_llama", "transformers.models.auto.modeling_auto",
     "transformers.tokenization_utils_tokenizers", "matplotlib.backends.backend_agg", "openai",
     "sklearn.linear_model", "scipy.stats", "scipy.optimize",

@@ -53,6 +53,12 @@ class StoredFeatures:
             result[positions] = part[rows, 0].float()
         return result
 
+    def rows(self, positions: Sequence[int]) -> torch.Tensor:
+        """Return the hidden states of some questions, [len(positions), L, D] in float32."""
+        places = [self._places[position] for position in positions]
+        parts = {path: _feature_slice(path) for path in {path for path, _ in places}}
+        return torch.cat([parts[path][row : row + 1] for path, row in places]).float()
+
     def blocks(self, most: int) -> Iterator[tuple[list[int], torch.Tensor]]:
         """Yield positions and hidden states [at most ``most``, L, D], in float32, of all."""
         for path, (positions, rows) in self._rows.items():
