@@ -197,13 +197,13 @@ def _step(bank: _Bank, train: FeatureSet, validation: FeatureSet, how: ByLightni
     """Train the probes of a bank by steps."""
     from benchmark.probes.data import ProbeData
     from benchmark.probes.module import ProbeModule
-    from benchmark.probes.training import fit, logger_of
+    from benchmark.probes.training import fit
 
     settings, device = bank.settings, bank.mean.device
     rate = ((train.c.sum() + 0.5) / (train.n.sum() + 1)).item()
     module = ProbeModule(settings, bank.mean.cpu(), bank.scale.cpu(), rate)
     data = ProbeData(train, validation, settings.batch_size, settings.seed)
-    fit(module, data, how.trainer, how.folder, logger_of(how))
+    fit(module, data, how)
     for f, s in module.diverged.nonzero().tolist():
         raise DataError(
             f"The probe on {bank.names[f]} at {settings.grid[s]} left the finite numbers; take "

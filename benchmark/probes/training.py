@@ -15,7 +15,7 @@ import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import Logger, WandbLogger
+from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
@@ -33,7 +33,7 @@ warnings.filterwarnings("ignore", module="lightning")  # advice on workers and t
 
 
 def make_trainer(
-    config: TrainerConfig, folder: Path | None = None, logger: Logger | None = None
+    config: TrainerConfig, folder: Path | None = None, logger: WandbLogger | None = None
 ) -> Trainer:
     """Return Lightning's trainer.
 
@@ -48,12 +48,9 @@ def make_trainer(
     stop = EarlyStopping(
         "training_probes", mode="min", patience=config.max_epochs, stopping_threshold=0.5
     )
-    keep = [
-        ModelCheckpoint(
-            folder, Path(_CHECKPOINT).stem, save_on_train_epoch_end=True,
-            enable_version_counter=False,
-        )
-    ]  # fmt: skip
+    keep = ModelCheckpoint(
+        folder, Path(_CHECKPOINT).stem, enable_version_counter=False, save_on_train_epoch_end=True
+    )
     try:
         return Trainer(
             accelerator=config.accelerator,
@@ -65,9 +62,8 @@ def make_trainer(
             enable_progress_bar=config.enable_progress_bar,
             enable_model_summary=False,
             enable_checkpointing=folder is not None,
-            callbacks=[stop, *(keep if folder else [])],
+            callbacks=[stop, *([keep] if folder else [])],
             default_root_dir=folder or tempfile.gettempdir(),
-            log_every_n_steps=1,
             num_sanity_val_steps=0,  # a probe would count it as an epoch
             use_distributed_sampler=False,  # each device chooses epochs on the whole split
             # A SLURM job is one process of the harness; what it starts are not SLURM's tasks.
@@ -77,7 +73,21 @@ def make_trainer(
         raise ConfigError(f"trainer: {error}") from error
 
 
-def logger_of(how: ByLightning) -> WandbLogger | None:
+def fit(module: ProbeModule, data: ProbeData, how: ByLightning) -> None:
+    """Train the module, from the checkpoint in ``how.folder`` on where there is one.
+
+    Raises:
+        KeyboardInterrupt: at Ctrl-C.
+    """
+    logger = _logger(how)
+    trainer = make_trainer(how.trainer, how.folder, logger)
+    with _ended_by_signals():
+        trainer.fit(module, datamodule=data, ckpt_path=_checkpoint(how.folder), weights_only=True)
+    if logger:
+        logger.experiment.finish()
+
+
+def _logger(how: ByLightning) -> WandbLogger | None:
     """Return what logs losses and scores where the tracker is on; W&B's run stays offline."""
     if how.tracker.kind != "wandb" or not how.trainer.logger or how.folder is None:
         return None
@@ -93,25 +103,6 @@ def logger_of(how: ByLightning) -> WandbLogger | None:
         job_type="probe",
         settings=wandb.Settings(**WANDB_SETTINGS),
     )
-
-
-def fit(
-    module: ProbeModule,
-    data: ProbeData,
-    config: TrainerConfig,
-    folder: Path | None = None,
-    logger: WandbLogger | None = None,
-) -> None:
-    """Train the module, from the checkpoint in ``folder`` on where there is one.
-
-    Raises:
-        KeyboardInterrupt: at Ctrl-C.
-    """
-    trainer = make_trainer(config, folder, logger)
-    with _ended_by_signals():
-        trainer.fit(module, datamodule=data, ckpt_path=_checkpoint(folder), weights_only=True)
-    if logger:
-        logger.experiment.finish()
 
 
 def _checkpoint(folder: Path | None) -> str | None:

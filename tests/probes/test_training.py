@@ -13,6 +13,7 @@ import pytest
 import torch
 from planted import plant, rows
 from scipy.stats import spearmanr
+from torch.utils.data import DistributedSampler
 
 from benchmark.config.schema import TrackerConfig
 from benchmark.config.trainer import TrainerConfig
@@ -118,8 +119,10 @@ def test_training_ends_once_every_probe_has_waited_long_enough(tmp_path: Path) -
     settings = ProbeSettings(
         optimizer="adamw", strengths=[0.0], learning_rates=[0.5], batch_size=16, patience=2
     )
-    trained(settings, tmp_path / "short", max_epochs=200)
+    short = trained(settings, tmp_path / "short", max_epochs=200).selection
     assert 2 < epochs_of(tmp_path / "short") < 100
+    again = trained(settings, tmp_path / "short", max_epochs=200).selection
+    assert again.equals(short)
     trained(settings, tmp_path / "capped", max_epochs=2)
     assert epochs_of(tmp_path / "capped") == 2
 
@@ -163,6 +166,13 @@ def test_a_checkpoint_that_cannot_be_read_starts_again(tmp_path: Path, damage: s
         path.write_bytes({"cut": whole[:-200], "empty": b"", "text": b"no checkpoint"}[damage])
     assert trained(SGD, tmp_path).selection.equals(expected)
     assert path.stat().st_size == len(whole)
+
+
+def test_lightning_tells_the_sampler_the_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(DistributedSampler, "set_epoch", lambda _, epoch: told.append(epoch))
+    trained(SGD, max_epochs=3)
+    assert sorted(set(told)) == [0, 1, 2]
 
 
 def test_a_checkpoint_holds_tensors_and_plain_data_only(tmp_path: Path) -> None:
