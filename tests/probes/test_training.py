@@ -30,6 +30,15 @@ SGD = ProbeSettings(optimizer="sgd", strengths=[1e-3], **STEPS)
 BRIERS = ["train_brier", "validation_brier", "test_brier"]
 
 
+@pytest.fixture(autouse=True)
+def private_wandb(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keep W&B's own files out of the home."""
+    for name in ("CONFIG", "DATA", "CACHE"):
+        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path_factory.mktemp(name)))
+
+
 def trained(
     settings: ProbeSettings, folder: Path | None = None, max_epochs: int = 20, **trainer: Any
 ) -> TrainedProbe:
@@ -135,6 +144,16 @@ def test_steps_that_are_too_long_are_refused() -> None:
         trained(settings, max_epochs=30)
 
 
+def test_a_probe_that_has_stopped_may_leave_the_finite_numbers() -> None:
+    settings = ProbeSettings(
+        objective="squared", optimizer="sgd", strengths=[0.0], learning_rates=[1e-4, 1.0],
+        batch_size=16, patience=1,
+    )  # fmt: skip
+    assert trained(settings, max_epochs=60).setting.learning_rate == 1e-4
+    with pytest.raises(DataError, match="smaller learning rates"):
+        trained(dataclasses.replace(settings, patience=60), max_epochs=60)
+
+
 @pytest.mark.parametrize("killed_after", [1, 7, 19])
 def test_a_killed_training_goes_on_to_the_same_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed_after: int
@@ -191,16 +210,16 @@ def test_every_precision_trains(precision: str) -> None:
 def test_two_devices_take_the_steps_of_one_with_twice_the_batch(tmp_path: Path) -> None:
     one = trained(SGD, max_epochs=3).selection
     half = dataclasses.replace(SGD, batch_size=8)
-    two = trained(half, tmp_path, max_epochs=3, devices=2, strategy="ddp_spawn").selection
+    how = TrainerConfig("cpu", devices=2, strategy="ddp_spawn", max_epochs=3)
+    by_steps = ByLightning(how, tmp_path, TrackerConfig("wandb"))
+    two = train_probe(TRAIN, VALIDATION, half, TEST, by_steps).selection
     np.testing.assert_allclose(one[BRIERS], two[BRIERS], atol=1e-5)
     assert epochs_of(tmp_path) == 3
+    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
+    assert "train_loss" in values(logged(file), "history")
 
 
-def test_losses_and_scores_go_to_wandb_where_the_tracker_is_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("CONFIG", "DATA", "CACHE"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / name.lower()))
+def test_losses_and_scores_go_to_wandb_where_the_tracker_is_on(tmp_path: Path) -> None:
     for place, trainer, expected in (("on", {}, 1), ("off", {"logger": False}, 0)):
         how = TrainerConfig(accelerator="cpu", max_epochs=3, **trainer)
         by_steps = ByLightning(how, tmp_path / place, TrackerConfig("wandb"), "some_grid")
