@@ -29,7 +29,7 @@ from benchmark.store import rows
 
 _PRELOADED = (
     "benchmark.runs.one_cell", "benchmark.report.page.cell", "benchmark.engines.server.engine",
-    "benchmark.probes.bank",
+    "benchmark.probes.training",
     "transformers.models.llama.modeling_llama", "transformers.models.auto.modeling_auto",
     "transformers.tokenization_utils_tokenizers", "matplotlib.backends.backend_agg", "openai",
     "sklearn.linear_model", "scipy.stats", "scipy.optimize",

@@ -42,6 +42,7 @@ def cell_artifact(config: Config, console: Console) -> Artifact:
             "sampling": asdict(config.sampling),
             "grading": config.grading,
             "capability": asdict(config.capability),
+            "trainer": config.trainer.decisive,
         }
     store = Store(outputs_of(config) / "store", console)
     return store.artifact(*_names(config), "cell", _named(inputs, cache))

@@ -13,6 +13,7 @@ from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.config.misread import refuse_numbers
+from benchmark.config.trainer import TrainerConfig
 from benchmark.errors import ConfigError
 
 Role = Literal["evaluation", "train", "validation"]
@@ -320,6 +321,17 @@ class TrackerConfig:
     mode: str = "offline"
 
 
+WANDB_SETTINGS: dict[str, Any] = {  # of every W&B run: nothing of the machine or the code
+    "silent": True,
+    "console": "off",
+    "save_code": False,
+    "disable_git": True,
+    "x_save_requirements": False,
+    "x_disable_machine_info": True,
+    "x_disable_stats": True,
+}
+
+
 @dataclass
 class PathsConfig:
     """Where results and converted models are kept, and where a mirror of the Hub lies, if any."""
@@ -345,6 +357,7 @@ class Config:
     capability: CapabilityConfig = field(default_factory=CapabilityConfig)
     estimator: dict[str, Any] = field(default_factory=dict)
     application: dict[str, Any] = field(default_factory=dict)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
     statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)

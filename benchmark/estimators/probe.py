@@ -8,15 +8,15 @@ from typing import Any
 import polars as pl
 from omegaconf import MISSING
 
-from benchmark import probes
 from benchmark.cell.asked import Asked
 from benchmark.cell.cell import TRAINING, Cell
 from benchmark.config.checks import check_dataset
 from benchmark.config.schema import Role, TrainingConfig
 from benchmark.estimators.estimator import Estimator
-from benchmark.probes import CapabilityProbe, ProbeSettings, TrainedProbe
+from benchmark.probes import CapabilityProbe, ProbeSettings, TrainedProbe, bank
 from benchmark.probes.capability_probe import common_template
 from benchmark.probes.features import join
+from benchmark.probes.settings import ByLightning
 from benchmark.questions import refuse_overlap
 from benchmark.records import CONFIDENCE, ChosenProbe, Estimate
 from benchmark.store.artifact import fingerprint, prompt_hash
@@ -59,8 +59,11 @@ class Probe(Estimator):
 
         Raises:
             DataError: two splits share a question by content; it names them.
+            ConfigError: the probe is trained on devices that this machine doesn't have.
         """
         sources = self._sources(cell)
+        if self.settings.by_steps:
+            bank.check_trainer(cell.config.trainer)
         for source, other in permutations(sources, 2):
             _refuse_overlap(source, "train", other, "validation")
         for source, other in combinations(sources, 2):
@@ -127,7 +130,24 @@ class Probe(Estimator):
         sources = self._sources(cell)
         train, validation = (join([s.features(part) for s in sources]) for part in TRAINING)
         test = cell.features("evaluation")
-        return probes.train_probe(train, validation, self.settings, test)
+        if not self.settings.by_steps:
+            return bank.train_probe(train, validation, self.settings, test)
+        decisive = {
+            "settings": asdict(self.settings),
+            "trainer": cell.config.trainer.decisive,
+            "training": [_described(source, part) for source in sources for part in TRAINING],
+            "features": [
+                source.hidden_states(part).artifact.fingerprint
+                for source in sources
+                for part in TRAINING
+            ],
+        }
+        kept = sources[0].artifact("train", "probe", decisive)
+        with kept.lock():
+            by_steps = ByLightning(
+                cell.config.trainer, kept.folder, cell.config.tracker, cell.config.grid
+            )
+            return bank.train_probe(train, validation, self.settings, test, by_steps)
 
     def _sources(self, cell: Cell) -> list[Cell]:
         return [cell.other(training) for training in self.train_on.values()] or [cell]

@@ -1,162 +1,121 @@
 """Stage 5's probes: all features and all settings trained at once, and the choice among them."""
 
-import logging
 import math
-import signal
-import threading
-import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import NamedTuple
 
 import polars as pl
 import torch
-from lightning.fabric.plugins.environments import LightningEnvironment
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.utilities.seed import isolate_rng
 
+from benchmark.config.trainer import TrainerConfig
 from benchmark.errors import DataError
-from benchmark.probes.data import FeatureBatch, ProbeData
-from benchmark.probes.descent import descend, logits_of
-from benchmark.probes.features import POOLINGS, FeatureSet, feature_names
-from benchmark.probes.probe import PARAMETERS, TrainedProbe, confidences_of
-from benchmark.probes.settings import ProbeSettings
-from benchmark.probes.solver import TOLERANCE, draw_pairs, minimise, ridge
+from benchmark.probes.features import (
+    POOLINGS,
+    FeatureSet,
+    check_splits,
+    feature_names,
+    select_feature,
+)
+from benchmark.probes.probe import TrainedProbe, confidences_of, logits_of
+from benchmark.probes.ridge import ridge
+from benchmark.probes.settings import ByLightning, ProbeSettings
+from benchmark.probes.solver import TOLERANCE, minimise
 from benchmark.records import PROBE_SELECTION
 
 _ROUNDING = 1e-6  # a spread below this share of the largest value is float32's rounding
-_SCALING = 1e-6  # strength of the regression that turns a ranking's scores into confidences
-_SPLITS = ("train", "validation", "test")
+_BATCH_NUMBERS = 2**22  # in the features of a batch: 16 MB in float32
 
 
-class ProbeBank(LightningModule):  # type: ignore[misc]
+class FeatureBatch(NamedTuple):
+    """Some features of all N questions of a split.
+
+    Attributes:
+        place: [F], their places in ``feature_names``.
+        features: [F, N, D], float32.
+        n: [N], responses.
+        c: [N], correct ones.
+    """
+
+    place: torch.Tensor
+    features: torch.Tensor
+    n: torch.Tensor
+    c: torch.Tensor
+
+
+class _Bank:
     """Probes for F = L + 2 features (layers, their mean and maximum) times S settings.
-
-    A training step trains all probes of the features in a batch to their end, each feature
-    standardised with the training split's mean and deviation, so that one pass over the features
-    is all the training there is.
 
     Attributes:
         settings: what is trained; S = ``len(settings.grid)``.
-        weight: [F, S, K], of the standardised features or of the hidden units.
-        bias: [F, S].
-        hidden_weight: [F, S, D, K], for an mlp.
-        hidden_bias: [F, S, K], for an mlp.
         mean: [F, D], over the training questions.
         scale: [F, D], standard deviation over them; 1 where a column is constant.
-        train_brier: [F, S], mean of (confidence - c / n)^2 over the training questions.
-        validation_brier: [F, S], over the validation questions; what is chosen by.
-        test_brier: [F, S], over the test questions; NaN without.
+        parameters: of ``logits_of``, [F, S, ...], of the standardised features.
+        brier: [F, S] of each split, mean of (confidence - c / n)^2; NaN without the split.
     """
 
-    def __init__(self, layers: int, width: int, settings: ProbeSettings) -> None:
-        super().__init__()
-        self.automatic_optimization = False
+    def __init__(self, layers: int, width: int, settings: ProbeSettings, device: str) -> None:
         self.settings = settings
         self.names = feature_names(layers)
-        features, probes = len(self.names), (len(self.names), len(settings.grid))
-        shapes: dict[str, tuple[int, ...]] = {"weight": (*probes, width), "bias": probes}
-        if settings.architecture == "mlp":
-            shapes |= {
-                "weight": (*probes, settings.hidden),
-                "hidden_weight": (*probes, width, settings.hidden),
-                "hidden_bias": (*probes, settings.hidden),
-            }
-        for name, shape in shapes.items():
-            self.register_buffer(name, torch.zeros(shape))
-        self.register_buffer("mean", torch.zeros(features, width))
-        self.register_buffer("scale", torch.ones(features, width))
-        for split in _SPLITS:
-            self.register_buffer(f"{split}_brier", torch.full(probes, math.nan).double())
+        probes = len(self.names), len(settings.grid)
+        self.mean = torch.zeros(len(self.names), width, device=device)
+        self.scale = torch.ones_like(self.mean)
+        self.parameters = {
+            "weight": torch.zeros(*probes, width, device=device),
+            "bias": torch.zeros(probes, device=device),
+        }
+        scores = torch.full(probes, math.nan, dtype=torch.float64, device=device)
+        self.brier = {split: scores.clone() for split in ("train", "validation", "test")}
 
-    def configure_optimizers(self) -> None:
-        """Return none: a training step goes to the end."""
+    def standardise(self, batch: FeatureBatch) -> torch.Tensor:
+        """Return the features of a batch with the training split's mean and deviation."""
+        mean, scale = self.mean[batch.place], self.scale[batch.place]
+        return (batch.features - mean[:, None]) / scale[:, None]
 
-    def training_step(self, batch: FeatureBatch) -> None:
-        """Standardise the features of a batch and train all probes on them.
+    def measure(self, batch: FeatureBatch) -> None:
+        """Keep mean and deviation of a training batch's features."""
+        scale, mean = torch.std_mean(batch.features, dim=1, correction=0)
+        constant = scale <= _ROUNDING * batch.features.abs().amax(dim=1)
+        self.mean[batch.place] = mean
+        self.scale[batch.place] = torch.where(constant, 1, scale)
 
-        Raises:
-            DataError: a probe did not reach its optimum, or left the numbers that are finite.
-        """
-        place = batch.position
-        self.mean[place], self.scale[place] = _standardisation(batch.features)
-        features = self._standardise(batch)
-        for name, values in self._train(features, batch).items():
-            getattr(self, name)[place] = values
-            if not values.isfinite().all():
-                f, s = (~values.isfinite()).nonzero()[0].tolist()[:2]
-                raise DataError(
-                    f"The probe on {self.names[int(place[f])]} at {self.settings.grid[s]} left "
-                    "the finite numbers; take smaller learning rates."
-                )
-        self._score(batch, "train")
-
-    def validation_step(self, batch: FeatureBatch) -> None:
-        """Score the probes of a batch's features on the validation questions."""
-        self._score(batch, "validation")
-
-    def test_step(self, batch: FeatureBatch) -> None:
-        """Score the probes of a batch's features on the test questions."""
-        self._score(batch, "test")
-
-    def _train(self, features: torch.Tensor, batch: FeatureBatch) -> dict[str, torch.Tensor]:
-        """Return the parameters of the probes on a batch's features."""
-        settings, n, c = self.settings, batch.n, batch.c
-        ranked = settings.objective == "ranking"
-        if settings.by_steps:
-            found = descend(features, n, c, settings, batch.position)
-        else:
-            strengths = torch.tensor(settings.strengths, device=features.device)
-            pairs = draw_pairs(n, c, settings.seed) if ranked else None
-            optimum = (
-                ridge(features, n, c, strengths)
-                if settings.optimizer == "closed_form"
-                else minimise(features, n, c, strengths, pairs)
-            )
-            self._check_solved(optimum.decrement, batch.position)
-            found = {"weight": optimum.weight, "bias": optimum.bias}
-        return _scaled(found, features, n, c) if ranked else found
-
-    def _check_solved(self, decrement: torch.Tensor, place: torch.Tensor) -> None:
-        solved = decrement <= TOLERANCE
-        if not solved.all():
-            f, s = (~solved).nonzero()[0].tolist()
+    def solve(self, batch: FeatureBatch) -> None:
+        """Put the optimum of every strength into the places of a training batch's features."""
+        features = self.standardise(batch)
+        strengths = torch.tensor(self.settings.strengths, device=features.device)
+        solver = ridge if self.settings.optimizer == "closed_form" else minimise
+        optimum = solver(features, batch.n, batch.c, strengths)
+        missed = (~(optimum.decrement <= TOLERANCE)).nonzero().tolist()
+        if missed:
+            f, s = missed[0]
             raise DataError(
-                f"The probe on {self.names[int(place[f])]} at strength "
+                f"The probe on {self.names[int(batch.place[f])]} at strength "
                 f"{self.settings.strengths[s]} did not reach its optimum (decrement "
-                f"{decrement[f, s].item():.1e}, allowed {TOLERANCE}); leave out the weakest "
-                "strengths."
+                f"{optimum.decrement[f, s].item():.1e}, allowed {TOLERANCE}); leave out the "
+                "weakest strengths."
             )
+        self.parameters["weight"][batch.place] = optimum.weight
+        self.parameters["bias"][batch.place] = optimum.bias
 
-    def _standardise(self, batch: FeatureBatch) -> torch.Tensor:
-        mean, scale = self.mean[batch.position], self.scale[batch.position]
-        standardised: torch.Tensor = (batch.features - mean[:, None]) / scale[:, None]
-        return standardised
-
-    def _score(self, batch: FeatureBatch, split: str) -> None:
-        own = {name: getattr(self, name)[batch.position] for name in self._parameter_names}
-        logits = logits_of(own, self._standardise(batch)).double()
-        confidences = confidences_of(logits, self.settings.objective)
-        error = confidences - batch.c.double() / batch.n.double()
-        getattr(self, f"{split}_brier")[batch.position] = error.square().mean(dim=-1)
-
-    @property
-    def _parameter_names(self) -> list[str]:
-        return [name for name in PARAMETERS if hasattr(self, name)]
+    def score(self, batch: FeatureBatch, split: str) -> None:
+        """Score the probes of a batch's features on a split's questions."""
+        own = {name: values[batch.place] for name, values in self.parameters.items()}
+        logits = logits_of(own, self.standardise(batch)).double()
+        error = confidences_of(logits, self.settings.objective) - batch.c.double() / batch.n
+        self.brier[split][batch.place] = error.square().mean(dim=-1)
 
     def chosen(self) -> tuple[int, int]:
         """Return feature and setting of the lowest validation Brier score.
 
         Among equals the stronger regularisation wins, then the earlier feature and setting.
         """
-        scores, grid = self.validation_brier, self.settings.grid
+        scores, grid = self.brier["validation"], self.settings.grid
         best = (scores == scores.min()).nonzero().tolist()
         f, s = min(best, key=lambda pair: (-grid[pair[1]].strength, *pair))
         return f, s
 
     def selection(self) -> pl.DataFrame:
         """Return all probes as a table of schema ``PROBE_SELECTION``, F * S rows."""
-        chosen = self.chosen()
-        scores = [getattr(self, f"{split}_brier").tolist() for split in _SPLITS]
+        chosen, scores = self.chosen(), [score.tolist() for score in self.brier.values()]
         rows = [
             (name, *setting, *(score[f][s] for score in scores), (f, s) == chosen)
             for f, name in enumerate(self.names)
@@ -167,7 +126,6 @@ class ProbeBank(LightningModule):  # type: ignore[misc]
     def best(self) -> TrainedProbe:
         """Return the chosen probe, on the CPU."""
         f, s = self.chosen()
-        own = {name: getattr(self, name)[f, s].cpu().clone() for name in self._parameter_names}
         return TrainedProbe(
             feature=self.names[f],
             objective=self.settings.objective,
@@ -175,7 +133,7 @@ class ProbeBank(LightningModule):  # type: ignore[misc]
             layers=len(self.names) - len(POOLINGS),
             mean=self.mean[f].cpu().clone(),
             scale=self.scale[f].cpu().clone(),
-            parameters=own,
+            parameters={name: v[f, s].cpu().clone() for name, v in self.parameters.items()},
             selection=self.selection(),
         )
 
@@ -185,107 +143,80 @@ def train_probe(
     validation: FeatureSet,
     settings: ProbeSettings,
     test: FeatureSet | None = None,
+    by_steps: ByLightning | None = None,
 ) -> TrainedProbe:
     """Return the probe, among all features and settings, that is best on the validation split.
 
     Args:
         train: what the probes are trained on.
-        validation: what feature and setting are chosen on, by the Brier score against c / n.
+        validation: what feature and setting, and the epoch of what is trained by steps, are chosen
+            on, by the Brier score against c / n.
         settings: how the probes are trained.
         test: questions that the probe will be evaluated on: all probes are scored on them for the
             table ``selection``, which the choice doesn't see.
+        by_steps: what Lightning needs to know, where probes are trained by steps; None takes the
+            trainer's defaults, keeps no checkpoint and logs nothing.
 
     Raises:
         DataError: splits that share questions or do not fit each other, or a probe that could not
             be trained.
+        ConfigError: this machine doesn't have the trainer's devices.
     """
-    data = ProbeData(train, validation, test)
-    signals = _Signals()
+    splits = {"training": train, "validation": validation} | ({"test": test} if test else {})
+    check_splits(splits)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     _, layers, width = train.features.shape
-    bank = ProbeBank(layers, width, settings)
-    with _quiet(), isolate_rng():
-        trainer = Trainer(
-            accelerator="gpu" if torch.cuda.is_available() else "cpu",
-            devices=1,
-            max_epochs=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            callbacks=[signals],
-            plugins=[LightningEnvironment()],  # a SLURM job's variables are not for this training
-        )
-        with signals.interrupting():
-            trainer.fit(bank, datamodule=data)
-            if test is not None:
-                trainer.test(bank, datamodule=data, verbose=False)
+    bank = _Bank(layers, width, settings, device)
+    for batch in batches(train, device):
+        bank.measure(batch)
+        if not settings.by_steps:
+            bank.solve(batch)
+            bank.score(batch, "train")
+    if settings.by_steps:
+        _step(bank, train, validation, by_steps or ByLightning())
+        for batch in batches(train, device):
+            bank.score(batch, "train")
+    for name, split in (("validation", validation), ("test", test)):
+        for batch in batches(split, device) if split else ():
+            bank.score(batch, name)
     return bank.best()
 
 
-class _Signals(Callback):  # type: ignore[misc]
-    """Has signals end the process as they did before.
+def check_trainer(trainer: TrainerConfig) -> None:
+    """Refuse devices that this machine doesn't have.
 
-    At SIGTERM Lightning trains on and ends the process with status 0 afterwards, at SIGINT it ends
-    it with status 1 and ignores further ones.
+    Raises:
+        ConfigError: naming what Lightning misses.
     """
+    from benchmark.probes.training import make_trainer  # Lightning takes seconds to import
 
-    def __init__(self) -> None:
-        self._handlers = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
-
-    def on_train_start(self, *_: object) -> None:
-        self._restore()
-
-    def on_test_start(self, *_: object) -> None:
-        self._restore()
-
-    @contextmanager
-    def interrupting(self) -> Iterator[None]:
-        try:
-            yield
-        except SystemExit as stop:  # Lightning's in place of KeyboardInterrupt
-            self._restore()
-            raise KeyboardInterrupt from stop
-
-    def _restore(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number, handler in self._handlers.items():
-                signal.signal(number, handler)
+    make_trainer(trainer)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep Lightning's remarks on devices, workers and optimisers out of the terminal."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module="lightning")
-            yield
-    finally:
-        logger.setLevel(level)
+def _step(bank: _Bank, train: FeatureSet, validation: FeatureSet, how: ByLightning) -> None:
+    """Train the probes of a bank by steps."""
+    from benchmark.probes.data import ProbeData
+    from benchmark.probes.module import ProbeModule
+    from benchmark.probes.training import fit
+
+    settings, device = bank.settings, bank.mean.device
+    rate = ((train.c.sum() + 0.5) / (train.n.sum() + 1)).item()
+    module = ProbeModule(settings, bank.mean.cpu(), bank.scale.cpu(), rate)
+    data = ProbeData(train, validation, settings.batch_size, settings.seed)
+    fit(module, data, how)
+    for f, s in module.diverged.nonzero().tolist():
+        raise DataError(
+            f"The probe on {bank.names[f]} at {settings.grid[s]} left the finite numbers; take "
+            "smaller learning rates."
+        )
+    bank.parameters = {name: tensor.to(device) for name, tensor in module.best().items()}
 
 
-def _standardisation(features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and scale [F, D] over the questions of ``features`` [F, N, D]."""
-    scale, mean = torch.std_mean(features, dim=1, correction=0)
-    constant = scale <= _ROUNDING * features.abs().amax(dim=1)
-    return mean, torch.where(constant, 1, scale)
-
-
-def _scaled(
-    found: dict[str, torch.Tensor], features: torch.Tensor, n: torch.Tensor, c: torch.Tensor
-) -> dict[str, torch.Tensor]:
-    """Return probes whose scores only rank, turned into logits by a regression on the counts."""
-    scores = logits_of(found, features)  # [F, S, N]
-    spread, centre = torch.std_mean(scores, dim=-1, correction=0)
-    spread = torch.where(spread > 0, spread, 1)
-    columns = ((scores - centre[..., None]) / spread[..., None]).flatten(0, 1)[..., None]
-    fitted = minimise(columns, n, c, torch.tensor([_SCALING], device=features.device))
-    slope = fitted.weight.reshape(spread.shape) / spread
-    offset = fitted.bias.reshape(spread.shape)
-    return found | {
-        "weight": found["weight"] * slope[..., None],
-        "bias": (found["bias"] - centre) * slope + offset,
-    }
+def batches(split: FeatureSet, device: str = "cpu") -> Iterator[FeatureBatch]:
+    """Yield every layer and pooling of a split, as many at a time as memory allows."""
+    questions, layers, width = split.features.shape
+    n, c = split.n.to(device), split.c.to(device)
+    size = max(1, _BATCH_NUMBERS // (questions * width))
+    for places in torch.split(torch.arange(len(feature_names(layers))), size):
+        features = [select_feature(split.features, place) for place in places.tolist()]
+        yield FeatureBatch(places.to(device), torch.stack(features).to(device), n, c)

@@ -1,107 +1,91 @@
-"""Hands the probe bank its features: a few layers of all questions at a time."""
+"""Hands the probes that are trained by steps their questions, a few at a time."""
 
-from collections.abc import Collection
-from itertools import combinations
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from lightning.pytorch import LightningDataModule
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, SequentialSampler
 
-from benchmark.errors import DataError
-from benchmark.probes.features import FeatureSet, feature_names, select_feature
-
-_BATCH_NUMBERS = 2**22  # in the features of a batch: 16 MB in float32
+from benchmark.probes.features import FeatureSet, select_questions
 
 
-class FeatureBatch(NamedTuple):
-    """F features of all N questions of a split.
+class QuestionBatch(NamedTuple):
+    """B questions with all F features.
 
     Attributes:
-        position: [F], places in ``feature_names``.
-        features: [F, N, D], float32.
-        n: [N], responses.
-        c: [N], correct ones.
+        features: [F, B, D], float32.
+        target: [B], c / n.
+        weight: [B], n as a multiple of the split's mean n.
     """
 
-    position: torch.Tensor
     features: torch.Tensor
-    n: torch.Tensor
-    c: torch.Tensor
+    target: torch.Tensor
+    weight: torch.Tensor
 
 
 class ProbeData(LightningDataModule):  # type: ignore[misc]
-    """The training, the validation and the test split, all full batch over questions.
+    """The training split in an order that seed and epoch decide, and the validation split.
 
-    Attributes:
-        train: what the probes and the standardisation are fitted to.
-        validation: what layer, pooling and setting are chosen on.
-        test: what the table of the choice shows beside it; None for nothing.
-
-    Raises:
-        DataError: the splits, or one of them and the test split, share question ids; or the splits
-            have another number of layers or width.
+    Args:
+        train: what the probes are fitted to; each device gets its share of every epoch.
+        validation: what their epochs are chosen on; each device gets all of it.
+        batch_size: questions of a batch.
+        seed: of the order.
     """
 
     def __init__(
-        self, train: FeatureSet, validation: FeatureSet, test: FeatureSet | None = None
+        self, train: FeatureSet, validation: FeatureSet, batch_size: int, seed: int
     ) -> None:
         super().__init__()
-        splits = {"training": train, "validation": validation}
-        if test is not None:
-            splits["test"] = test
-        for (first, a), (second, b) in combinations(splits.items(), 2):
-            _refuse_shared(first, a.question_ids, second, b.question_ids)
-            shapes = [list(split.features.shape[1:]) for split in (a, b)]
-            if shapes[0] != shapes[1]:
-                raise DataError(
-                    f"Features of the {first} split are of [layers, width] {shapes[0]}, those of "
-                    f"the {second} split of {shapes[1]}: they come from two models."
-                )
-        self.train, self.validation, self.test = train, validation, test
+        self.train, self.validation = train, validation
+        self.batch_size, self.seed = batch_size, seed
 
-    def train_dataloader(self) -> DataLoader[FeatureBatch]:
-        """Return the training split's batches."""
-        return DataLoader(_Batches(self.train), batch_size=None)
+    def train_dataloader(self) -> DataLoader[QuestionBatch]:
+        """Return the training batches of this device; Lightning tells the sampler the epoch."""
+        questions = _Questions(self.train)
+        return self._loader(
+            questions,
+            DistributedSampler(
+                questions,
+                self.trainer.world_size if self.trainer else 1,
+                self.trainer.global_rank if self.trainer else 0,
+                seed=self.seed,
+            ),
+        )
 
-    def val_dataloader(self) -> DataLoader[FeatureBatch]:
-        """Return the validation split's batches."""
-        return DataLoader(_Batches(self.validation), batch_size=None)
+    def val_dataloader(self) -> DataLoader[QuestionBatch]:
+        """Return the validation batches."""
+        questions = _Questions(self.validation)
+        return self._loader(questions, SequentialSampler(questions))
 
-    def test_dataloader(self) -> DataLoader[FeatureBatch]:
-        """Return the test split's batches; there must be one."""
-        assert self.test is not None
-        return DataLoader(_Batches(self.test), batch_size=None)
+    def _loader(
+        self, questions: "_Questions", sampler: torch.utils.data.Sampler[int]
+    ) -> DataLoader[QuestionBatch]:
+        return DataLoader(
+            questions,
+            self.batch_size,
+            sampler=sampler,
+            collate_fn=_as_it_is,
+            generator=torch.Generator(),  # else each epoch draws from the caller's
+        )
 
 
-class _Batches(Dataset[FeatureBatch]):
-    """Every layer and pooling, as many at a time as memory allows."""
+class _Questions(Dataset[QuestionBatch]):
+    """A split, of which batches are read at once."""
 
     def __init__(self, split: FeatureSet) -> None:
-        questions, layers, width = split.features.shape
-        size = max(1, _BATCH_NUMBERS // (questions * width))
-        self._split = split
-        self._groups = torch.split(torch.arange(len(feature_names(layers))), size)
+        self._features = split.features
+        self._target = split.c / split.n
+        self._weight = split.n / split.n.float().mean()
 
     def __len__(self) -> int:
-        return len(self._groups)
+        return len(self._target)
 
-    def __getitem__(self, item: int) -> FeatureBatch:
-        if item >= len(self):
-            raise IndexError(item)
-        group, split = self._groups[item], self._split
-        features = [select_feature(split.features, index) for index in group.tolist()]
-        return FeatureBatch(group, torch.stack(features), split.n, split.c)
+    def __getitems__(self, rows: Sequence[int]) -> QuestionBatch:
+        features = select_questions(self._features, rows).transpose(0, 1)
+        return QuestionBatch(features, self._target[rows], self._weight[rows])
 
 
-def _refuse_shared(
-    first: str, first_ids: Collection[str], second: str, second_ids: Collection[str]
-) -> None:
-    shared = sorted(set(first_ids) & set(second_ids))
-    if shared:
-        named = ", ".join(f"'{key}'" for key in shared[:5])
-        more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
-        raise DataError(
-            f"The {first} and the {second} split share {len(shared)} questions: {named}{more}. "
-            "A probe is chosen and judged on questions it was not trained on; choose other splits."
-        )
+def _as_it_is(batch: Any) -> Any:
+    return batch

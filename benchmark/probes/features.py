@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import torch
 
@@ -82,6 +83,16 @@ def select_feature(features: torch.Tensor | StoredFeatures, index: int) -> torch
     return torch.cat([_pooled(chunk.float(), index - layers) for chunk in chunks])
 
 
+def select_questions(features: torch.Tensor | StoredFeatures, rows: Sequence[int]) -> torch.Tensor:
+    """Return all features of some questions, in float32 [len(rows), L + 2, D]."""
+    if isinstance(features, StoredFeatures):
+        block = features.rows(rows)
+    else:
+        block = features[list(rows)].float()
+    pooled = [_pooled(block, pooling) for pooling in range(len(POOLINGS))]
+    return torch.cat([block, torch.stack(pooled, dim=1)], dim=1)
+
+
 def _pooled(block: torch.Tensor, pooling: int) -> torch.Tensor:
     return block.mean(dim=1) if pooling == 0 else block.amax(dim=1)
 
@@ -111,6 +122,30 @@ def join(sets: Sequence[FeatureSet]) -> FeatureSet:
         torch.cat([s.n for s in sets]),
         torch.cat([s.c for s in sets]),
     )
+
+
+def check_splits(splits: dict[str, FeatureSet]) -> None:
+    """Refuse splits, by name, that a probe can't be trained, chosen and judged on.
+
+    Raises:
+        DataError: two of them share question ids, or have another number of layers or width.
+    """
+    for (first, a), (second, b) in combinations(splits.items(), 2):
+        shared = sorted(set(a.question_ids) & set(b.question_ids))
+        if shared:
+            named = ", ".join(f"'{key}'" for key in shared[:5])
+            more = f" and {len(shared) - 5} more" if len(shared) > 5 else ""
+            raise DataError(
+                f"The {first} and the {second} split share {len(shared)} questions: {named}{more}. "
+                "A probe is chosen and judged on questions it was not trained on; choose other "
+                "splits."
+            )
+        shapes = [list(split.features.shape[1:]) for split in (a, b)]
+        if shapes[0] != shapes[1]:
+            raise DataError(
+                f"Features of the {first} split are of [layers, width] {shapes[0]}, those of the "
+                f"{second} split of {shapes[1]}: they come from two models."
+            )
 
 
 def check_finite(question_ids: Sequence[str], features: torch.Tensor) -> None:

@@ -1,5 +1,6 @@
 """A trained probe: what the bank's choice leaves, small enough to be kept and used anywhere."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -11,7 +12,6 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from benchmark.errors import DataError, StoreError
-from benchmark.probes.descent import logits_of
 from benchmark.probes.features import feature_names, select_feature
 from benchmark.probes.settings import OBJECTIVES, Setting
 from benchmark.store.hidden_states import StoredFeatures
@@ -29,7 +29,7 @@ class TrainedProbe:
 
     Attributes:
         feature: its name among ``feature_names(layers)``.
-        objective: that it was trained with; squared clips its output, the others are logits.
+        objective: that it was trained with; squared clips its output, binomial gives logits.
         setting: hyper-parameters that were chosen.
         layers: L, of the model that the features come from.
         mean: [D], float32, over the training questions.
@@ -132,6 +132,22 @@ class TrainedProbe:
 def _require(holds: bool, fault: str) -> None:
     if not holds:
         raise ValueError(fault)
+
+
+def logits_of(parameters: Mapping[str, torch.Tensor], features: torch.Tensor) -> torch.Tensor:
+    """Return the logits [F, S, N] of F feature sets under S probes each.
+
+    Args:
+        parameters: ``weight`` [F, S, K] and ``bias`` [F, S]; for a hidden layer of K units also
+            ``hidden_weight`` [F, S, D, K] and ``hidden_bias`` [F, S, K], else K = D.
+        features: [F, N, D], standardised.
+    """
+    weight, bias = parameters["weight"], parameters["bias"][..., None]
+    if "hidden_weight" not in parameters:
+        return weight @ features.mT + bias
+    hidden = features[:, None] @ parameters["hidden_weight"]
+    units = (hidden + parameters["hidden_bias"][:, :, None]).relu()
+    return (units @ weight[..., None]).squeeze(-1) + bias
 
 
 def confidences_of(outputs: torch.Tensor, objective: str) -> torch.Tensor:

@@ -1,18 +1,19 @@
 """What a probe is and how it is trained: the schema of ``conf/probe``."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
+from benchmark.config.schema import TrackerConfig
+from benchmark.config.trainer import TrainerConfig
 from benchmark.errors import ConfigError
 
 _WEAKEST = 1e-12  # below it float64 can't tell the ridge from rounding
 _STRONGEST = 1e12  # long before it all weights are 0
 OPTIMIZERS = {  # by architecture and objective, the default first
     ("linear", "binomial"): ("lbfgs", "adamw", "sgd"),
-    ("linear", "ranking"): ("lbfgs", "adamw", "sgd"),
     ("linear", "squared"): ("closed_form", "adamw", "sgd"),
     ("mlp", "binomial"): ("adamw", "sgd"),
-    ("mlp", "ranking"): ("adamw", "sgd"),
     ("mlp", "squared"): ("adamw", "sgd"),
 }
 OBJECTIVES = frozenset(objective for _, objective in OPTIMIZERS)
@@ -31,19 +32,20 @@ class ProbeSettings:
 
     Attributes:
         architecture: linear, or mlp with one hidden layer of ``hidden`` rectified units.
-        objective: binomial (likelihood of c correct among n responses), squared (error against
-            c / n) or ranking (RankNet on pairs of questions, ties count half; the scores are then
-            scaled to confidences by a logistic regression on the training counts).
-        optimizer: lbfgs and closed_form end at the optimum, adamw and sgd after ``epochs``; None
-            takes lbfgs for linear probes (closed_form for squared), adamw for an mlp.
+        objective: binomial (likelihood of c correct among n responses) or squared (error against
+            c / n).
+        optimizer: lbfgs and closed_form end at the optimum; adamw and sgd train by steps, with
+            ``TrainerConfig``. None takes lbfgs for linear probes (closed_form for squared), adamw
+            for an mlp.
         strengths: of the L2 penalty strength / 2 |w|^2 beside the mean loss per response, on
             standardised features; the decoupled weight decay of adamw.
         learning_rates: of adamw and sgd.
-        epochs: passes over the training questions, of adamw and sgd.
-        batch_size: questions of a step, of adamw and sgd.
+        batch_size: questions of a step on each device, of adamw and sgd.
         momentum: of sgd.
+        patience: epochs of adamw and sgd after which a probe stops whose validation Brier score
+            got no lower; each probe keeps the epoch of its lowest.
         hidden: units of the hidden layer.
-        seed: of the order of batches, the start of an mlp and the pairs that are ranked.
+        seed: of the order of batches and the start of an mlp.
 
     Raises:
         ConfigError: a value out of range, or an optimizer that can't train the probe.
@@ -54,9 +56,9 @@ class ProbeSettings:
     optimizer: str | None = None
     strengths: list[float] = field(default_factory=list)
     learning_rates: list[float] = field(default_factory=list)
-    epochs: int = 100
     batch_size: int = 32
     momentum: float = 0.9
+    patience: int = 10
     hidden: int = 64
     seed: int = 0
 
@@ -80,10 +82,9 @@ class ProbeSettings:
         _check_grid("strengths", self.strengths, least)
         if self.by_steps:
             _check_grid("learning_rates", self.learning_rates, _WEAKEST)
-        counts = {"epochs": self.epochs, "batch_size": self.batch_size, "hidden": self.hidden}
-        for name, value in counts.items():
-            if value < 1:
-                raise ConfigError(f"probe: {name}={value} must be at least 1.")
+        for name in ("batch_size", "patience", "hidden"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"probe: {name}={getattr(self, name)} must be at least 1.")
         if not 0 <= self.momentum < 1:
             raise ConfigError(f"probe: momentum={self.momentum} must be in [0, 1).")
         if not 0 <= self.seed < 2**63:
@@ -99,6 +100,24 @@ class ProbeSettings:
         """The settings that are tried, S of them."""
         rates = self.learning_rates if self.by_steps else [None]
         return [Setting(float(s), rate) for s in self.strengths for rate in rates]
+
+
+@dataclass(frozen=True)
+class ByLightning:
+    """How Lightning trains, and what it leaves.
+
+    Attributes:
+        trainer: settings of its trainer.
+        folder: of a checkpoint, from which a killed training goes on; it must be named by what
+            decides the probes: splits, settings and trainer. None for none.
+        tracker: where losses and scores are logged; W&B's files go below ``folder/wandb``.
+        group: of the run in W&B.
+    """
+
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    folder: Path | None = None
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
+    group: str | None = None
 
 
 def _check_grid(name: str, values: list[float] | None, least: float) -> None:

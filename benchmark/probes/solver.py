@@ -1,14 +1,12 @@
-"""The optima of linear probes, for many feature sets and strengths at once.
+"""The optima of logistic regressions, for many feature sets and strengths at once.
 
-Inside the probe bank: ``ProbeBank.training_step`` calls ``minimise`` or ``ridge``. The objective of
-one problem, with standardised features x_i, logits z_i = x_i w + b and the share
+The objective of one problem, with standardised features x_i, logits z_i = x_i w + b and the share
 s_i = n_i / sum(n), is
 
     f(w, b) = sum_i s_i (log(1 + e^z_i) - (c_i / n_i) z_i) + strength / 2 |w|^2
 
 the binomial negative log-likelihood per response (equal to soft-label cross-entropy weighted by n)
-plus a ridge; the intercept b is free. It is convex. With pairs of questions it is RankNet's: the
-logits are differences z_i - z_j, the targets 1, 0 or, for a tie, 1/2.
+plus a ridge; the intercept b is free. It is convex.
 
 All problems are solved together by L-BFGS. Its first guess of the inverse Hessian is that of the
 constant model, whose leading principal axes come from a random sketch of the features (Frangella,
@@ -24,14 +22,11 @@ from typing import NamedTuple
 
 import torch
 
-from benchmark.errors import DataError
-
 TOLERANCE = 1e-11  # of the decrement, in nats per response
 _MAX_STEPS = 300
 _MAX_NEWTON_STEPS = 50
 _MAX_LINE_STEPS = 20
 _MEMORY = 4  # steps that L-BFGS remembers
-_PARTNERS = 16  # of each question, for the pairwise objective
 _RANK = 1024  # axes along which the first guess is good
 _ROUNDING = 1e-6  # of float32, relative to the largest moment
 
@@ -51,53 +46,26 @@ class Optimum(NamedTuple):
     decrement: torch.Tensor
 
 
-class Pairs(NamedTuple):
-    """P pairs of questions, for the pairwise objective.
-
-    Attributes:
-        first: [P], rows.
-        second: [P], rows.
-        target: [P], 1 where the first question's expected accuracy is higher, 0 where the second's
-            is, 1/2 for a tie.
-    """
-
-    first: torch.Tensor
-    second: torch.Tensor
-    target: torch.Tensor
-
-
 class _Problems(NamedTuple):
-    """F designs times S ridges, all with the same M targets, of questions or of pairs."""
+    """F designs times S ridges, all with the same targets of N questions."""
 
-    design: torch.Tensor  # [F, N, R]; without pairs the last column is 1
-    share: torch.Tensor  # [M], sums to 1
-    target: torch.Tensor  # [M], in [0, 1]
-    ridge: torch.Tensor  # [S, R], 0 for the intercept
-    first: torch.Tensor | None = None  # [M], rows of a pair
-    second: torch.Tensor | None = None
+    design: torch.Tensor  # [F, N, R + 1]; the last column is 1
+    share: torch.Tensor  # [N], sums to 1
+    target: torch.Tensor  # [N], in [0, 1]
+    ridge: torch.Tensor  # [S, R + 1], 0 for the intercept
 
     def logits(self, point: torch.Tensor) -> torch.Tensor:
-        scores = point @ self.design.mT
-        if self.first is None:
-            return scores
-        return scores[..., self.first] - scores[..., self.second]
+        return point @ self.design.mT
 
     def gradient(self, point: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         residual = self.share * (logits.sigmoid() - self.target)
-        if self.first is not None and self.second is not None:
-            of_pairs = residual
-            residual = residual.new_zeros(*residual.shape[:-1], self.design.shape[1])
-            residual.index_add_(-1, self.first, of_pairs)
-            residual.index_add_(-1, self.second, of_pairs, alpha=-1)
         return residual @ self.design + self.ridge * point
 
     def hessian(self, logits: torch.Tensor) -> torch.Tensor:
-        """Return the Hessian [R, R] of the only problem."""
+        """Return the Hessian [R + 1, R + 1] of the only problem."""
         success = logits.sigmoid()
         spread = (self.share * success * (1 - success)).flatten()
         design = self.design[0]
-        if self.first is not None:
-            design = design[self.first] - design[self.second]
         return (design * spread[:, None]).mT @ design + self.ridge.flatten().diag()
 
 
@@ -108,28 +76,22 @@ class _Curvature(NamedTuple):
     along: torch.Tensor  # [F, 1, A], curvature of the likelihood
     across: torch.Tensor  # [F, 1, 1]
     ridge: torch.Tensor  # [S, 1], positive
-    intercept: torch.Tensor | None  # [], curvature of the last coordinate, where it is one
+    intercept: torch.Tensor  # [], curvature of the last coordinate
 
     def divide(self, gradient: torch.Tensor) -> torch.Tensor:
-        """Return the inverse Hessian times ``gradient`` [F, S, R (+ 1)]."""
-        slopes = gradient if self.intercept is None else gradient[..., :-1]
+        """Return the inverse Hessian times ``gradient`` [F, S, R + 1]."""
+        slopes = gradient[..., :-1]
         across = 1 / (self.across + self.ridge)
         along = 1 / (self.along + self.ridge) - across
         scaled = across * slopes + (along * (slopes @ self.axes)) @ self.axes.mT
-        if self.intercept is None:
-            return scaled
         return torch.cat([scaled, gradient[..., -1:] / self.intercept], dim=-1)
 
 
 @torch.no_grad()
 def minimise(
-    features: torch.Tensor,
-    n: torch.Tensor,
-    c: torch.Tensor,
-    strengths: torch.Tensor,
-    pairs: Pairs | None = None,
+    features: torch.Tensor, n: torch.Tensor, c: torch.Tensor, strengths: torch.Tensor
 ) -> Optimum:
-    """Return the optimum of every feature set and strength.
+    """Return the logistic optimum of every feature set and strength.
 
     Where all responses are correct, or none is, the likelihood has no finite maximum: the weights
     are then 0 and the bias is the log-odds of (sum(c) + 1/2) / (sum(n) + 1).
@@ -139,7 +101,6 @@ def minimise(
         n: [N], responses per question, at least 1.
         c: [N], correct ones.
         strengths: [S], positive.
-        pairs: rank these pairs in place of fitting the counts; the bias is then 0.
     """
     total, correct = int(n.sum()), int(c.sum())
     if correct in (0, total):
@@ -153,93 +114,20 @@ def minimise(
         rows = triangle.mT
     axes, moments, rest = _principal_axes(rows, share.to(dtype))
     ridge = strengths[:, None].to(dtype)
-    if pairs is None:
-        rate = correct / total
-        bend, intercept = rate * (1 - rate), rows.new_tensor(rate * (1 - rate))
-        design = torch.nn.functional.pad(rows, (0, 1), value=1.0)
-        ridges = torch.nn.functional.pad(ridge.expand(-1, rows.shape[-1]), (0, 1))
-        problems = _Problems(design, share.to(dtype), (c / n).to(dtype), ridges)
-        start = rows.new_zeros(len(features), *ridges.shape)
-        start[..., -1] = math.log(rate / (1 - rate))
-    else:
-        bend, intercept = 1 / 2, None  # 1/4, of differences, whose moments are twice as large
-        even = torch.full_like(pairs.target, 1 / len(pairs.target))
-        ridges = ridge.expand(-1, rows.shape[-1])
-        problems = _Problems(rows, even, pairs.target, ridges, pairs.first, pairs.second)
-        start = rows.new_zeros(len(features), *ridges.shape)
-    curvature = _Curvature(axes, bend * moments, bend * rest, ridge, intercept)
+    rate = correct / total
+    bend = rate * (1 - rate)
+    design = torch.nn.functional.pad(rows, (0, 1), value=1.0)
+    ridges = torch.nn.functional.pad(ridge.expand(-1, rows.shape[-1]), (0, 1))
+    problems = _Problems(design, share.to(dtype), (c / n).to(dtype), ridges)
+    start = rows.new_zeros(len(features), *ridges.shape)
+    start[..., -1] = math.log(rate / (1 - rate))
+    curvature = _Curvature(axes, bend * moments, bend * rest, ridge, rows.new_tensor(bend))
     point, decrement = _lbfgs(problems, start, curvature)
     for f, s in (decrement > TOLERANCE).nonzero().tolist():
         one = problems._replace(design=problems.design[f : f + 1], ridge=ridges[s : s + 1])
         point[f, s], decrement[f, s] = _newton(one, point[f, s])
-    weight, bias = point, point.new_zeros(point.shape[:2])
-    if pairs is None:
-        weight, bias = point[..., :-1], point[..., -1]
+    weight, bias = point[..., :-1], point[..., -1]
     return Optimum(weight if span is None else weight @ span.mT, bias, decrement)
-
-
-@torch.no_grad()
-def ridge(
-    features: torch.Tensor, n: torch.Tensor, c: torch.Tensor, strengths: torch.Tensor
-) -> Optimum:
-    """Return the closed-form minimum of the squared error for every feature set and strength.
-
-    ``sum_i s_i (x_i w + b - c_i / n_i)^2 / 2 + strength / 2 |w|^2`` with the share
-    s_i = n_i / sum(n); the arguments are those of ``minimise``. All is in float64, and a decrement
-    infinite where a strength is too weak for the moments to be factored even so.
-    """
-    rows, span = features.double(), None
-    if features.shape[1] < features.shape[2]:  # the weights lie in the span of the rows
-        span, triangle = torch.linalg.qr(rows.mT)
-        rows = triangle.mT
-    share, target = n.double() / n.sum(), c.double() / n
-    mean, level = share @ rows, share @ target
-    centred = (rows - mean[:, None]) * share.sqrt()[:, None]
-    slope = (((target - level) * share.sqrt()) @ centred)[..., None]
-    moments = centred.mT @ centred
-    weights, decrements = [], []
-    for strength in strengths.double():
-        hessian = moments.diagonal_scatter(moments.diagonal(dim1=1, dim2=2) + strength, 0, 1, 2)
-        factor, failed = torch.linalg.cholesky_ex(hessian)
-        weight = torch.cholesky_solve(slope, factor)
-        weight += torch.cholesky_solve(slope - hessian @ weight, factor)
-        gradient = slope - hessian @ weight
-        decrement = (gradient * torch.cholesky_solve(gradient, factor)).sum(dim=(1, 2))
-        weights.append(weight.squeeze(-1))
-        decrements.append(torch.where(failed == 0, decrement, math.inf))
-    weight = torch.stack(weights, dim=1)
-    bias = level - (weight * mean[:, None]).sum(-1)
-    if span is not None:
-        weight = weight @ span.mT
-    decrement = torch.stack(decrements, dim=1)
-    return Optimum(*(found.to(features.dtype) for found in (weight, bias, decrement)))
-
-
-def draw_pairs(n: torch.Tensor, c: torch.Tensor, seed: int) -> Pairs:
-    """Return 16 random partners for each question, none itself; equal c / n is a tie.
-
-    Raises:
-        DataError: there are fewer than two questions.
-    """
-    questions = len(n)
-    if questions < 2:
-        raise DataError(
-            f"objective=ranking compares questions, and there is {questions} to train on."
-        )
-    generator = torch.Generator().manual_seed(seed)
-    partners = [torch.randperm(questions, generator=generator) for _ in range(_PARTNERS)]
-    first = torch.arange(questions).repeat(_PARTNERS)
-    second = torch.cat(partners)
-    apart = first != second
-    first, second = first[apart].to(n.device), second[apart].to(n.device)
-    return Pairs(first, second, order_of(n, c, first, second))
-
-
-def order_of(
-    n: torch.Tensor, c: torch.Tensor, first: torch.Tensor, second: torch.Tensor
-) -> torch.Tensor:
-    """Return 1 where the first row's c / n is higher, 0 where lower, 1/2 where equal; exactly."""
-    return (torch.sign(c[first] * n[second] - c[second] * n[first]) + 1).float() / 2
 
 
 def _constant(features: torch.Tensor, strengths: int, logit: float) -> Optimum:

@@ -17,7 +17,7 @@ from typing import Any
 import polars as pl
 from rich import get_console
 
-from benchmark.config.schema import Config, TrackerConfig
+from benchmark.config.schema import WANDB_SETTINGS, Config, TrackerConfig
 from benchmark.errors import StoreError
 from benchmark.records import CellResult
 
@@ -30,6 +30,7 @@ LOGGED_GROUPS = (
     "capability",
     "estimator",
     "application",
+    "trainer",
     "statistics",
 )
 COUNTED_GROUPS = ("dataset", "estimator", "application", "statistics")  # what dataset=counts uses
@@ -40,15 +41,6 @@ _LOGIN_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
 _QUERY_OF_URL = re.compile(r"(https?://[^\s?#]+)[?#]\S*")
 _SECRET_ARGUMENT = re.compile(r"-*[\w-]*(key|token|secret|passw(or)?d)(?=$|=)", re.IGNORECASE)
 _HIDDEN = "***"
-_SETTINGS: dict[str, Any] = {
-    "silent": True,
-    "console": "off",
-    "save_code": False,
-    "disable_git": True,
-    "x_save_requirements": False,
-    "x_disable_machine_info": True,
-    "x_disable_stats": True,
-}
 _UPLOAD_SECONDS = 120.0
 _REACH_SECONDS = 10.0
 ID = "question_id"
@@ -120,7 +112,7 @@ def _run(tracker: TrackerConfig, folder: Path, **about: Any) -> Iterator[Any]:
         try:
             with wandb.init(
                 project=tracker.project, entity=tracker.entity, dir=folder, mode="offline",
-                settings=wandb.Settings(**_SETTINGS), **about,
+                settings=wandb.Settings(**WANDB_SETTINGS), **about,
             ) as run:  # fmt: skip
                 yield run
         except wandb.Error as error:

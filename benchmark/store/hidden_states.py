@@ -1,7 +1,7 @@
 """Hidden states on the disk: safetensors parts of an artifact, mapped only while they are read."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import polars as pl
@@ -63,6 +63,12 @@ class StoredFeatures:
             part = _feature_slice(path)[:, index : index + 1]
             result[positions] = part[rows, 0].float()
         return result
+
+    def rows(self, positions: Sequence[int]) -> torch.Tensor:
+        """Return the hidden states of some questions, [len(positions), L, D] in float32."""
+        places = self._places[list(positions)].rows()
+        parts = {path: _feature_slice(path) for path in {path for path, _ in places}}
+        return torch.cat([parts[path][row : row + 1] for path, row in places]).float()
 
     def blocks(self, most: int) -> Iterator[tuple[list[int], torch.Tensor]]:
         """Yield positions and hidden states [at most ``most``, L, D], in float32, of all."""

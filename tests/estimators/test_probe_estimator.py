@@ -5,8 +5,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
 from benchmark.cell.saved import cell_of, load_cell
+from benchmark.probes.module import ProbeModule
 from benchmark.report.plotted import probe_selections
 from tests.questions.mirror import invented_mirror
 from tests.test_main import run, tiny
@@ -82,3 +84,53 @@ def test_a_wrong_setting_of_a_training_dataset_is_named(
     chosen += ["estimator.probe_gsm8k.train_on.gsm8k.dataset.train_limit=0"]
     assert run(monkeypatch, tmp_path, *tiny(tiny_model, *chosen)) == 1
     assert "train_on.gsm8k.dataset.train_limit=0" in capsys.readouterr().err
+
+
+MLP = [
+    "estimator=[probe_own]", "probe@estimator.probe_own.settings=mlp", "trainer=cpu",
+    "trainer.max_epochs=3",
+]  # fmt: skip
+
+
+def test_a_training_by_steps_is_kept_in_the_store_and_goes_on_from_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path
+) -> None:
+    started: list[int] = []
+
+    def start(module: ProbeModule) -> None:
+        started.append(module.current_epoch)
+        if len(started) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ProbeModule, "on_train_epoch_start", start)
+    assert run(monkeypatch, tmp_path, *tiny(tiny_model, *MLP)) != 0
+    (checkpoint,) = tmp_path.glob("out/store/tiny/basics/train/probe-*/last.ckpt")
+    assert run(monkeypatch, tmp_path, *tiny(tiny_model, *MLP)) == 0
+    assert started == [0, 1, 2, 2]
+    assert run(monkeypatch, tmp_path, *tiny(tiny_model, *MLP, "statistics.seed=1")) == 0
+    assert started == [0, 1, 2, 2]  # finished
+    assert run(monkeypatch, tmp_path, *tiny(tiny_model, *MLP, "trainer.max_epochs=1")) == 0
+    assert started == [0, 1, 2, 2, 0]
+    assert checkpoint.is_file()
+    assert len(list(tmp_path.glob("out/store/tiny/basics/train/probe-*/last.ckpt"))) == 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what the test misses")
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        (["trainer.accelerator=gpu"], "trainer: No supported gpu backend"),
+        (["trainer=ddp"], "trainer: No supported gpu backend"),
+        (["trainer.strategy=ddp"], "trainer.strategy=ddp must be one of"),
+        (["trainer.devices=2"], "needs trainer.strategy=ddp_spawn"),
+        (["trainer.max_epoch=3"], "max_epoch"),
+        (["trainer.max_epochs=many"], "trainer.max_epochs"),
+    ],
+)
+def test_a_trainer_that_cannot_train_stops_the_run_before_it_samples(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    tiny_model: Path, changes: list[str], named: str,
+) -> None:  # fmt: skip
+    assert run(monkeypatch, tmp_path, *tiny(tiny_model, *MLP, *changes)) != 0
+    assert named in capsys.readouterr().err
+    assert not list(tmp_path.glob("out/store/tiny/basics/*/responses-*"))

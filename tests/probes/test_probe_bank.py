@@ -1,8 +1,5 @@
 import dataclasses
-import subprocess
-import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -10,10 +7,11 @@ import pytest
 import torch
 from planted import plant, rows
 from rich.console import Console
-from scipy.stats import spearmanr
 
 from benchmark.errors import DataError
-from benchmark.probes import FeatureSet, ProbeSettings, train_probe
+from benchmark.probes import FeatureSet, ProbeSettings, bank, train_probe
+from benchmark.probes.bank import batches
+from benchmark.probes.features import select_feature
 from benchmark.records import PROBE_SELECTION, check_table
 from benchmark.store.artifact import Store
 from benchmark.store.hidden_states import StoredFeatures, append_features, read_features
@@ -193,67 +191,6 @@ def test_stored_features_give_the_same_probe(tmp_path: Path) -> None:
     assert torch.equal(found.parameters["weight"], expected.parameters["weight"])
 
 
-STEPS = {"learning_rates": [0.003, 0.03], "epochs": 20, "batch_size": 16}
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        {"optimizer": "sgd"},
-        {"optimizer": "adamw"},
-        {"objective": "squared"},
-        {"objective": "squared", "optimizer": "adamw"},
-        {"objective": "ranking"},
-        {"objective": "ranking", "optimizer": "adamw"},
-        {"architecture": "mlp", "seed": 2**63 - 1},
-        {"architecture": "mlp", "objective": "squared", "optimizer": "sgd"},
-        {"architecture": "mlp", "objective": "ranking"},
-    ],
-    ids=lambda kind: " ".join(map(str, kind.values())),
-)
-def test_every_way_of_training_finds_the_planted_logit(kind: dict[str, Any]) -> None:
-    settings = ProbeSettings(strengths=[1e-4, 1e-2], **kind, **STEPS)
-    probe = train_probe(TRAIN, VALIDATION, settings, TEST)
-    assert probe.feature == "layer 1"
-    confidence = probe.predict(TEST.features)
-    assert ((confidence >= 0) & (confidence <= 1)).all()
-    allowed = 0.16 if settings.objective == "squared" else 0.07  # a line is no sigmoid
-    assert (confidence - RATE[210:]).abs().mean() < allowed
-    assert spearmanr(confidence, RATE[210:]).statistic > 0.85
-    table = probe.selection
-    assert len(table) == 5 * len(settings.grid)
-    assert table["learning_rate"].null_count() == (0 if settings.by_steps else len(table))
-    chosen = table.row(by_predicate=pl.col("chosen"), named=True)
-    error = confidence - TEST.c / TEST.n
-    assert chosen["test_brier"] == pytest.approx(error.square().mean().item(), abs=1e-6)
-    assert (chosen["strength"], chosen["learning_rate"]) == probe.setting
-
-
-@pytest.mark.parametrize("kind", [{"optimizer": "sgd"}, {"architecture": "mlp"}])
-def test_a_probe_trained_by_steps_does_not_depend_on_those_beside_it(
-    kind: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    settings = ProbeSettings(strengths=[1e-3], **kind, **STEPS)
-    together = train_probe(TRAIN, VALIDATION, settings)
-    monkeypatch.setattr("benchmark.probes.data._BATCH_NUMBERS", 1)
-    alone = train_probe(TRAIN, VALIDATION, settings)
-    columns = ("train_brier", "validation_brier")
-    for column in columns:
-        np.testing.assert_allclose(together.selection[column], alone.selection[column], atol=1e-6)
-    one = dataclasses.replace(settings, learning_rates=[0.03])
-    rows_of_one = train_probe(TRAIN, VALIDATION, one).selection
-    kept = together.selection.filter(pl.col("learning_rate") == 0.03)
-    np.testing.assert_allclose(kept["train_brier"], rows_of_one["train_brier"], atol=1e-6)
-
-
-def test_steps_that_are_too_long_are_refused() -> None:
-    settings = ProbeSettings(
-        objective="squared", optimizer="sgd", strengths=[0.1], learning_rates=[1e6], epochs=30
-    )
-    with pytest.raises(DataError, match="smaller learning rates"):
-        train_probe(TRAIN, VALIDATION, settings)
-
-
 def test_a_probe_that_misses_its_optimum_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.probes.solver._MAX_STEPS", 1)
     monkeypatch.setattr("benchmark.probes.solver._MAX_NEWTON_STEPS", 0)
@@ -261,19 +198,22 @@ def test_a_probe_that_misses_its_optimum_is_refused(monkeypatch: pytest.MonkeyPa
         train_probe(TRAIN, VALIDATION, STRENGTHS)
 
 
-def test_training_prints_nothing_and_writes_nothing(tmp_path: object) -> None:
-    code = """
-import torch
-from benchmark.probes import FeatureSet, ProbeSettings, train_probe
-half = lambda name: FeatureSet(
-    [name + str(i) for i in range(20)], torch.randn(20, 2, 3), torch.full((20,), 5),
-    torch.arange(20) % 6,
-)
-train_probe(half("a"), half("b"), ProbeSettings(strengths=[0.1]), half("c"))
-"""
-    run = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert run.stdout == ""
-    assert run.stderr == ""
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("numbers", [1, 12, 10**6])
+def test_the_batches_hold_every_feature_once(numbers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bank, "_BATCH_NUMBERS", numbers)
+    few = rows(SPLIT, 0, 3)
+    parts = list(batches(few))
+    assert torch.cat([part.place for part in parts]).tolist() == [0, 1, 2, 3, 4]
+    expected = torch.stack([select_feature(few.features, i) for i in range(5)])
+    torch.testing.assert_close(torch.cat([part.features for part in parts]), expected)
+    assert max(part.features.numel() for part in parts) <= max(numbers, 36)
+
+
+def test_the_squared_objective_finds_the_layer_in_closed_form() -> None:
+    settings = ProbeSettings(objective="squared", strengths=[1e-4, 1e-2])
+    probe = train_probe(TRAIN, VALIDATION, settings, TEST)
+    assert probe.feature == "layer 1"
+    confidence = probe.predict(TEST.features)
+    assert ((confidence >= 0) & (confidence <= 1)).all()
+    assert (confidence - RATE[210:]).abs().mean() < 0.16  # a line is no sigmoid
+    assert probe.selection["learning_rate"].null_count() == len(probe.selection)

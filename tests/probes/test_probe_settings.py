@@ -1,7 +1,10 @@
 import pytest
+import torch
 
+from benchmark.config.trainer import TrainerConfig
 from benchmark.errors import ConfigError
 from benchmark.probes import ProbeSettings
+from benchmark.probes.bank import check_trainer
 from benchmark.probes.settings import Setting
 
 
@@ -9,7 +12,6 @@ from benchmark.probes.settings import Setting
     ("kind", "optimizer"),
     [
         ({}, "lbfgs"),
-        ({"objective": "ranking"}, "lbfgs"),
         ({"objective": "squared"}, "closed_form"),
         ({"architecture": "mlp"}, "adamw"),
     ],
@@ -37,10 +39,10 @@ def test_every_strength_is_tried_with_every_rate() -> None:
         ({"optimizer": "adamw"}, "learning_rates="),
         ({"optimizer": "sgd", "learning_rates": [0.0]}, "learning_rates="),
         ({"architecture": "transformer"}, "architecture=transformer"),
-        ({"objective": "hinge"}, "objective=hinge.*binomial.*ranking"),
+        ({"objective": "hinge"}, "objective=hinge.*binomial.*squared"),
         ({"architecture": "mlp", "optimizer": "lbfgs"}, "lbfgs doesn't train.*adamw"),
         ({"optimizer": "closed_form"}, "closed_form doesn't train.*lbfgs"),
-        ({"epochs": 0}, "epochs=0"),
+        ({"patience": 0}, "patience=0"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"hidden": 0}, "hidden=0"),
         ({"momentum": 1.0}, "momentum=1.0"),
@@ -51,3 +53,29 @@ def test_every_strength_is_tried_with_every_rate() -> None:
 def test_what_cannot_be_trained_is_refused(changes: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         ProbeSettings(**{"strengths": [1.0]} | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"accelerator": "warp"}, "trainer.accelerator=warp .*'mps'"),
+        ({"strategy": "ddp", "devices": 2}, "trainer.strategy=ddp .*ddp_spawn"),
+        ({"devices": 2}, "trainer.devices=2 needs trainer.strategy=ddp_spawn"),
+        ({"devices": 0}, "trainer.devices=0"),
+        ({"devices": -1}, "trainer.devices=-1"),
+        ({"max_epochs": 0}, "trainer.max_epochs=0"),
+        ({"max_epochs": -1}, "trainer.max_epochs=-1"),
+        ({"precision": "64-true"}, "trainer.precision=64-true .*bf16-mixed"),
+        ({"precision": "16"}, "trainer.precision=16 "),
+    ],
+)
+def test_a_trainer_that_cannot_train_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TrainerConfig(**changes)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what the test misses")
+def test_devices_that_are_not_there_are_refused() -> None:
+    with pytest.raises(ConfigError, match="trainer: No supported gpu backend"):
+        check_trainer(TrainerConfig(accelerator="gpu"))
+    check_trainer(TrainerConfig(accelerator="cpu"))

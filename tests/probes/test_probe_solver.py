@@ -8,9 +8,9 @@ import torch
 from planted import plant
 from sklearn.linear_model import LogisticRegression, Ridge
 
-from benchmark.errors import DataError
 from benchmark.probes import solver
-from benchmark.probes.solver import TOLERANCE, draw_pairs, minimise, ridge
+from benchmark.probes.ridge import ridge
+from benchmark.probes.solver import TOLERANCE, minimise
 
 STRENGTHS = torch.tensor([1e-4, 3e-3, 0.1, 3.0])
 
@@ -184,40 +184,3 @@ def test_moments_that_cannot_be_factored_are_not_called_solved() -> None:
     found = ridge(features, n, c, torch.tensor([-1e-9, 0.1]))  # as rounding leaves them
     assert found.decrement[:, 0].isinf().all()
     assert (found.decrement[:, 1] <= TOLERANCE).all()
-
-
-@pytest.mark.parametrize("kind", ["counts", "more columns than questions", "one response each"])
-def test_a_ranking_equals_a_logistic_regression_on_differences(kind: str) -> None:
-    features, n, c = problem(kind)
-    pairs = draw_pairs(n, c, seed=0)
-    found = minimise(features, n, c, STRENGTHS, pairs)
-    assert (found.decrement <= TOLERANCE).all()
-    assert (found.bias == 0).all()
-    columns = features[0].double().numpy()
-    differences = columns[pairs.first] - columns[pairs.second]
-    weights = torch.cat([pairs.target, 1 - pairs.target]).numpy()
-    answers = np.repeat([1, 0], len(differences))
-    for s, strength in enumerate(STRENGTHS.tolist()):
-        model = LogisticRegression(
-            C=1 / (strength * len(differences)), fit_intercept=False, solver="newton-cholesky",
-            tol=1e-12, max_iter=1000,
-        )  # fmt: skip
-        model.fit(np.concatenate([differences] * 2), answers, sample_weight=weights)
-        scores = columns @ found.weight[0, s].double().numpy()
-        np.testing.assert_allclose(scores, columns @ model.coef_[0], atol=5e-3)
-
-
-def test_one_question_cannot_be_ranked() -> None:
-    with pytest.raises(DataError, match="objective=ranking compares questions"):
-        draw_pairs(torch.tensor([4]), torch.tensor([2]), seed=0)
-
-
-def test_pairs_are_of_different_questions_and_equal_shares_are_ties() -> None:
-    n, c = torch.tensor([2, 4, 3, 3]), torch.tensor([1, 2, 3, 0])
-    pairs = draw_pairs(n, c, seed=0)
-    assert (pairs.first != pairs.second).all()
-    wanted = {(0, 1): 0.5, (0, 2): 0.0, (2, 3): 1.0, (3, 2): 0.0, (1, 3): 1.0}
-    found = zip(pairs.first.tolist(), pairs.second.tolist(), pairs.target.tolist(), strict=True)
-    told = {(i, j): t for i, j, t in found}
-    assert {pair: told[pair] for pair in wanted if pair in told}.items() <= wanted.items()
-    assert len(told) > 8

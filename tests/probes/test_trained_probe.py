@@ -6,22 +6,24 @@ import pytest
 import torch
 from planted import plant, rows
 
+from benchmark.config.trainer import TrainerConfig
 from benchmark.errors import DataError, StoreError
 from benchmark.probes import ProbeSettings, TrainedProbe, train_probe
+from benchmark.probes.settings import ByLightning
 
 SPLIT, _ = plant()
 KINDS = {
     "linear": ProbeSettings(strengths=[1e-3, 0.1]),
     "squared": ProbeSettings(objective="squared", strengths=[0.1]),
-    "mlp": ProbeSettings(
-        architecture="mlp", strengths=[0.1], learning_rates=[0.01], epochs=3, hidden=5
-    ),
+    "mlp": ProbeSettings(architecture="mlp", strengths=[0.1], learning_rates=[0.01], hidden=5),
 }
 
 
 @pytest.fixture(scope="module", params=KINDS)
 def probe(request: pytest.FixtureRequest) -> TrainedProbe:
-    return train_probe(rows(SPLIT, 0, 160), rows(SPLIT, 160, 210), KINDS[request.param])
+    steps = ByLightning(TrainerConfig(max_epochs=3))
+    train, validation = rows(SPLIT, 0, 160), rows(SPLIT, 160, 210)
+    return train_probe(train, validation, KINDS[request.param], by_steps=steps)
 
 
 def test_a_saved_probe_is_loaded_bit_by_bit(probe: TrainedProbe, tmp_path: Path) -> None:

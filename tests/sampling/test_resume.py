@@ -57,20 +57,22 @@ def assert_each_sample_once(table: pl.DataFrame, questions: int, k: int) -> None
 
 TRAINING = """
 import torch
-from benchmark.probes import FeatureSet, ProbeSettings, bank, train_probe
-
-def told(*given):
-    print("training", flush=True)
-    return descend(*given)
+from benchmark.config.trainer import TrainerConfig
+from benchmark.probes import FeatureSet, ProbeSettings, train_probe
+from benchmark.probes.module import ProbeModule
+from benchmark.probes.settings import ByLightning
 
 def split(name, questions):
     ids = [f"{name} {i}" for i in range(questions)]
     n = torch.full((questions,), 2)
     return FeatureSet(ids, torch.randn(questions, 2, 8), n, torch.ones_like(n))
 
-descend, bank.descend = bank.descend, told
-settings = ProbeSettings(optimizer="sgd", strengths=[.01], learning_rates=[.001], epochs=10**7)
-train_probe(split("train", 40), split("validation", 20), settings)
+ProbeModule.on_train_epoch_start = lambda self: print("training", flush=True)
+settings = ProbeSettings(
+    optimizer="sgd", strengths=[.01], learning_rates=[.001], patience=10**7
+)
+forever = ByLightning(TrainerConfig(max_epochs=10**7))
+train_probe(split("train", 40), split("validation", 20), settings, by_steps=forever)
 """
 
 
