@@ -24,7 +24,6 @@ class Average:
         of: estimators by any names; in the configuration their settings.
     """
 
-    kind: str = "average"
     of: Any = MISSING
 
     def __post_init__(self) -> None:

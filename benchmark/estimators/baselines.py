@@ -24,7 +24,6 @@ _MOST_DRAWS = 100_000  # each is a row for every question
 class Random:
     """A uniform number per question, in many draws: metrics are expectations over U(0, 1)."""
 
-    kind: str = "random"
     draws: int = 100
     seed: int = 0
     counts_suffice: ClassVar[bool] = True
@@ -55,7 +54,6 @@ class Random:
 class TrainMean:
     """The mean expected accuracy of the training split, for every question."""
 
-    kind: str = "train_mean"
     roles: ClassVar[tuple[Role, ...]] = ("train",)
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
@@ -73,7 +71,6 @@ class FamilyMean:
     mean over all of them.
     """
 
-    kind: str = "family_mean"
     roles: ClassVar[tuple[Role, ...]] = ("train",)
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
@@ -96,7 +93,6 @@ class QuestionLength:
     characters, of the question without its format instruction.
     """
 
-    kind: str = "question_length"
     roles: ClassVar[tuple[Role, ...]] = ("train",)
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
@@ -120,7 +116,6 @@ class TFIDF:
             1; each is tried.
     """
 
-    kind: str = "tfidf"
     strengths: list[float] = MISSING
     roles: ClassVar[tuple[Role, ...]] = ("train", "validation")
 

@@ -29,7 +29,6 @@ class Consistency:
             doesn't correct.
     """
 
-    kind: str = "consistency"
     m: int = MISSING
     responses: int = 0
     chance_corrected: bool = False

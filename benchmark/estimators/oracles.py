@@ -15,7 +15,6 @@ from benchmark.records import Estimate
 class OracleCC:
     """The capability oracle: the expected accuracy c / n itself."""
 
-    kind: str = "oracle_cc"
     counts_suffice: ClassVar[bool] = True
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
@@ -33,7 +32,6 @@ class OracleRC:
     is taken, however many responses each question has.
     """
 
-    kind: str = "oracle_rc"
     counts_suffice: ClassVar[bool] = True
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:

@@ -36,7 +36,6 @@ class PTrue:
             the question alone.
     """
 
-    kind: str = "p_true"
     prompt: str = MISSING
     responses: int = 0
 

@@ -9,7 +9,7 @@ from omegaconf import MISSING
 
 from benchmark import probes
 from benchmark.cell.cell import TRAINING, Cell
-from benchmark.config.checks import check_dataset
+from benchmark.config.checks import build_dataset
 from benchmark.config.schema import Role, TrainingConfig
 from benchmark.probes import CapabilityProbe, ProbeSettings, TrainedProbe
 from benchmark.probes.capability_probe import common_template
@@ -29,15 +29,16 @@ class Probe:
         settings: how probes are trained and which settings are tried.
     """
 
-    kind: str = "probe"
     train_on: dict[str, TrainingConfig] = field(default_factory=dict)
     settings: ProbeSettings = MISSING
     hidden_states: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Refuse datasets whose settings break a rule."""
+        """Refuse datasets whose settings break a rule; each is graded as it says itself."""
         for name, training in self.train_on.items():
-            check_dataset(training.dataset, f"train_on.{name}.dataset")
+            where = f"train_on.{name}.dataset"
+            training.dataset = build_dataset(training.dataset, where)
+            training.grading = training.grading or training.dataset.grading
 
     @property
     def roles(self) -> tuple[Role, ...]:

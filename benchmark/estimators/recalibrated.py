@@ -36,7 +36,6 @@ class Recalibrated:
         base: an estimator; in the configuration its settings.
     """
 
-    kind: str = "recalibrated"
     method: str = MISSING
     base: Any = MISSING
 

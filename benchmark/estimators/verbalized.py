@@ -51,7 +51,6 @@ class Verbalized:
         example: wording of one, with ``{question}`` and ``{confidence}``.
     """
 
-    kind: str = "verbalized"
     prompt: str = MISSING
     max_new_tokens: int = MISSING
     responses: int = 0

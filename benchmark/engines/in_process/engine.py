@@ -8,14 +8,15 @@ import torch
 import transformers
 from rich.console import Console
 
-from benchmark.config.schema import ModelConfig, TransformersConfig
+from benchmark.config.schema import ModelConfig
 from benchmark.engines import ChoiceProbabilities, Decoding, Response, SampleRequest
 from benchmark.engines.complete_weights import refuse_incomplete
-from benchmark.engines.device import find_device, find_dtype, precisions
+from benchmark.engines.device import find_device, find_dtype
 from benchmark.engines.in_process.decoding import Finished, Job, sample_tokens
 from benchmark.engines.in_process.fidelity import Way, choose_way
 from benchmark.engines.prompts import check_template, read_answer, rendered, rendering
 from benchmark.engines.reasoning import Split, answer_start, is_think_tag, opens_reasoning
+from benchmark.engines.settings import TransformersConfig
 from benchmark.engines.weights import Weights, model_identity, unavailable
 from benchmark.errors import ModelError
 from benchmark.records import FinishReason
@@ -49,7 +50,7 @@ class TransformersEngine:
         self._weights = weights
         self._device = find_device(config.device)
         self._console = console or Console(stderr=True, soft_wrap=True, markup=False)
-        self.precisions = precisions(config)
+        self.precisions = config.precisions
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         try:
@@ -224,7 +225,7 @@ class TransformersEngine:
             model, report = transformers.AutoModelForCausalLM.from_pretrained(
                 self._weights.location,
                 revision=self._weights.revision,
-                dtype=find_dtype(self._config),
+                dtype=find_dtype(self._config.device, self._config.dtype),
                 device_map=self._config.device_map,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # and refuse them by name
