@@ -89,7 +89,11 @@ __all__ = [
 
 
 class Application(Protocol):
-    """Puts the confidences of a cell to use."""
+    """Puts the confidences of a cell to use.
+
+    A class outside of the harness may have ``draw(result)``, which returns the figure of its table
+    as a ``report.figures.axes.Drawing``.
+    """
 
     def evaluate(self, result: CellResult, study: Study) -> dict[str, pl.DataFrame]:
         """Return tables by a name of their own, of schemas in ``records``."""

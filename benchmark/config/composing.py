@@ -186,10 +186,8 @@ def explained(error: Exception) -> str:
         cause = cause.__cause__
     texts = map(str, chain)
     lines = list(dict.fromkeys(line for text in texts for line in text.splitlines() if line))
-    noise = ["object_type", "Config search path", "provider="]
-    if not any("+hydra" in line for line in lines):  # what ``+`` adds elsewhere nothing would read
-        noise += ["To append to your"]
-    message = "\n".join(line for line in lines if not line.lstrip().startswith(tuple(noise)))
+    noise = ("object_type", "Config search path", "provider=")
+    message = "\n".join(line for line in lines if not line.lstrip().startswith(noise))
     absent = re.search(r"(?:find|load) '([^']+)'", message)
     for extra, choice in {"slurm": "submitit_slurm", "joblib": "hydra/launcher/joblib"}.items():
         if absent is not None and choice in absent[1]:
@@ -199,7 +197,10 @@ def explained(error: Exception) -> str:
         return message
     wrong = next(group for group in match.groups() if group).rsplit("/", maxsplit=1)[-1]
     near = difflib.get_close_matches(wrong.rsplit(".", maxsplit=1)[-1], _known_names(), n=3)
-    return message + (f"\nNear names: {', '.join(near)}." if near else "")
+    if not near:
+        return message
+    message = re.sub(r"^To append to your .*\n", "", message, flags=re.MULTILINE)  # a typo's advice
+    return f"{message}\nNear names: {', '.join(near)}."
 
 
 def _unparsed(error: OverrideParseException) -> str:
@@ -221,6 +222,8 @@ def _known_names() -> list[str]:
     """Return every key of the schema, every group and every choice."""
     files = [path for folder in (CONF, *own_folders()) for path in folder.rglob("*.yaml")]
     names = {path.stem for path in files} | {path.parent.name for path in files}
+    for path in files:
+        names |= set(re.findall(r"^ *(\w+):", path.read_text(encoding="utf-8"), re.MULTILINE))
 
     def keys(node: object) -> None:
         if (

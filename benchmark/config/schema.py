@@ -273,19 +273,12 @@ class Config:
 
 
 OmegaConf.register_new_resolver("stem", lambda path: file_name(str(path)), replace=True)
-OPEN = ("dataset", "engine", "grading", "estimator", "application", "model.chat_template_kwargs")
 
 
 @cache
 def register_schema() -> None:
-    """Make the schema known to Hydra as ``schema``, the first entry of ``conf/config.yaml``.
-
-    Hydra lets the command line set any key of the open parts: their classes refuse unknown ones.
-    """
-    node = OmegaConf.structured(Config)
-    for name in OPEN:
-        OmegaConf.select(node, name)._set_flag("struct", False)
-    ConfigStore.instance().store(name="schema", node=node)
+    """Make the schema known to Hydra as ``schema``, the first entry of ``conf/config.yaml``."""
+    ConfigStore.instance().store(name="schema", node=Config)
 
 
 def typed(node: Any, schema: type, where: str) -> Any:

@@ -81,7 +81,8 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
         complete = not (result.failed or cell.failed_requests or "error" in statuses)
         save_cell(result, artifact, cell.split("evaluation").parents | read, complete)
     export_probes(artifact, folder / "probes")
-    report = write_report(result, folder, _provenance(artifact, config))
+    more = [made.draw for made in applications.values() if hasattr(made, "draw")]
+    report = write_report(result, folder, _provenance(artifact, config), more)
     console.print(metric_table(result))
     console.print(outcome_line(result))
     console.print(f"Report: {report}")
