@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmark.__main__ import main
 from benchmark.applications import PassAtK
-from benchmark.config.composing import explained, system_fault
+from benchmark.config.composing import OWN_FOLDERS, explained, system_fault
 from benchmark.config.schema import GGUFConfig, ModelConfig
 from benchmark.engines.weights import find_weights
 from benchmark.errors import ModelError
@@ -41,6 +41,7 @@ def run(
             patch.setattr(figures, "_draw", one_figure)
             patch.setattr(grid_figures, "FIGURES", grid_figures.FIGURES[:1])
         patch.setattr("sys.argv", [*arguments, *overrides])
+        patch.setenv(OWN_FOLDERS, "")  # which --config-dir adds to
         try:
             main()
         except SystemExit as stop:

@@ -20,6 +20,7 @@ from benchmark.config.schema import near_names, typed
 from benchmark.errors import ConfigError
 
 TARGET = "_target_"
+_SLOW = ("estimator", "application")  # whose classes take seconds to import
 
 
 def build(entry: object, where: str, method: str) -> Any:
@@ -80,14 +81,14 @@ def build_all(entries: object, where: str, method: str) -> dict[str, Any]:
 def with_schemas(node: DictConfig) -> dict[str, Any]:
     """Return the nodes by key, those of entries that name a class typed as the class says.
 
-    An entry that is wrong stays as it is: ``build`` refuses it.
+    An entry that is wrong stays as it is: ``build`` refuses it. So do estimators and applications.
     """
     if node._is_none() or node._is_missing():
         return {}
     parts = {str(name): node._get_node(name) for name in node}
     return {
         name: with_schemas(_typed(part))
-        if isinstance(part, DictConfig) and not part._is_interpolation()
+        if isinstance(part, DictConfig) and not part._is_interpolation() and name not in _SLOW
         else part
         for name, part in parts.items()
     }

@@ -294,7 +294,7 @@ def typed(node: Any, schema: type, where: str) -> Any:
         return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         why, key = str(error).splitlines()[0], error.full_key
-        told = f"{where}: {f'{key}: ' if key and key not in why else ''}{why}"
+        told = f"{where}.{key}: {why}" if key else f"{where}: {why}"
         known = error.object_type if is_dataclass(error.object_type) else schema
         names = [part.name for part in fields(known)] if isinstance(error, _UNKNOWN) else []
         raise ConfigError(f"{told}.{near_names(str(error.key), names)}") from error

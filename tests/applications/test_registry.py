@@ -18,7 +18,7 @@ def test_entries_become_applications_by_name():
             {"mine": {"_target_": "benchmark.applications.PassAtQ"}},
             ["application.mine._target_", "PassAtK"],
         ),
-        ({"mine": {}}, ["application.mine._target_", "evaluate"]),
+        ({"mine": {}}, ["application.mine._target_"]),
         (
             {"mine": {**AT, "k_valeus": [1]}},
             ["application.mine", "k_valeus"],

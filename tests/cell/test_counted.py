@@ -206,7 +206,13 @@ def test_a_file_of_counts_runs_to_its_report_without_a_model(tmp_path, monkeypat
         (["dataset.path={}", "dataset.columns.m=samples"], ["dataset.columns", "'m'"]),
         (["dataset.path={}", "estimator=[p_true]"], ["estimator.p_true", "oracle_cc", "random"]),
         (["dataset.path={}", "estimator=[consistency_5]"], ["estimator.consistency_5", "column"]),
-        (["dataset.path={}", "+estimator.asked={{kind: random}}"], ["estimator.asked", "column"]),
+        (
+            [
+                "dataset.path={}",
+                "+estimator.asked={{_target_: benchmark.estimators.baselines.Random}}",
+            ],
+            ["estimator.asked", "column"],
+        ),
         (["dataset.path={}", "dataset.limit=2"], ["dataset.limit=2", "counts"]),
         (["dataset.path={}", "grading=[exact]"], ["grading", "judged elsewhere"]),
     ],

@@ -117,4 +117,4 @@ def test_the_text_of_an_estimator_is_no_number(
 ) -> None:
     assert run(monkeypatch, tmp_path, "estimator.p_true.prompt=1e5") == 1
     told = capsys.readouterr().err
-    assert "estimator.p_true.prompt is a text, but the command line says prompt=1e5" in told
+    assert "estimator.p_true.prompt is a text, but it was read as 1" in told
