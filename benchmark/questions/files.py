@@ -183,7 +183,7 @@ def _csv(path: Path) -> Iterator[tuple[str, Row]]:
                 raise DataError(f"{path}, line {rows.line_num} has more values than columns.")
             yield f"line {rows.line_num}", row
     except csv.Error as error:
-        raise DataError(f"{path}, line {rows.line_num}: {error}.") from error
+        raise DataError(f"{path}, line {rows.line_num + 1}: {error}.") from error
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
