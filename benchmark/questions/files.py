@@ -21,6 +21,7 @@ from benchmark.records import Question, storable
 from benchmark.store.files import is_pointer, pointer_fault
 
 _SPLITS = ("test", "train", "validation")
+_WHOLE = 100  # percent
 _KEY = 16  # characters of a question's checksum that name it
 _PROMPTS = {"question": "{question}\n\n{instruction}"}
 _CHOOSING = {
@@ -39,7 +40,7 @@ class FileDataset(DatasetConfig):
         train_path: of the training questions, if any.
         validation_path: of the validation questions, if any.
         shares: percent of the file at ``path`` that go to test, train and validation, by the
-            content of the questions; empty takes all for test.
+            content of the questions; None takes all for test.
         columns: what the columns are called.
         splits: made from the above.
     """
@@ -47,22 +48,21 @@ class FileDataset(DatasetConfig):
     path: str = MISSING
     train_path: str | None = None
     validation_path: str | None = None
-    shares: dict[str, int] = field(default_factory=dict)
+    shares: dict[str, int] | None = None
     columns: Columns = field(default_factory=Columns)
     splits: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse shares that are none, and fill in the splits and the wording."""
-        known = set(self.shares) <= set(_SPLITS) and min(self.shares.values(), default=1) > 0
-        if self.shares and not (
-            known and "test" in self.shares and sum(self.shares.values()) == 100
-        ):
-            raise ConfigError(
-                f"dataset.shares={self.shares} must be percents above 0 for test and any of train "
-                f"and validation, 100 in all."
-            )
-        if self.shares and (self.train_path or self.validation_path):
-            raise ConfigError("dataset.shares splits one file: leave out the other paths.")
+        if self.shares is not None:
+            known = {"test"} <= set(self.shares) <= set(_SPLITS) and min(self.shares.values()) > 0
+            if not (known and sum(self.shares.values()) == _WHOLE):
+                raise ConfigError(
+                    f"dataset.shares={self.shares} must be percents above 0 for test and any of "
+                    f"train and validation, 100 in all."
+                )
+            if self.train_path or self.validation_path:
+                raise ConfigError("dataset.shares splits one file: leave out the other paths.")
         roles = dict(zip(("evaluation", *_SPLITS[1:]), _SPLITS, strict=True))
         there = self.shares or self._paths
         self.splits = self.splits or {r: split for r, split in roles.items() if split in there}
@@ -92,13 +92,15 @@ class FileDataset(DatasetConfig):
         return [
             question_of(self, split, key, item)
             for key, item in items.items()
-            if not self.shares or self._share(item) == split
+            if self.shares is None or _share(self.shares, item) == split
         ]
 
-    def _share(self, item: Item) -> str:
-        percent = int(_checksum(item), 16) % 100
-        bounds = zip(self.shares, accumulate(self.shares.values()), strict=True)
-        return next(split for split, bound in bounds if percent < bound)
+
+def _share(shares: dict[str, int], item: Item) -> str:
+    """Return the split of an item: its content decides, whatever else the file holds."""
+    percent = int(_checksum(item), 16) % _WHOLE
+    bounds = zip(shares, accumulate(shares.values()), strict=True)
+    return next(split for split, bound in bounds if percent < bound)
 
 
 def _checksum(item: Item) -> str:
