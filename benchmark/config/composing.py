@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
@@ -41,9 +41,9 @@ class OwnFolders(SearchPathPlugin):  # type: ignore[misc]
     """Hydra's plugin that searches ``own_folders`` beside ``conf``, in launched jobs, too."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Add them behind the others."""
+        """Put them before ``conf``, the first one first: a file of one's own is never ignored."""
         for folder in own_folders():
-            search_path.append("own", f"file://{folder}")
+            search_path.prepend("own", f"file://{folder}", SearchPathQuery(provider="main"))
 
 
 def own_folders() -> list[Path]:

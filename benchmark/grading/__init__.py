@@ -67,7 +67,7 @@ def build_graders(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Grader]
 def named_graders(names: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
     """Return entries of ``conf/grading`` by name; None takes those that need no more settings."""
     found: dict[str, Any] = {}
-    folders = [folder / "grading" for folder in (CONF, *own_folders())]
+    folders = [folder / "grading" for folder in (CONF, *reversed(own_folders()))]
     for path in (path for folder in folders for path in sorted(folder.glob("*.yaml"))):
         entry = OmegaConf.load(path)
         if path.stem in names if names is not None else not OmegaConf.missing_keys(entry):

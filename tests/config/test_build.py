@@ -170,6 +170,15 @@ def test_folders_of_ones_own_are_searched_whichever_way_they_are_named(tmp_path,
         compose_jobs(["estimator=[mine]"])
 
 
+def test_of_two_files_of_one_name_ones_own_is_taken(tmp_path, monkeypatch):
+    folders = [own(tmp_path / name, "random") for name in ("first", "second")]
+    path = folders[1] / "estimator" / "random.yaml"
+    path.write_text(path.read_text().replace("draws: 3", "draws: 4"))
+    monkeypatch.setenv(OWN_FOLDERS, ":".join(map(str, folders)))
+    (job,) = compose_jobs(["estimator=[random]"])
+    assert job.estimator.random.draws == 3
+
+
 def test_a_folder_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv(OWN_FOLDERS, str(tmp_path / "none"))
     with pytest.raises(BenchmarkError, match=r"none is no folder.*CAPCAL_CONF"):
