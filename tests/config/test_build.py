@@ -9,6 +9,7 @@ from rich.console import Console
 from benchmark.config.build import build
 from benchmark.config.checks import checked
 from benchmark.config.composing import OWN_FOLDERS, compose_jobs, explained, take_config_dirs
+from benchmark.config.schema import ModelConfig, typed
 from benchmark.engines.weights import find_weights
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.estimators.average import Average
@@ -183,3 +184,14 @@ def test_a_folder_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv(OWN_FOLDERS, str(tmp_path / "none"))
     with pytest.raises(BenchmarkError, match=r"none is no folder.*CAPCAL_CONF"):
         compose_jobs([])
+
+
+def test_what_comes_from_elsewhere_is_not_built():
+    entry = {"_target_": "os.system", "command": "ls"}
+    decoding = {"temperature": 1, "top_p": 1, "max_new_tokens": 1}
+    elsewhere = {"name": "x", "hub_id": "y", "decoding": decoding}
+    elsewhere["chat_template_kwargs"] = {"a": entry}
+    model = typed(elsewhere, ModelConfig, "card.model")  # as the card of a probe is read
+    assert model.chat_template_kwargs == elsewhere["chat_template_kwargs"]
+    with pytest.raises(ConfigError, match=r"card\.model\._target_"):
+        typed({**elsewhere, "_target_": RANDOM}, ModelConfig, "card.model")
