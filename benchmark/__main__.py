@@ -21,10 +21,19 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from benchmark.config.build import with_schemas
 from benchmark.config.checks import checked
-from benchmark.config.composing import CONF, config_folders, explained, misread, system_fault
+from benchmark.config.composing import (
+    CONF,
+    config_folders,
+    explained,
+    misread,
+    prepare_hydra,
+    refuse_lists,
+    system_fault,
+    take_config_dirs,
+)
 from benchmark.config.misread import refuse_misread
-from benchmark.config.schema import register_schema
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.records import storable
 from benchmark.runs import jobs
@@ -48,7 +57,9 @@ def _run(composed: DictConfig) -> None:
     number = OmegaConf.select(hydra_config, "job.num")  # None in a single run
     try:
         with jobs.recorded(folder, number, hydra_config.overrides.task) as faults:
-            refuse_misread(composed, hydra_config.overrides.task, config_folders(hydra_config))
+            overrides = hydra_config.overrides.task
+            refuse_lists(overrides)
+            refuse_misread(with_schemas(composed), overrides, config_folders(hydra_config))
             config = checked(composed)
             from benchmark.cell.finished import skip_finished  # after the configuration is checked
 
@@ -74,6 +85,9 @@ def _run(composed: DictConfig) -> None:
 
 def main() -> None:
     """Run the command line; exit status 1 after a fault that its user can mend."""
+    sys.argv[1:] = take_config_dirs(sys.argv[1:])
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.append(str(Path.cwd()))  # as python -m does, for classes of one's own
     word = sys.argv[1] if len(sys.argv) > 1 else "run"
     if word in COMMANDS:
         # Each is imported when it is called for: some take seconds.
@@ -84,9 +98,9 @@ def main() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")  # libraries' bars; ours are rich's
     _quiet_libraries()
-    register_schema()
     finished = False
     try:
+        prepare_hydra()
         _check_arguments()
         _launch()
         finished = conclude(Console(soft_wrap=True, highlight=False, markup=False))

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from measured import Result, parser, peak_mb, tell
 from rich.console import Console
 
-from benchmark.config.schema import ModelConfig, ServerConfig
+from benchmark.config.schema import ModelConfig
 from benchmark.engines import Decoding, SampleRequest
 from benchmark.engines.server.engine import ServerEngine
+from benchmark.engines.settings import ServerConfig
 
 TEXT = "The answer is forty-two, since six times seven is that. "
 

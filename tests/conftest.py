@@ -12,8 +12,9 @@ from rich.console import Console
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from benchmark.config.schema import DecodingConfig, GGUFConfig, ModelConfig, TransformersConfig
+from benchmark.config.schema import DecodingConfig, GGUFConfig, ModelConfig
 from benchmark.engines.in_process.engine import TransformersEngine
+from benchmark.engines.settings import TransformersConfig
 from benchmark.engines.weights import Weights, find_weights
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")

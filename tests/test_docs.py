@@ -8,6 +8,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 from dataclasses import fields
 from html.parser import HTMLParser
 from pathlib import Path
@@ -52,7 +54,7 @@ def test_every_command_composes_and_is_valid() -> None:
         if path != GUIDE  # whose commands are run
         for line in lines_of(path, "python -m benchmark")
     ]
-    plans = [line for path in PAGES for line in lines_of(path, "capcal plan")]
+    plans = [line for path in PAGES if path != GUIDE for line in lines_of(path, "capcal plan")]
     assert len(commands) > 25
     assert len(plans) > 1
     for plan in plans:
@@ -89,7 +91,8 @@ def full() -> list[DictConfig]:
     settings += ["grading=[math_verify,llm_judge]", "sampling=adaptive", "tracker=wandb"]
     settings += ["engine=vllm", "dataset=mmlu"]
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return [compose("config", settings), compose("config", ["estimator=[random]"])]
+        every = [settings, ["estimator=[random]"], ["dataset=file", "dataset.path=my.csv"]]
+        return [compose("config", overrides) for overrides in every]
 
 
 @pytest.mark.parametrize("path", PAGES, ids=NAMES)
@@ -124,55 +127,61 @@ def blocks_of(path: Path) -> list[Block]:
     return [Block(*block) for block in found]
 
 
-def follow(block: Block, folder: Path) -> None:
-    """Do by hand what a reader does with a file or with the added lines of one."""
-    path = folder / block.title
-    if block.language != "diff":
-        assert not path.exists(), f"{block.title} is there already"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(block.text)
-        return
-    lines = block.text.splitlines(keepends=True)
-    before = "".join(line[1:] for line in lines if not line.startswith("+"))
-    after = "".join(line[1:] for line in lines)
-    text = path.read_text()
-    assert text.count(before) == 1, f"{block.title} has {before!r} {text.count(before)} times"
-    path.write_text(text.replace(before, after))
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A virtual environment with the built wheel, which sees what this one has installed."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    built = subprocess.run(
+        [*pip, "wheel", "--no-deps", "-w", str(folder), str(ROOT)],
+        text=True, timeout=300, capture_output=True, check=False,
+    )  # fmt: skip
+    if "No matching distribution" in built.stderr:
+        pytest.skip("the build backend can't be had: pip reaches no index")
+    assert built.returncode == 0, built.stderr
+    venv.create(folder / "venv", with_pip=False)
+    site = only((folder / "venv" / "lib").glob("python*/site-packages"))
+    (site / "shared.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    interpreter = str(folder / "venv" / "bin" / "python")
+    install = ["--python", interpreter, "install", "--no-deps", "--ignore-installed"]
+    subprocess.run([*pip, *install, str(only(folder.glob("*.whl")))], check=True, timeout=300)
+    return folder / "venv" / "bin"
 
 
 @pytest.fixture(scope="module")
-def guided(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path) -> Path:
-    """A copy of the project in which every step of the guides was taken, with its one run.
+def guided(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, wheel: Path) -> Path:
+    """An empty folder in which every step of the guides was taken, with its one run and plan.
 
     The commands of the guides are run as one, on a tiny model and few questions.
     """
     folder = tmp_path_factory.mktemp("adding")
-    for part in ("benchmark", "conf"):
-        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "pyproject.toml", folder)
     shutil.copytree(tiny_model, folder / "models" / "my_model")
     for block in blocks_of(GUIDE):
         if block.title:
-            follow(block, folder)
-    commands = lines_of(GUIDE, "python -m benchmark")
-    assert len(commands) == 4
+            path = folder / block.title
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text)
+    commands = [line for line in lines_of(GUIDE, "capcal") if line[0] != "plan"]
+    assert len(commands) == 6
+    assert commands.pop(0)[0] == "dataset=file"
     overrides = [override for command in commands for override in command]
-    chosen = ("model.", "dataset.limit", "application")
+    chosen = ("model.", "dataset.", "application")
     small = [setting for setting in tiny(tiny_model) if not setting.startswith(chosen)]
-    python(folder, "make_primes.py")
     small += [f"dataset.limit={QUESTIONS}", f"paths.cache={folder}/cache"]
-    python(folder, "-m", "benchmark", *overrides, *small)
+    (folder / "run.txt").write_text(command(wheel, folder, *overrides, *small))
+    (folder / "plan.txt").write_text(command(wheel, folder, "plan", *overrides, *small))
     return folder
 
 
-def python(folder: Path, *arguments: str) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": f"{folder}/rows"}
+def command(programs: Path, folder: Path, *arguments: str) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CAPCAL_CONF": "my_conf"}
     environment.pop("PYTHONPATH", None)
     ended = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=environment, text=True, timeout=300,
+        [programs / "capcal", *arguments], cwd=folder, env=environment, text=True, timeout=300,
         capture_output=True, check=False,
     )  # fmt: skip
     assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
 
 
 def only(paths) -> Path:
@@ -204,15 +213,29 @@ def test_the_estimator_and_the_application_of_the_guides_are_in_the_results(guid
     assert "Errors among the least confident questions" in (run / "report.html").read_text()
 
 
+def test_the_engine_of_the_guides_is_asked_and_the_plan_knows_the_package(guided: Path) -> None:
+    assert f"my_model is asked for {QUESTIONS * 4} responses." in (guided / "run.txt").read_text()
+    assert "1 finished" in (guided / "plan.txt").read_text()
+
+
+def test_the_harness_of_the_guides_is_the_wheel_s(wheel: Path) -> None:
+    told = subprocess.run(
+        [wheel / "python", "-c", "import benchmark; print(benchmark.__file__)"],
+        cwd=wheel, text=True, capture_output=True, check=True,
+        env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"},
+    )  # fmt: skip
+    assert Path(told.stdout.strip()).is_relative_to(wheel.parent)
+
+
 def test_the_code_of_the_guides_is_as_the_project_s_own(guided: Path) -> None:
     written = [b.title for b in blocks_of(GUIDE) if b.title.endswith(".py")]
-    assert len(set(written)) >= 10
-    python(guided, "-m", "ruff", "check", "--quiet", *written)
-    python(guided, "-m", "ruff", "format", "--quiet", "--check", *written)
-    example = (
-        "import doctest, benchmark.applications.review as m; assert doctest.testmod(m) == (0, 1)"
-    )
-    python(guided, "-c", example)
+    assert len(set(written)) == 5
+    shutil.copy(ROOT / "pyproject.toml", guided)
+    ours = """lint.isort.known-first-party=["benchmark"]"""
+    for tool in (["check", "--config", ours], ["format", "--check"]):
+        subprocess.run(
+            [sys.executable, "-m", "ruff", *tool, "--quiet", *written], cwd=guided, check=True
+        )
 
 
 class Loaded(HTMLParser):

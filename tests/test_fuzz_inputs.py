@@ -17,14 +17,16 @@ from benchmark.applications import build_applications
 from benchmark.capability.counts import count_outcomes
 from benchmark.cell.counted import read_counts
 from benchmark.cell.key import cell_artifact
-from benchmark.config.checks import checked, engine_config
+from benchmark.config.checks import checked
 from benchmark.config.composing import CONF, explained, misread
-from benchmark.config.schema import Config, DatasetConfig, register_schema
+from benchmark.config.schema import Config, register_schema
+from benchmark.engines.construction import engine_config
 from benchmark.engines.server.replies import Reply, ReplyError, read_reply
 from benchmark.errors import BenchmarkError
 from benchmark.estimators import build_estimators
 from benchmark.grading import build_graders
 from benchmark.probes.score import _config, read_rows
+from benchmark.questions.counts import CountedDataset
 from benchmark.records import STORED_RESPONSE, storable
 from tests.fuzz import FEW, LONG, pieces, texts, within
 from tests.test_main import tiny
@@ -62,7 +64,7 @@ rows = st.lists(st.lists(cells, max_size=5).map(",".join), max_size=8).map("\n".
 def test_a_file_of_counts_is_read_or_refused(tmp_path, text, headed):
     path = tmp_path / "counts.csv"
     path.write_bytes((HEADER * headed + text).encode(errors="surrogatepass"))
-    config = DatasetConfig(name="counts", loader="counts", path=str(path))
+    config = CountedDataset(name="counts", path=str(path))
     try:
         with within(SECONDS):
             counts = read_counts(config, QUIET)

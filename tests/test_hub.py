@@ -8,11 +8,11 @@ import pytest
 from huggingface_hub import constants
 from rich.console import Console
 
-from benchmark.config.schema import ModelConfig, SourceConfig
+from benchmark.config.schema import ModelConfig
 from benchmark.engines.weights import find_weights, local_folder
 from benchmark.errors import ConfigError, ModelError
 from benchmark.hub import reach_hub
-from benchmark.questions.rows import read_table
+from benchmark.questions.rows import SourceConfig, read_table
 from tests.engines.server.scripted import ScriptedServer
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from benchmark.__main__ import main
 from benchmark.applications import PassAtK
-from benchmark.config.composing import explained, system_fault
+from benchmark.config.composing import OWN_FOLDERS, explained, system_fault
 from benchmark.config.schema import GGUFConfig, ModelConfig
 from benchmark.engines.weights import find_weights
 from benchmark.errors import ModelError
@@ -41,6 +41,7 @@ def run(
             patch.setattr(figures, "_draw", one_figure)
             patch.setattr(grid_figures, "FIGURES", grid_figures.FIGURES[:1])
         patch.setattr("sys.argv", [*arguments, *overrides])
+        patch.setenv(OWN_FOLDERS, "")  # which --config-dir adds to
         try:
             main()
         except SystemExit as stop:
@@ -69,15 +70,18 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["dataset.limit=100000"], ["100000", "basics"]),
         (["estimator=[verbalised]"], ["verbalised", "verbalized"]),
         (["estimator.p_true.promt=x"], ["promt"]),
-        (["estimator.p_true.kind=oracle"], ["oracle"]),
+        (
+            ["estimator.p_true._target_=oracle"],
+            ["p_true._target_=oracle", "package.mod"],
+        ),
         (["estimator=[]"], ["estimator"]),
         (["estimator.consistency_5.m=40"], ["m=40", "sampling.k=32"]),
         (
             [
                 "estimator=[verbalized_isotonic]",
-                "estimator.verbalized_isotonic.base.kind=verbalised",
+                "estimator.verbalized_isotonic.base._target_=benchmark.estimators.verbalised.Verbalized",
             ],
-            ["estimator.verbalized_isotonic.base.kind", "verbalized"],
+            ["estimator.verbalized_isotonic.base._target_", "Near names: verbalized"],
         ),
         (
             ["estimator=[verbalized_platt]", "estimator.verbalized_platt.base.promt=x"],
@@ -110,7 +114,7 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["sampling.k=4 sampling.k_train=5"], ["an argument of its own"]),
         (["=5"], ["=5: settings are written as key=value"]),
         (["dataset=[basics,words]"], ["dataset=... must be one choice", "-m dataset="]),
-        (["dataset=counts"], ["dataset.path", "CSV"]),
+        (["dataset=counts"], ["dataset.path"]),
         (["model.hub_id=''"], ["model.hub_id=''", "a name or a folder"]),
         (["paths.outputs='  '"], ["paths.outputs='  '", "the current one"]),
         (["paths.cache=''"], ["paths.cache=''", "the current one"]),
@@ -129,16 +133,18 @@ def tiny(model: Path, *overrides: str) -> list[str]:
         (["tracker.mode=cloud"], ["cloud", "offline"]),
         (["engine.dtype=float8"], ["float8"]),
         (["application.pass_at_k.k_values=[0]"], ["k_values"]),
-        (["application.pass_at_k.kind=pas_at_k"], ["pas_at_k", "pass_at_k"]),
+        (
+            ["application.pass_at_k._target_=benchmark.applications.pas_at_k.PassAtK"],
+            ["pas_at_k", "Near names: pass_at_k"],
+        ),
         (["grading=[math_verfy]"], ["math_verfy", "math_verify"]),
-        (["grading=[]"], ["grading", "at least one grader"]),
         (["grading=[llm_judge]"], ["grading.llm_judge", "model"]),
         (["capability.unparsed=wrong"], ["capability.unparsed=wrong", "left_out"]),
         (["dataset=gsm8k", "paths.hub_root=/nowhere"], ["openai/gsm8k", "/nowhere"]),
         (["dataset=gsm9k"], ["gsm9k", "gsm8k"]),
         (["experiment=dmeo"], ["dmeo", "demo"]),
         (["application=null"], ["application=null", "[] is none"]),
-        (["~dataset.splits.validation"], ["dataset.splits", "validation"]),
+        (["~dataset.splits.evaluation"], ["dataset.splits", "evaluation"]),
         (["dataset.splits.validation=tset", "estimator=[probe_own]"], ["tset"]),
         (["dataset.train_limit=100000", "estimator=[probe_own]"], ["100000", "train"]),
         (["statistics.seed=-1"], ["statistics.seed=-1"]),

@@ -1,12 +1,11 @@
 """Stage 7: what a capability-calibrated confidence is good for.
 
 An application is a dataclass whose fields are its settings, the schema of its file in
-``conf/application``; ``KINDS`` maps the ``kind`` of such a file to the class. What it computes is
-done by pure functions on arrays, which are exported here for use without the pipeline.
+``conf/application``, which names it as ``_target_``. What it computes is done by pure functions on
+arrays, which are exported here for use without the pipeline.
 """
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, Protocol
 
 import polars as pl
@@ -45,13 +44,12 @@ from benchmark.applications.routing.frontier import (
     oracle_frontier,
 )
 from benchmark.applications.routing.routing import Routing
-from benchmark.config.schema import typed
+from benchmark.config.build import build_all
 from benchmark.errors import ConfigError
 from benchmark.records import CellResult
 from benchmark.statistics.beta_binomial import extrapolate_pass_at_k, fit_beta_binomial
 
 __all__ = [
-    "KINDS",
     "Abstention",
     "Adaptive",
     "Application",
@@ -89,17 +87,13 @@ __all__ = [
     "validation_half",
 ]
 
-KINDS: dict[str, type] = {
-    "pass_at_k": PassAtK,
-    "budget": Budget,
-    "abstention": Abstention,
-    "routing": Routing,
-    "adaptive": Adaptive,
-}
-
 
 class Application(Protocol):
-    """Puts the confidences of a cell to use."""
+    """Puts the confidences of a cell to use.
+
+    A class outside of the harness may have ``draw(result)``, which returns the figure of its table
+    as a ``report.figures.axes.Drawing``.
+    """
 
     def evaluate(self, result: CellResult, study: Study) -> dict[str, pl.DataFrame]:
         """Return tables by a name of their own, of schemas in ``records``."""
@@ -109,24 +103,17 @@ def build_applications(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Ap
     """Return the applications of ``conf/application`` entries by name.
 
     Raises:
-        ConfigError: an unknown kind or key, a setting out of range, or two entries of one kind,
+        ConfigError: an unknown class or key, a setting out of range, or two entries of one class,
             whose tables would have the same names.
     """
-    applications: dict[str, Application] = {}
-    for name, entry in entries.items():
-        if not isinstance(entry, Mapping):
-            raise ConfigError(f"application.{name}={entry} must be its settings, with its kind.")
-        kind = str(entry.get("kind"))
-        if kind not in KINDS:
-            near = get_close_matches(kind, KINDS) or sorted(KINDS)
-            raise ConfigError(f"application.{name}.kind={kind} is unknown; choose one of {near}.")
-        application = typed(dict(entry), KINDS[kind], f"application.{name}")
-        for other, made in applications.items():
-            if type(made) is type(application):
-                raise ConfigError(
-                    f"application.{other} and application.{name} are both of kind {kind} and would "
-                    f"make the same tables; leave one out, and give the other's settings in a run "
-                    f"of its own."
-                )
-        applications[name] = application
+    applications: dict[str, Application] = build_all(entries, "application", "evaluate")
+    names: dict[type, str] = {}
+    for name, application in applications.items():
+        other = names.setdefault(type(application), name)
+        if other != name:
+            raise ConfigError(
+                f"application.{other} and application.{name} are both {type(application).__name__} "
+                f"and would make the same tables; leave one out, and give the other's settings in "
+                f"a run of its own."
+            )
     return applications

@@ -53,7 +53,6 @@ class Adaptive:
         simulations: how many; with 0 biases and errors are NaN.
     """
 
-    kind: str = "adaptive"
     k_min: int = MISSING
     k_max: int = MISSING
     round: int = MISSING

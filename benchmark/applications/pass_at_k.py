@@ -37,7 +37,6 @@ class PassAtK:
             unbiased estimate; those that don't need one are left out. Empty makes none.
     """
 
-    kind: str = "pass_at_k"
     k_values: list[int] = MISSING
     extrapolate_to: list[int] = field(default_factory=list)
 

@@ -23,8 +23,9 @@ from rich.console import Console
 
 from benchmark.capability.counts import count_outcomes
 from benchmark.cell.cell import Cell, KnownModel, Split, Stages
-from benchmark.config.schema import ColumnsConfig, Config, DatasetConfig
+from benchmark.config.schema import Config
 from benchmark.errors import ConfigError, DataError
+from benchmark.questions.counts import ColumnsConfig, CountedDataset
 from benchmark.records import (
     CONFIDENCE,
     COUNTED,
@@ -74,7 +75,7 @@ def _nothing(*_: object) -> Any:
     raise TypeError("A file of counts holds neither other questions nor hidden states.")
 
 
-def read_counts(config: DatasetConfig, console: Console) -> Counts:
+def read_counts(config: CountedDataset, console: Console) -> Counts:
     """Return what the file at ``config.path`` holds.
 
     Args:
@@ -85,8 +86,6 @@ def read_counts(config: DatasetConfig, console: Console) -> Counts:
         ConfigError: there is no such file.
         DataError: it is no CSV file, lacks a column, or a value breaks its rule.
     """
-    if config.path is None:
-        raise ConfigError("dataset.path is not set: name the CSV file with the counts.")
     path = Path(config.path).expanduser()
     table, columns = _read(path), config.columns
     for column in (columns.question_id, columns.n, columns.c, *(columns.confidences or [])):

@@ -11,15 +11,24 @@ from typing import Any
 
 from rich.console import Console
 
-from benchmark.config.schema import Config, DatasetConfig, typed
+from benchmark.config.build import TARGET, dotted_path
+from benchmark.config.checks import build_dataset
+from benchmark.config.schema import Config, DatasetConfig
 from benchmark.engines import Decoding
+from benchmark.engines.construction import engine_config
 from benchmark.engines.weights import Weights, find_weights, known_identity
 from benchmark.grading import build_graders
 from benchmark.hub import hub_commit
 from benchmark.store.artifact import Artifact, Store
 from benchmark.store.checksums import file_checksum
 
-_ELSEWHERE = ("hub_root", "licence", "path")  # say where rows lie, not what they hold
+_ELSEWHERE = (
+    "hub_root",
+    "licence",
+    "path",
+    "train_path",
+    "validation_path",
+)  # say where rows lie, not what they hold
 
 
 def cell_artifact(config: Config, console: Console) -> Artifact:
@@ -29,7 +38,7 @@ def cell_artifact(config: Config, console: Console) -> Artifact:
     """
     cache = Path(config.paths.cache).expanduser()
     inputs: dict[str, Any] = {
-        "dataset": asdict(config.dataset),
+        "dataset": {TARGET: dotted_path(type(config.dataset)), **asdict(config.dataset)},
         "estimators": config.estimator,
         "applications": config.application,
         "statistics": asdict(config.statistics),
@@ -50,10 +59,8 @@ def cell_artifact(config: Config, console: Console) -> Artifact:
 
 def engine_identity(config: Config, weights: Weights) -> dict[str, Any]:
     """Return what of model and engine decides the responses, whichever machine runs them."""
-    extra = config.engine.get("extra_body")
-    cache = Path(config.paths.cache).expanduser()
-    identity = known_identity(config.model, weights, cache)
-    return identity | ({"extra_body": extra} if extra else {})
+    identity = known_identity(config.model, weights, Path(config.paths.cache).expanduser())
+    return identity | engine_config(config.engine).identity
 
 
 def has_cells(config: Config) -> bool:
@@ -79,14 +86,14 @@ def _named(value: Any, cache: Path) -> Any:
         return [_named(item, cache) for item in value]
     if not isinstance(value, dict):
         return value
-    if "loader" in value:
-        dataset: DatasetConfig = typed(value, DatasetConfig, "dataset")
-        settings = {key: item for key, item in value.items() if key not in _ELSEWHERE}
-        return settings | {"rows": _rows(dataset, cache)}
-    return {
-        key: _graders(item) if key == "grading" else _named(item, cache)
+    named = {
+        key: _graders(item) if key == "grading" and item else _named(item, cache)
         for key, item in value.items()
     }
+    if "splits" not in value:
+        return named
+    settings = {key: item for key, item in named.items() if key not in _ELSEWHERE}
+    return settings | {"rows": _rows(build_dataset(value, "dataset"), cache)}
 
 
 def _graders(entries: Mapping[str, Mapping[str, Any]]) -> list[list[Any]]:
@@ -107,15 +114,14 @@ def _rows(dataset: DatasetConfig, cache: Path) -> list[str] | None:
     Of a file or a local mirror these are checksums, of the Hub commits. A branch whose commit the
     Hub doesn't tell gives None.
     """
-    if dataset.path is not None:
-        path = Path(dataset.path).expanduser()
-        return [file_checksum(path, cache)] if path.is_file() else None
-    sources = {(source.hub_id, source.revision) for source in dataset.sources.values()}
-    if dataset.hub_root is not None:
-        root = Path(dataset.hub_root).expanduser()
-        files = [p for hub_id, _ in sources for p in (root / hub_id).rglob("*") if p.is_file()]
-        return [f"{p.relative_to(root)} {file_checksum(p, cache)}" for p in sorted(files)]
+    if not all(path.is_file() for path in dataset.files):
+        return None
+    files = [f"{path.name} {file_checksum(path, cache)}" for path in dataset.files]
     try:
-        return sorted(f"{hub_id}@{hub_commit(hub_id, rev, 'dataset')}" for hub_id, rev in sources)
+        commits = [
+            f"{hub_id}@{hub_commit(hub_id, revision, 'dataset')}"
+            for hub_id, revision in dataset.revisions
+        ]
     except OSError:
         return None
+    return files + sorted(commits)

@@ -297,7 +297,7 @@ def newest_cell(artifact: Artifact, model: str) -> Path:
             found.append((same, manifest["written"], path.parent))
     if not found:
         settings = f"model={model} dataset={dataset.name}"
-        if artifact.inputs["dataset"].get("loader") == "counts":
+        if "model" not in artifact.inputs:  # of counts
             settings = f"model.name={model} dataset.name={dataset.name} dataset=counts"
             settings += " dataset.path=<its file>"
         raise StoreError(

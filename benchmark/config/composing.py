@@ -1,6 +1,8 @@
 """From a command line to configurations, and what a user reads where that fails."""
 
+import argparse
 import difflib
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import is_dataclass
@@ -8,12 +10,16 @@ from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
 from hydra.errors import OverrideParseException
+from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from benchmark.config.schema import Config, register_schema
+from benchmark.errors import ConfigError
 
 CONF = next(
     folder
@@ -21,9 +27,75 @@ CONF = next(
     if folder.is_dir()
 )
 
+OWN_FOLDERS = "CAPCAL_CONF"  # environment variable with a list of folders, as PATH is one
+
 _PART_OF_NULL = re.compile(  # as OmegaConf says it, and no other fault of a program
     r"'NoneType' object has no attribute '\w+'\n +full_key: |Unexpected type for root: NoneType"
 )
+
+
+_SINGLE = ("dataset", "model", "engine", "sampling", "tracker")  # groups of which one is chosen
+
+
+class OwnFolders(SearchPathPlugin):  # type: ignore[misc]
+    """Hydra's plugin that searches ``own_folders`` beside ``conf``, in launched jobs, too."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Put them before ``conf``, the first one first: a file of one's own is never ignored."""
+        for folder in own_folders():
+            search_path.prepend("own", f"file://{folder}", SearchPathQuery(provider="main"))
+
+
+def own_folders() -> list[Path]:
+    """Return the folders of YAML files that the environment variable ``CAPCAL_CONF`` lists.
+
+    Raises:
+        ConfigError: one of them is no folder.
+    """
+    listed = os.environ.get(OWN_FOLDERS, "").split(os.pathsep)
+    folders = [Path(name).expanduser().absolute() for name in listed if name.strip()]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(
+                f"{folder} is no folder, and {OWN_FOLDERS} or --config-dir names it: it should "
+                f"hold YAML files as conf/ does, such as estimator/mine.yaml."
+            )
+    return folders
+
+
+def prepare_hydra() -> None:
+    """Make the schema and the folders of one's own known to Hydra."""
+    register_schema()
+    own_folders()  # whose faults are told before Hydra wraps them
+    Plugins.instance().register(OwnFolders)
+
+
+def take_config_dirs(arguments: Sequence[str]) -> list[str]:
+    """Return the command line without ``--config-dir``, whose folders go into ``CAPCAL_CONF``.
+
+    So they hold for every command, and for what it starts.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", action="append", default=[])
+    given, others = parser.parse_known_args([*arguments])
+    listed = [name for name in [os.environ.get(OWN_FOLDERS, ""), *given.config_dir] if name]
+    if given.config_dir:
+        os.environ[OWN_FOLDERS] = os.pathsep.join(listed)
+    return others
+
+
+def refuse_lists(overrides: Sequence[str]) -> None:
+    """Refuse several choices of a group that takes one: Hydra would mix them.
+
+    Raises:
+        ConfigError: naming the group.
+    """
+    for override in OverridesParser.create().parse_overrides([*overrides]):
+        name = override.key_or_group
+        if name in _SINGLE and isinstance(override.value(), list):
+            raise ConfigError(
+                f"{name}=... must be one choice; several are run by -m {name}=one,other."
+            )
 
 
 def config_folders(hydra_config: DictConfig) -> list[Path]:
@@ -51,7 +123,8 @@ def compose_jobs(overrides: Sequence[str]) -> list[DictConfig]:
     Raises:
         HydraException: an override, a group or a key is wrong.
     """
-    register_schema()
+    prepare_hydra()
+    refuse_lists(overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         parsed = parser.parse_overrides([*overrides])
@@ -119,14 +192,15 @@ def explained(error: Exception) -> str:
     for extra, choice in {"slurm": "submitit_slurm", "joblib": "hydra/launcher/joblib"}.items():
         if absent is not None and choice in absent[1]:
             return f"{message}\nInstall it: pip install -c constraints.txt -e '.[{extra}]'"
-    if "resolving interpolation '${dataset}'" in message:
-        return "dataset=... must be one choice; several are run by -m dataset=basics,words."
     match = re.search(r"Key '([^']+)'|override '([^']+)'|(?:find|load) '([^']+)'", message)
     if match is None:
         return message
     wrong = next(group for group in match.groups() if group).rsplit("/", maxsplit=1)[-1]
     near = difflib.get_close_matches(wrong.rsplit(".", maxsplit=1)[-1], _known_names(), n=3)
-    return message + (f"\nNear names: {', '.join(near)}." if near else "")
+    if not near:
+        return message
+    message = re.sub(r"^To append to your .*\n", "", message, flags=re.MULTILINE)  # a typo's advice
+    return f"{message}\nNear names: {', '.join(near)}."
 
 
 def _unparsed(error: OverrideParseException) -> str:
@@ -146,9 +220,10 @@ def _unparsed(error: OverrideParseException) -> str:
 
 def _known_names() -> list[str]:
     """Return every key of the schema, every group and every choice."""
-    names = {path.stem for path in CONF.rglob("*.yaml")} | {
-        path.parent.name for path in CONF.rglob("*.yaml")
-    }
+    files = [path for folder in (CONF, *own_folders()) for path in folder.rglob("*.yaml")]
+    names = {path.stem for path in files} | {path.parent.name for path in files}
+    for path in files:
+        names |= set(re.findall(r"^ *(\w+):", path.read_text(encoding="utf-8"), re.MULTILINE))
 
     def keys(node: object) -> None:
         if (

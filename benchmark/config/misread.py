@@ -30,11 +30,13 @@ class _Written(NamedTuple):
     place: str
 
 
-def refuse_misread(composed: DictConfig, overrides: Sequence[str], folders: Iterable[Path]) -> None:
+def refuse_misread(
+    composed: DictConfig | dict[str, Any], overrides: Sequence[str], folders: Iterable[Path]
+) -> None:
     """Refuse texts of the configuration that were written in another way than they read now.
 
     Args:
-        composed: the configuration, before it is checked.
+        composed: the configuration, before it is checked; or its nodes by key.
         overrides: of the command line.
         folders: of configuration files.
 
@@ -89,7 +91,10 @@ def _quotes(where: str, text: str) -> str:
 
 def _texts(node: Any, where: str) -> Iterator[tuple[str, str]]:
     """Yield key and value of each text of the configuration; those of lists have the list's key."""
-    if isinstance(node, DictConfig | ListConfig):
+    if isinstance(node, dict):
+        for name, part in node.items():
+            yield from _texts(part, f"{where}.{name}".removeprefix("."))
+    elif isinstance(node, DictConfig | ListConfig):
         if not (node._is_none() or node._is_missing() or node._is_interpolation()):
             listed = isinstance(node, ListConfig)
             for key in range(len(node)) if listed else [*node.keys()]:

@@ -1,99 +1,53 @@
 """The schema of the configuration: a mistyped key or a value of the wrong type fails here first.
 
 ``conf/config.yaml`` composes the groups in data-flow order. The rules that no type says are in
-``rules``.
+``checks``; an entry that names its class is built by ``build``.
 """
 
-from dataclasses import dataclass, field
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, is_dataclass
+from difflib import get_close_matches
 from functools import cache
-from typing import Any, Literal, get_args
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from benchmark.config.misread import refuse_numbers
 from benchmark.config.trainer import TrainerConfig
 from benchmark.errors import ConfigError
+from benchmark.records import Question
 
+_UNKNOWN = (ConfigKeyError, ConfigAttributeError)  # what OmegaConf raises for an unknown key
 Role = Literal["evaluation", "train", "validation"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
 @dataclass
-class SourceConfig:
-    """Where the rows of one split come from; see ``questions.hub``.
-
-    Attributes:
-        hub_id: of the dataset on the Hugging Face Hub, or its folder in ``paths.hub_root``.
-        configs: the dataset's configurations, one after another; empty takes its default.
-        split: as the hub names it.
-        revision: pinned commit of the hub id.
-        reader: which one of ``questions.READERS`` reads a row.
-        without: splits of this dataset whose questions are left out.
-        held_out: this many questions, chosen by their content, form a split of their own.
-        part: which side of that cut this is: rest or held_out.
-        unanswered: what a row with a null, or without a reference answer, gets: refuse or drop.
-    """
-
-    hub_id: str = MISSING
-    configs: list[str] = field(default_factory=list)
-    split: str = MISSING
-    revision: str | None = None
-    reader: str = MISSING
-    without: list[str] = field(default_factory=list)
-    held_out: int = 0
-    part: str = "rest"
-    unanswered: str = "refuse"
-
-
-@dataclass
-class ColumnsConfig:
-    """What the columns of a file of counts are called; see ``counts``.
-
-    Attributes:
-        question_id: names the question.
-        n: how many responses were judged.
-        c: how many of them were correct.
-        question: its text, to be shown where the file has it.
-        confidences: one column per confidence source; None takes every other column of numbers.
-    """
-
-    question_id: str = "question_id"
-    n: str = "n"
-    c: str = "c"
-    question: str = "question"
-    confidences: list[str] | None = None
-
-
-@dataclass
-class DatasetConfig:
-    """Where questions come from and how they are worded; see ``questions``.
+class DatasetConfig(ABC):
+    """Where questions come from; each kind of dataset is a class with settings of its own.
 
     Attributes:
         name: names the dataset's folder in the store.
-        loader: which loader of ``questions`` reads it.
         licence: of the rows.
-        sources: where the rows of each split come from, for the loader ``hub``.
-        hub_root: folder that mirrors the Hub's datasets; None takes the Hub.
-        path: of a file of counts, for the loader ``counts``.
-        columns: of that file.
+        grading: graders by name, used unless ``grading=[...]`` chooses others; the first decides.
         splits: split of each role: evaluation, train, validation.
         limit: number of evaluation questions; None for all.
         train_limit: number of questions that probes are trained on.
         validation_limit: number of questions that probes are chosen on.
         seed: of the order whose first ``limit`` questions are taken.
         instruction: the answer format that every prompt asks for.
-        prompts: wording of the questions: per family, or ``question`` and ``choice``.
+        prompts: wording of the questions, by the names that the dataset's class gives them.
+        counted: whether responses were sampled and judged elsewhere, so that no model is run.
     """
 
     name: str = MISSING
-    loader: str = MISSING
-    licence: str = MISSING
-    sources: dict[str, SourceConfig] = field(default_factory=dict)
-    hub_root: str | None = None
-    path: str | None = None
-    columns: ColumnsConfig = field(default_factory=ColumnsConfig)
+    licence: str = "not stated"
+    grading: dict[str, Any] = field(default_factory=dict, metadata={"entries": "kept"})
     splits: dict[str, str] = MISSING
     limit: int | None = None
     train_limit: int | None = None
@@ -101,27 +55,73 @@ class DatasetConfig:
     seed: int = 0
     instruction: str = ""
     prompts: dict[str, str] = field(default_factory=dict)
+    counted: ClassVar[bool] = False
+
+    @abstractmethod
+    def load(self, split: str) -> list[Question]:
+        """Return all questions of a split, in any order.
+
+        Raises:
+            ConfigError: there is no such split.
+            DataError: a row breaks its contract.
+        """
 
     @property
-    def counted(self) -> bool:
-        """Whether responses were sampled and judged elsewhere, so that no model is run."""
-        return self.loader == "counts"
+    def files(self) -> list[Path]:
+        """The files that rows are read from: their content is in the cell's fingerprint."""
+        return []
+
+    @property
+    def revisions(self) -> set[tuple[str, str | None]]:
+        """Datasets of the Hub with the revision of each: their commits are in it."""
+        return set()
+
+
+def file_name(path: str) -> str:
+    """Return a file's name without its ending, as a name of the store: ``${stem:path}``.
+
+    Examples:
+        >>> file_name("data/My questions (2).jsonl")
+        'My_questions__2_'
+    """
+    return re.sub(r"[^\w.-]", "_", Path(path).stem).lstrip(".-") or "file"
 
 
 @dataclass
 class TrainingConfig:
-    """Another dataset that probes are trained and chosen on, and what grades it."""
+    """Another dataset that probes are trained and chosen on, and what grades it.
 
-    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    Attributes:
+        dataset: settings with their class as ``_target_``; see ``DatasetConfig``.
+        grading: graders by name; none takes the dataset's own.
+    """
+
+    dataset: Any = MISSING
     grading: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class GGUFConfig:
-    """A GGUF file that an installed package holds, or puts together where ``file`` is None."""
+    """A GGUF file that an installed package holds.
+
+    Attributes:
+        package: holds it, or puts it together where ``file`` is None.
+        file: its name in the package.
+        hub_id: of the weights that it stands for; with another one the model is not taken from the
+            package. None stands for any but a local folder.
+        revision: of that hub id.
+    """
 
     package: str = MISSING
     file: str | None = None
+    hub_id: str | None = None
+    revision: str | None = None
+
+    def stands_for(self, hub_id: str, revision: str | None) -> bool:
+        """Return whether it holds the weights of this hub id and revision."""
+        if Path(hub_id).expanduser().is_dir():
+            return False
+        return self.hub_id is None or (self.hub_id, self.revision) == (hub_id, revision)
 
 
 @dataclass
@@ -159,7 +159,7 @@ class ModelConfig:
         name: names the model's folder in the store.
         hub_id: on the Hugging Face Hub, or a local folder.
         revision: pinned commit of the hub id.
-        gguf: taken instead of the hub where the package is installed.
+        gguf: taken instead of the hub where the package is installed, if it stands for ``hub_id``.
         system_prompt: None leaves it to the chat template.
         chat_template_kwargs: handed to the chat template.
         template_date: the day, YYYY-MM-DD, that a template which writes today's date gets.
@@ -178,84 +178,6 @@ class ModelConfig:
     few_shot: FewShotConfig | None = None
     reasoning: str = "none"
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
-
-
-@dataclass
-class TransformersConfig:
-    """How the model runs in this process; see ``engines.transformers``.
-
-    Attributes:
-        device: auto takes an accelerator where there is one.
-        device_map: None, or how accelerate spreads the model over devices, for example auto.
-        dtype: auto, float32, bfloat16 or float16; auto is bfloat16 where the device computes it.
-        max_rows: rows that a decoding batch aims at.
-        token_budget: prompt tokens of one prefill pass.
-    """
-
-    kind: str = "transformers"
-    device: str = "auto"
-    device_map: str | None = None
-    dtype: str = "auto"
-    max_rows: int = 128
-    token_budget: int = 2048
-
-
-@dataclass
-class ServerConfig:
-    """An OpenAI-compatible endpoint; see ``engines.server``.
-
-    Attributes:
-        base_url: up to and including the API's version.
-        model: as the server names it.
-        api_key_env: environment variable with the key; without it no key is sent.
-        concurrency: requests at once.
-        samples_per_request: n of a request; a request that fails loses them all.
-        top_logprobs: most probable tokens that P(True) sums over; most servers give 20.
-        attempts: for one request, with growing waits, before it is recorded as an error.
-        timeout: seconds for one request.
-        extra_body: fields that are added to every request: a vendor's own options.
-        headers: added to every request: the environment variable that holds each one's value.
-        in_process: how hidden states are read, which no endpoint gives.
-    """
-
-    kind: str = "server"
-    base_url: str | None = None
-    model: str = MISSING
-    api_key_env: str = "OPENAI_API_KEY"
-    concurrency: int = 64
-    samples_per_request: int = 8
-    top_logprobs: int = 20
-    attempts: int = 6
-    timeout: float = 1800.0
-    extra_body: dict[str, Any] | None = None
-    headers: dict[str, str] | None = None
-    in_process: TransformersConfig = field(default_factory=TransformersConfig)
-
-
-@dataclass
-class VLLMConfig(ServerConfig):
-    """A server that the harness starts and stops; see ``engines.launch``.
-
-    Attributes:
-        command: program and arguments; ``{location}`` and ``{port}`` are filled in.
-        tensor_parallel_size: accelerators that share the model, for the command.
-        health_path: below the server's root, answers with status 200 once the server is ready.
-        startup_seconds: that it may take.
-    """
-
-    kind: str = "vllm"
-    command: list[str] = field(default_factory=list)
-    tensor_parallel_size: int = 1
-    health_path: str = "health"
-    startup_seconds: float = 1800.0
-
-
-EngineConfig = TransformersConfig | ServerConfig | VLLMConfig
-ENGINES: dict[str, type[Any]] = {
-    "transformers": TransformersConfig,
-    "server": ServerConfig,
-    "vllm": VLLMConfig,
-}
 
 
 @dataclass
@@ -349,7 +271,7 @@ class Config:
     """
 
     grid: str = "multirun"
-    dataset: DatasetConfig = field(default_factory=DatasetConfig)
+    dataset: Any = field(default_factory=dict)  # once it is checked, a DatasetConfig
     model: ModelConfig = field(default_factory=ModelConfig)
     engine: dict[str, Any] = field(default_factory=dict)
     grading: dict[str, Any] = field(default_factory=dict)
@@ -361,6 +283,9 @@ class Config:
     statistics: StatisticsConfig = field(default_factory=StatisticsConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+OmegaConf.register_new_resolver("stem", lambda path: file_name(str(path)), replace=True)
 
 
 @cache
@@ -382,9 +307,16 @@ def typed(node: Any, schema: type, where: str) -> Any:
         return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         why, key = str(error).splitlines()[0], error.full_key
-        raise ConfigError(
-            f"{where}: {f'{key}: ' if key and key not in why else ''}{why}"
-        ) from error
+        told = f"{where}.{key}: {why}" if key else f"{where}: {why}"
+        known = error.object_type if is_dataclass(error.object_type) else schema
+        names = [part.name for part in fields(known)] if isinstance(error, _UNKNOWN) else []
+        raise ConfigError(f"{told}.{near_names(str(error.key), names)}") from error
+
+
+def near_names(wrong: str, names: Iterable[str]) -> str:
+    """Return a sentence with the names that a mistyped one is near to; empty where none is."""
+    near = get_close_matches(wrong, [*names])
+    return f" Near names: {', '.join(near)}." if near else ""
 
 
 @cache

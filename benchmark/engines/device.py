@@ -2,7 +2,6 @@
 
 import torch
 
-from benchmark.config.schema import EngineConfig, TransformersConfig
 from benchmark.errors import ModelError
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -26,25 +25,14 @@ def find_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def find_dtype(config: TransformersConfig) -> torch.dtype:
-    """Return the precision of the weights; ``auto`` is bfloat16 where the device computes it.
+def find_dtype(device: str, name: str) -> torch.dtype:
+    """Return the precision of a name; ``auto`` is bfloat16 where the device computes it.
 
     Raises:
         ModelError: the device isn't there.
     """
-    if config.dtype != "auto":
-        return _DTYPES[config.dtype]
-    on_cpu = find_device(config.device).type == "cpu"
+    if name != "auto":
+        return _DTYPES[name]
+    on_cpu = find_device(device).type == "cpu"
     slow = on_cpu and not torch.cpu._is_avx512_bf16_supported()
     return torch.float32 if slow else torch.bfloat16
-
-
-def precisions(config: EngineConfig) -> dict[str, str]:
-    """Return the precision by stage, of those stages whose numbers are computed in this process.
-
-    Raises:
-        ModelError: the device isn't there.
-    """
-    here = config if isinstance(config, TransformersConfig) else config.in_process
-    stages = ("p_true", "features") if here is config else ("features",)
-    return dict.fromkeys(stages, str(find_dtype(here)).removeprefix("torch."))

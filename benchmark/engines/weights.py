@@ -58,7 +58,7 @@ def find_weights(config: ModelConfig, cache: Path, console: Console) -> Weights:
         ModelError: the package holds no such file, or the conversion failed.
         StoreError: what was converted before is damaged.
     """
-    if config.gguf is not None:
+    if config.gguf is not None and config.gguf.stands_for(config.hub_id, config.revision):
         package = _installed(config.gguf.package)
         if package is not None and package.submodule_search_locations:
             if config.gguf.file is None:

@@ -1,43 +1,21 @@
 """Stage 5: estimators give each question a confidence, to be compared with its expected accuracy.
 
 An estimator is a dataclass whose fields are its settings, the schema of its file in
-``conf/estimator``; ``KINDS`` maps the ``kind`` of such a file to the class. ``recalibrated`` and
-``average`` are made of other estimators, whose settings stand inside theirs.
+``conf/estimator``, which names it as ``_target_``. ``recalibrated`` and ``average`` are made of
+other estimators, whose settings stand inside theirs.
 """
 
 from collections.abc import Collection, Mapping
-from difflib import get_close_matches
 from typing import Any
 
-from benchmark.config.schema import Role, SamplingConfig, typed
+from benchmark.config.build import build_all
+from benchmark.config.schema import DatasetConfig, Role, SamplingConfig
 from benchmark.errors import ConfigError
 from benchmark.estimators.average import Average
-from benchmark.estimators.baselines import TFIDF, FamilyMean, QuestionLength, Random, TrainMean
-from benchmark.estimators.consistency import Consistency
 from benchmark.estimators.estimator import Estimator, roles_of
-from benchmark.estimators.oracles import OracleCC, OracleRC
-from benchmark.estimators.p_true import PTrue
-from benchmark.estimators.probe import Probe
 from benchmark.estimators.recalibrated import Recalibrated
-from benchmark.estimators.verbalized import Verbalized
 
-__all__ = ["KINDS", "Estimator", "build_estimators", "check_counted", "needed_roles"]
-
-KINDS: dict[str, type[Estimator]] = {
-    "random": Random,
-    "train_mean": TrainMean,
-    "family_mean": FamilyMean,
-    "question_length": QuestionLength,
-    "tfidf": TFIDF,
-    "oracle_cc": OracleCC,
-    "oracle_rc": OracleRC,
-    "verbalized": Verbalized,
-    "p_true": PTrue,
-    "consistency": Consistency,
-    "probe": Probe,
-    "recalibrated": Recalibrated,
-    "average": Average,
-}
+__all__ = ["Estimator", "build_estimators", "check_counted", "check_splits", "needed_roles"]
 
 
 def build_estimators(
@@ -46,43 +24,34 @@ def build_estimators(
     """Return the estimators of ``conf/estimator`` entries by name.
 
     Raises:
-        ConfigError: an unknown kind or key, or a setting that so few responses don't allow.
+        ConfigError: an unknown class or key, or a setting that so few responses don't allow.
     """
-    limits = {"sampling.k": sampling.k}
-    return {
-        name: _built(entry, f"estimator.{name}", limits, sampling)
-        for name, entry in entries.items()
-    }
+    estimators: dict[str, Estimator] = build_all(entries, "estimator", "estimate")
+    for name, estimator in estimators.items():
+        _check_targets(estimator, f"estimator.{name}", {"sampling.k": sampling.k}, sampling)
+    return estimators
 
 
-def _built(
-    entry: object, where: str, limits: Mapping[str, int], sampling: SamplingConfig
-) -> Estimator:
-    """Return the estimator of an entry, with those that it is made of.
+def _check_targets(
+    estimator: Estimator, where: str, limits: Mapping[str, int], sampling: SamplingConfig
+) -> None:
+    """Refuse an estimator that reads all responses of a question, also inside of another one.
 
     Args:
-        entry: its settings.
-        where: names them.
+        estimator: with those that it is made of.
+        where: names it.
         limits: responses per question of the splits that it is evaluated or fitted on, by setting.
         sampling: has those of the others.
     """
-    if not isinstance(entry, Mapping):
-        raise ConfigError(f"{where}={entry} must be an estimator's settings, with its kind.")
-    kind = str(entry.get("kind"))
-    if kind not in KINDS:
-        near = get_close_matches(kind, KINDS) or sorted(KINDS)
-        raise ConfigError(f"{where}.kind={kind} is unknown; choose one of {near}.")
-    estimator = typed(dict(entry), KINDS[kind], where)
+    if not hasattr(estimator, "estimate"):  # inside of another one, where anything may stand
+        raise ConfigError(f"{where}={estimator} must be an estimator's settings, with _target_.")
+    _check_target(estimator, where, limits)
     if isinstance(estimator, Recalibrated):
         limits = {**limits, "sampling.k_train": sampling.k_train}
-        estimator.base = _built(estimator.base, f"{where}.base", limits, sampling)
+        _check_targets(estimator.base, f"{where}.base", limits, sampling)
     elif isinstance(estimator, Average):
-        estimator.of = {
-            name: _built(part, f"{where}.of.{name}", limits, sampling)
-            for name, part in estimator.of.items()
-        }
-    _check_target(estimator, where, limits)
-    return estimator  # type: ignore[no-any-return]
+        for name, part in estimator.of.items():
+            _check_targets(part, f"{where}.of.{name}", limits, sampling)
 
 
 def _check_target(estimator: Estimator, where: str, limits: Mapping[str, int]) -> None:
@@ -102,6 +71,21 @@ def needed_roles(estimators: Mapping[str, Estimator]) -> list[Role]:
     return ["evaluation", *(r for r in roles_of(estimators.values()) if r != "evaluation")]
 
 
+def check_splits(estimators: Mapping[str, Estimator], dataset: DatasetConfig) -> None:
+    """Refuse estimators that need a split which the dataset lacks.
+
+    Raises:
+        ConfigError: naming estimator and split.
+    """
+    for name, estimator in estimators.items():
+        for role in roles_of([estimator]):
+            if role not in dataset.splits:
+                raise ConfigError(
+                    f"estimator.{name} needs {role} questions, which dataset={dataset.name} lacks: "
+                    f"leave the estimator out, or give the dataset a split for {role}."
+                )
+
+
 def check_counted(estimators: Mapping[str, Estimator], columns: Collection[str]) -> None:
     """Refuse estimators that a file of counts can't serve.
 
@@ -114,10 +98,10 @@ def check_counted(estimators: Mapping[str, Estimator], columns: Collection[str])
     """
     for name, estimator in estimators.items():
         if not estimator.counts_suffice:
-            enough = sorted(k for k, c in KINDS.items() if c.counts_suffice)
             raise ConfigError(
                 f"estimator.{name} needs the model or its responses, and dataset=counts has "
-                f"neither; choose among {enough}, or give its confidences as a column."
+                f"neither; choose among random, oracle_cc and oracle_rc, or give its confidences "
+                f"as a column."
             )
         if name in columns:
             raise ConfigError(

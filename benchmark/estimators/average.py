@@ -26,7 +26,6 @@ class Average(Estimator):
         of: estimators by any names; in the configuration their settings.
     """
 
-    kind: str = "average"
     of: Any = MISSING
 
     def __post_init__(self) -> None:

@@ -25,7 +25,6 @@ _MOST_DRAWS = 100_000  # each is a row for every question
 class Random(Estimator):
     """A uniform number per question, in many draws: metrics are expectations over U(0, 1)."""
 
-    kind: str = "random"
     draws: int = 100
     seed: int = 0
     counts_suffice: ClassVar[bool] = True
@@ -56,7 +55,6 @@ class Random(Estimator):
 class TrainMean(Estimator):
     """The mean expected accuracy of the training split, for every question."""
 
-    kind: str = "train_mean"
     roles: ClassVar[tuple[Role, ...]] = ("train",)
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
@@ -74,7 +72,6 @@ class FamilyMean(Estimator):
     mean over all of them.
     """
 
-    kind: str = "family_mean"
     roles: ClassVar[tuple[Role, ...]] = ("train",)
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
@@ -97,7 +94,6 @@ class QuestionLength(Estimator):
     characters, of the question without its format instruction.
     """
 
-    kind: str = "question_length"
     roles: ClassVar[tuple[Role, ...]] = ("train",)
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
@@ -121,7 +117,6 @@ class TFIDF(Estimator):
             1; each is tried.
     """
 
-    kind: str = "tfidf"
     strengths: list[float] = MISSING
     roles: ClassVar[tuple[Role, ...]] = ("train", "validation")
 

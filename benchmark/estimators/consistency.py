@@ -30,7 +30,6 @@ class Consistency(Estimator):
             doesn't correct.
     """
 
-    kind: str = "consistency"
     m: int = MISSING
     responses: int = 0
     chance_corrected: bool = False

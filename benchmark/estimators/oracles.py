@@ -16,7 +16,6 @@ from benchmark.records import Estimate
 class OracleCC(Estimator):
     """The capability oracle: the expected accuracy c / n itself."""
 
-    kind: str = "oracle_cc"
     counts_suffice: ClassVar[bool] = True
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
@@ -34,7 +33,6 @@ class OracleRC(Estimator):
     is taken, however many responses each question has.
     """
 
-    kind: str = "oracle_rc"
     counts_suffice: ClassVar[bool] = True
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:

@@ -38,7 +38,6 @@ class PTrue(Estimator):
             the question alone.
     """
 
-    kind: str = "p_true"
     prompt: str = MISSING
     responses: int = 0
 

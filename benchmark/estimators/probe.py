@@ -10,7 +10,7 @@ from omegaconf import MISSING
 
 from benchmark.cell.asked import Asked
 from benchmark.cell.cell import TRAINING, Cell
-from benchmark.config.checks import check_dataset
+from benchmark.config.checks import build_dataset
 from benchmark.config.schema import Role, TrainingConfig
 from benchmark.estimators.estimator import Estimator
 from benchmark.probes import CapabilityProbe, ProbeSettings, TrainedProbe, bank
@@ -32,14 +32,15 @@ class Probe(Estimator):
         settings: how probes are trained and which settings are tried.
     """
 
-    kind: str = "probe"
     train_on: dict[str, TrainingConfig] = field(default_factory=dict)
     settings: ProbeSettings = MISSING
 
     def __post_init__(self) -> None:
-        """Refuse datasets whose settings break a rule."""
+        """Refuse datasets whose settings break a rule; each is graded as it says itself."""
         for name, training in self.train_on.items():
-            check_dataset(training.dataset, f"train_on.{name}.dataset")
+            where = f"train_on.{name}.dataset"
+            training.dataset = build_dataset(training.dataset, where)
+            training.grading = training.grading or training.dataset.grading
 
     @property
     def roles(self) -> tuple[Role, ...]:

@@ -38,7 +38,6 @@ class Recalibrated(Estimator):
         base: an estimator; in the configuration its settings.
     """
 
-    kind: str = "recalibrated"
     method: str = MISSING
     base: Any = MISSING
 

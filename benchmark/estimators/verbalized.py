@@ -53,7 +53,6 @@ class Verbalized(Estimator):
         example: wording of one, with ``{question}`` and ``{confidence}``.
     """
 
-    kind: str = "verbalized"
     prompt: str = MISSING
     max_new_tokens: int = MISSING
     responses: int = 0

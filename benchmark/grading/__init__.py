@@ -1,7 +1,7 @@
 """Stage 3, grading: responses and questions become a table of schema ``GRADE``.
 
-A grader is a dataclass whose fields are its settings, the schema of its file in ``conf/grading``;
-``KINDS`` maps the ``kind`` of such a file to the class. It sees a response's text, the prompt and
+A grader is a dataclass whose fields are its settings, the schema of its file in ``conf/grading``,
+which names it as ``_target_``. It sees a response's text, the prompt and
 the references, never the question's other responses, and never what a response thinks in tags such
 as ``<think>``. Regrading never samples.
 """
@@ -14,25 +14,19 @@ from types import ModuleType
 from typing import Any, Protocol, cast
 
 import polars as pl
+from omegaconf import OmegaConf
 from rich.console import Console
 
-from benchmark.config.schema import typed
+from benchmark.config.build import build_all
+from benchmark.config.composing import CONF, own_folders
 from benchmark.engines.reasoning import split_reasoning
 from benchmark.errors import ConfigError, DataError
-from benchmark.grading.basics import Basics
-from benchmark.grading.exact import Exact
-from benchmark.grading.letter import Letter
-from benchmark.grading.llm_judge import LLMJudge
-from benchmark.grading.math_verify import MathVerify
-from benchmark.grading.number import Number
-from benchmark.grading.short_fact import ShortFact
 from benchmark.grading.verdict import Answer, Verdict
 from benchmark.records import DISAGREEMENT, GRADE, QUESTION, RESPONSE, check_table
 from benchmark.store.artifact import Artifact
 from benchmark.store.rows import Row
 
 __all__ = [
-    "KINDS",
     "Answer",
     "Grader",
     "Verdict",
@@ -40,17 +34,8 @@ __all__ = [
     "disagreements",
     "grade",
     "grade_text",
+    "named_graders",
 ]
-
-KINDS: dict[str, type] = {
-    "basics": Basics,
-    "exact": Exact,
-    "number": Number,
-    "letter": Letter,
-    "short_fact": ShortFact,
-    "math_verify": MathVerify,
-    "llm_judge": LLMJudge,
-}
 
 
 class Grader(Protocol):
@@ -70,21 +55,23 @@ def build_graders(entries: Mapping[str, Mapping[str, Any]]) -> dict[str, Grader]
     """Return the graders of ``conf/grading`` entries by name; the first decides.
 
     Raises:
-        ConfigError: no grader, an unknown kind or key, or a setting out of range.
+        ConfigError: no grader, an unknown class or key, or a setting out of range.
     """
     if not isinstance(entries, Mapping) or not entries:
         shown = [*entries] if isinstance(entries, Mapping) else entries
         raise ConfigError(f"grading={shown} is not allowed: it must name at least one grader.")
-    graders: dict[str, Grader] = {}
-    for name, entry in entries.items():
-        if not isinstance(entry, Mapping):
-            raise ConfigError(f"grading.{name}={entry} must be a grader's settings, with its kind.")
-        kind = str(entry.get("kind"))
-        if kind not in KINDS:
-            near = get_close_matches(kind, KINDS) or sorted(KINDS)
-            raise ConfigError(f"grading.{name}.kind={kind} is unknown; choose one of {near}.")
-        graders[name] = typed(dict(entry), KINDS[kind], f"grading.{name}")
-    return graders
+    return build_all(entries, "grading", "grade")
+
+
+def named_graders(names: Sequence[str] | None = None) -> dict[str, dict[str, Any]]:
+    """Return entries of ``conf/grading`` by name; None takes those that need no more settings."""
+    found: dict[str, Any] = {}
+    folders = [folder / "grading" for folder in (CONF, *reversed(own_folders()))]
+    for path in (path for folder in folders for path in sorted(folder.glob("*.yaml"))):
+        entry = OmegaConf.load(path)
+        if path.stem in names if names is not None else not OmegaConf.missing_keys(entry):
+            found[path.stem] = OmegaConf.to_container(entry)
+    return found
 
 
 def grade(
@@ -145,7 +132,7 @@ def grade_text(grader: str, response: str, references: Sequence[str], prompt: st
     It is what a run's grade would be.
 
     Args:
-        grader: one of ``KINDS`` but ``llm_judge``, whose judge a run's configuration names.
+        grader: a file's name in ``conf/grading``, but ``llm_judge``, whose judge a run names.
         response: text; thoughts in tags such as ``<think>`` are left out.
         references: accepted answers, at least one.
         prompt: the user turn, whose instruction about the box is no answer where it is repeated.
@@ -158,21 +145,22 @@ def grade_text(grader: str, response: str, references: Sequence[str], prompt: st
         >>> verdict.outcome, verdict.rule
         ('correct', 'the last box with a number')
     """
-    known = [kind for kind in KINDS if kind != "llm_judge"]
+    known = named_graders()
     if grader == "llm_judge":
         raise ValueError(
             "'llm_judge' is no grader of single texts: it asks a model, which a run's "
-            f"configuration names (grading.llm_judge.model). Choose one of {known}."
+            f"configuration names (grading.llm_judge.model). Choose one of {[*known]}."
         )
     if grader not in known:
-        near = get_close_matches(grader, known) or known
+        near = get_close_matches(grader, known) or [*known]
         raise ValueError(f"{grader!r} is no grader of single texts; choose one of {near}.")
     if isinstance(references, str) or not references or not all(r.strip() for r in references):
         raise ValueError(f"references={references!r} must be a list of accepted answers.")
     answer = _answer(prompt, response, True, tuple(references))
     kept = cast(Artifact, _Unkept())
     with _no_main_module():
-        verdicts: list[Verdict] = KINDS[grader]().grade([answer], kept, Console(quiet=True))
+        (made,) = build_graders({grader: known[grader]}).values()
+        verdicts = made.grade([answer], kept, Console(quiet=True))
     return verdicts[0]
 
 

@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
@@ -85,7 +85,7 @@ _DEFINES = re.compile(r"[\s\"']*(?:the|a|an)\b.*\b(?:of|for)\b", re.IGNORECASE)
 class Basics(TextGrader):
     """Reads short answers."""
 
-    kind: str = "basics"
+    kind: ClassVar[str] = "basics"
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from benchmark.grading import KINDS, Verdict, grade_text
+from benchmark.grading import Verdict, grade_text, named_graders
 from benchmark.grading.extract import visible
 
 _DESCRIPTION = """\
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> _Parser:
     parser = _Parser(prog="capcal grade", description=_DESCRIPTION, allow_abbrev=False)
-    names = ", ".join(kind for kind in KINDS if kind != "llm_judge")
+    names = ", ".join(named_graders())
     parser.add_argument("--grader", required=True, metavar="NAME", help=f"one of {names}")
     parser.add_argument(
         "--reference", required=True, action="append", metavar="TEXT",

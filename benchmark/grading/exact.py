@@ -2,7 +2,7 @@
 
 import unicodedata
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
@@ -13,7 +13,7 @@ _RULES = 2  # raise it when verdicts change
 class Exact(TextGrader):
     """Compares whole responses."""
 
-    kind: str = "exact"
+    kind: ClassVar[str] = "exact"
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ letters are an answer that is wrong. The grade names the rule.
 import re
 import unicodedata
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmark.errors import ConfigError
 from benchmark.grading.extract import (
@@ -94,7 +94,7 @@ class Letter(TextGrader):
         letters: of the choices, in order.
     """
 
-    kind: str = "letter"
+    kind: ClassVar[str] = "letter"
     letters: str = "ABCD"
 
     def __post_init__(self) -> None:

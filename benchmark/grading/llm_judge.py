@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import polars as pl
 from omegaconf import MISSING
@@ -78,7 +78,7 @@ class LLMJudge:
         timeout: seconds for one request.
     """
 
-    kind: str = "llm_judge"
+    kind: ClassVar[str] = "llm_judge"
     model: str = MISSING
     base_url: str | None = None
     api_key_env: str = "OPENAI_API_KEY"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import polars as pl
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
@@ -59,7 +59,7 @@ class MathVerify:
         workers: processes; the verdicts don't depend on it.
     """
 
-    kind: str = "math_verify"
+    kind: ClassVar[str] = "math_verify"
     seconds: float = 5.0
     memory_mb: int = 1024
     most_characters: int = 2000
@@ -68,7 +68,7 @@ class MathVerify:
     def __post_init__(self) -> None:
         """Refuse limits that would let nothing through."""
         for name, value in asdict(self).items():
-            if name != "kind" and not 0 < value < inf:
+            if not 0 < value < inf:
                 raise ConfigError(f"math_verify: {name}={value} must be above 0 and finite.")
 
     @property

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isfinite
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmark.errors import ConfigError
 from benchmark.grading.extract import (
@@ -53,7 +53,7 @@ class Number(TextGrader):
         tolerance: largest difference that still counts as equal.
     """
 
-    kind: str = "number"
+    kind: ClassVar[str] = "number"
     tolerance: float = 1e-6
 
     def __post_init__(self) -> None:

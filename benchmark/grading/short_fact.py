@@ -9,7 +9,7 @@ where their spellings are.
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from benchmark.errors import ConfigError
 from benchmark.grading.containment import states
@@ -32,7 +32,7 @@ class ShortFact(TextGrader):
         rules: of ``RULES``, those that count as correct.
     """
 
-    kind: str = "short_fact"
+    kind: ClassVar[str] = "short_fact"
     rules: list[str] = field(default_factory=lambda: list(RULES))
 
     def __post_init__(self) -> None:

@@ -3,11 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
-from omegaconf import MISSING
 from rich.console import Console
 
+from benchmark.config.build import dotted_path
 from benchmark.records import Outcome
 
 if TYPE_CHECKING:
@@ -55,12 +55,12 @@ TRUNCATED = Verdict(None, "truncated")
 class TextGrader(ABC):
     """A grader that needs nothing but one answer at a time."""
 
-    kind: str = MISSING
+    kind: ClassVar[str] = ""
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the verdicts depend on."""
-        return asdict(self)
+        """What the verdicts depend on: the class, as ``kind`` or its path, and its settings."""
+        return {"kind": self.kind or dotted_path(type(self)), **asdict(self)}
 
     def grade(
         self,

@@ -16,9 +16,10 @@ import torch
 from numpy.typing import NDArray
 from rich.console import Console
 
-from benchmark.config.checks import check_in_process, check_model
-from benchmark.config.schema import ModelConfig, TransformersConfig, typed
+from benchmark.config.checks import check_model
+from benchmark.config.schema import ModelConfig, typed
 from benchmark.engines import Engine
+from benchmark.engines.settings import TransformersConfig
 from benchmark.engines.weights import find_weights
 from benchmark.errors import ConfigError, DataError, ModelError, StoreError
 from benchmark.probes.probe import TrainedProbe
@@ -97,7 +98,6 @@ class CapabilityProbe:
             ModelError: the weights can't be had, or are not those the probe was trained on.
         """
         settings = engine or TransformersConfig()
-        check_in_process(settings)
         folder = Path(folder).expanduser()
         card = _read_card(folder)
         probe, model = TrainedProbe.load(folder, card["probe"]), card["model"]

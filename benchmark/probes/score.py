@@ -20,7 +20,8 @@ from rich.console import Console
 
 from benchmark.config.checks import check_folder
 from benchmark.config.composing import system_fault
-from benchmark.config.schema import TransformersConfig, typed
+from benchmark.config.schema import typed
+from benchmark.engines.settings import TransformersConfig
 from benchmark.errors import BenchmarkError, ConfigError, DataError, StoreError
 from benchmark.records import storable
 

@@ -1,13 +1,11 @@
 """Stage 1, questions: a dataset's rows become a table of schema ``QUESTION``.
 
-Every dataset is one small file. Those of the Hugging Face Hub say how one row is read and are
-entered in ``READERS``; others have a loader ``load(config, split) -> list[Question]``, entered in
-``LOADERS``. The order and the limit are the same for all of them and live here.
+A file in ``conf/dataset`` names the class that loads it, a ``DatasetConfig``. For the Hub that is
+``hub.HubDataset``, whose sources each name how a row is read: one small file a dataset. The order
+and the limit are the same for all of them and live here.
 """
 
-from collections.abc import Callable, Sequence
-from difflib import get_close_matches
-from functools import partial
+from collections.abc import Sequence
 from hashlib import sha256
 from itertools import combinations
 
@@ -15,37 +13,10 @@ import polars as pl
 
 from benchmark.config.schema import DatasetConfig, Role
 from benchmark.errors import ConfigError
-from benchmark.questions import basics
-from benchmark.questions.aime import AIME, AIME_EARLIER
-from benchmark.questions.gpqa import GPQA
-from benchmark.questions.gsm8k import GSM8K
-from benchmark.questions.hub import HubDataset, load_hub
-from benchmark.questions.math import MATH
-from benchmark.questions.mmlu import MMLU
 from benchmark.questions.overlap import refuse_overlap
-from benchmark.questions.simpleqa import SIMPLEQA, SIMPLEQA_VERIFIED
-from benchmark.questions.triviaqa import TRIVIAQA
-from benchmark.records import Question, question_table
+from benchmark.records import question_table
 
-__all__ = [
-    "LOADERS", "READERS", "load_questions", "load_splits", "order_key", "refuse_overlap",
-]  # fmt: skip
-
-Loader = Callable[[DatasetConfig, str], list[Question]]
-
-READERS: dict[str, HubDataset] = {
-    "triviaqa": TRIVIAQA,
-    "simpleqa_verified": SIMPLEQA_VERIFIED,
-    "simpleqa": SIMPLEQA,
-    "gsm8k": GSM8K,
-    "math": MATH,
-    "aime": AIME,
-    "aime_earlier": AIME_EARLIER,
-    "mmlu": MMLU,
-    "gpqa": GPQA,
-}
-
-LOADERS: dict[str, Loader] = {"basics": basics.load, "hub": partial(load_hub, READERS)}
+__all__ = ["load_questions", "load_splits", "order_key", "refuse_overlap"]
 
 
 def load_splits(config: DatasetConfig, roles: Sequence[Role]) -> dict[Role, pl.DataFrame]:
@@ -74,20 +45,17 @@ def load_questions(config: DatasetConfig, split: str, limit: int | None = None) 
 
     Args:
         config: of the dataset.
-        split: as the loader names it.
+        split: as the dataset names it.
         limit: number of questions, None for all; a larger limit contains a smaller one's questions.
 
     Returns:
         A table of schema ``QUESTION``.
 
     Raises:
-        ConfigError: the loader or the split is unknown, or the limit is not in [1, N].
+        ConfigError: the split is unknown, or the limit is not in [1, N].
         DataError: a row breaks the contract of ``Question``.
     """
-    if config.loader not in LOADERS:
-        near = get_close_matches(config.loader, LOADERS) or sorted(LOADERS)
-        raise ConfigError(f"dataset.loader: there is no '{config.loader}'; choose one of {near}.")
-    questions = LOADERS[config.loader](config, split)
+    questions = config.load(split)
     if limit is not None and not 1 <= limit <= len(questions):
         raise ConfigError(
             f"dataset={config.name}: a limit of {limit} questions on split '{split}', which has "

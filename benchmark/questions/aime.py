@@ -6,27 +6,41 @@ One row of AIME 2025; the years before 2024 have ``Question``, ``Answer``, ``ID`
      "answer": "70", "id": "0"}
 """
 
-from benchmark.questions.hub import HubDataset, Item, Row
+from dataclasses import dataclass
+
+from benchmark.questions.items import Item, Reader, Row
 
 _HIGHEST = 999
 _CONTAMINATED = 2024  # this year's problems belong to evaluation sets
 
 
-def read(row: Row) -> Item:
-    """Return the problem and its integer.
+@dataclass
+class AIME(Reader):
+    """Reads a problem of one year."""
 
-    Raises:
-        ValueError: the answer is no integer from 0 to 999.
-    """
-    return _item(row["problem"], row["answer"], str(row["id"]), {})
+    columns = ("problem", "answer", "id")
+
+    def read(self, row: Row) -> Item:
+        """Return the problem and its integer.
+
+        Raises:
+            ValueError: the answer is no integer from 0 to 999.
+        """
+        return _item(row["problem"], row["answer"], str(row["id"]), {})
 
 
-def read_earlier(row: Row) -> Item | None:
-    """Return a problem of the years before 2024, or None for a later one."""
-    year = int(row["Year"])
-    if year >= _CONTAMINATED:
-        return None
-    return _item(row["Question"], row["Answer"], str(row["ID"]), {"year": str(year)})
+@dataclass
+class EarlierAIME(Reader):
+    """Reads the problems of the years before 2024."""
+
+    columns = ("Question", "Answer", "ID", "Year")
+
+    def read(self, row: Row) -> Item | None:
+        """Return a problem of the years before 2024, or None for a later one."""
+        year = int(row["Year"])
+        if year >= _CONTAMINATED:
+            return None
+        return _item(row["Question"], row["Answer"], str(row["ID"]), {"year": str(year)})
 
 
 def _item(problem: str, answer: object, row_id: str, metadata: dict[str, str]) -> Item:
@@ -34,7 +48,3 @@ def _item(problem: str, answer: object, row_id: str, metadata: dict[str, str]) -
     if not text.isdecimal() or int(text) > _HIGHEST:
         raise ValueError(f"the answer is {text!r}, not an integer from 0 to {_HIGHEST}.")
     return Item(problem, (str(int(text)),), row_id=row_id, metadata=metadata)
-
-
-AIME = HubDataset(("problem", "answer", "id"), read)
-AIME_EARLIER = HubDataset(("Question", "Answer", "ID", "Year"), read_earlier)

@@ -10,6 +10,7 @@ moves none, and 3 + 4, 4 + 3, 7 - 4 and a story about 3 and 4 apples never meet 
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from itertools import accumulate
@@ -33,25 +34,29 @@ class _Item(NamedTuple):
     references: tuple[str, ...]
 
 
-def load(config: DatasetConfig, split: str) -> list[Question]:
-    """Return all questions of a split.
+@dataclass
+class Basics(DatasetConfig):
+    """Generated questions of the families that ``prompts`` words."""
 
-    Raises:
-        ConfigError: an unknown split, a family without a template, or a template that its values
-            don't fill.
-        DataError: two questions have the same text, in one split or across splits.
-    """
-    if split not in SPLITS:
-        raise ConfigError(
-            f"dataset={config.name}: there is no split '{split}'; choose one of {list(SPLITS)}."
-        )
-    _check_prompts(config)
-    questions: dict[str, list[Question]] = {name: [] for name in SPLITS}
-    for family in config.prompts:
-        for name, item in _items(family):
-            questions[name].append(_question(config, family, name, item))
-    _refuse_same_text([question for part in questions.values() for question in part])
-    return questions[split]
+    def load(self, split: str) -> list[Question]:
+        """Return all questions of a split.
+
+        Raises:
+            ConfigError: an unknown split, a family without a template, or a template that its
+                values don't fill.
+            DataError: two questions have the same text, in one split or across splits.
+        """
+        if split not in SPLITS:
+            raise ConfigError(
+                f"dataset={self.name}: there is no split '{split}'; choose one of {list(SPLITS)}."
+            )
+        _check_prompts(self)
+        questions: dict[str, list[Question]] = {name: [] for name in SPLITS}
+        for family in self.prompts:
+            for name, item in _items(family):
+                questions[name].append(_question(self, family, name, item))
+        _refuse_same_text([question for part in questions.values() for question in part])
+        return questions[split]
 
 
 @cache
@@ -60,7 +65,7 @@ def _items(family: str) -> tuple[tuple[str, _Item], ...]:
     return tuple((_split_of(item.fact), item) for item in FAMILIES[family]())
 
 
-def _check_prompts(config: DatasetConfig) -> None:
+def _check_prompts(config: Basics) -> None:
     unknown = sorted(set(config.prompts) - set(FAMILIES))
     if unknown or not config.prompts:
         raise ConfigError(
@@ -68,7 +73,7 @@ def _check_prompts(config: DatasetConfig) -> None:
         )
 
 
-def _question(config: DatasetConfig, family: str, split: str, item: _Item) -> Question:
+def _question(config: Basics, family: str, split: str, item: _Item) -> Question:
     try:
         text = config.prompts[family].format(**item.values)
     except (KeyError, IndexError, ValueError) as error:

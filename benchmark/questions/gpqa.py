@@ -8,33 +8,37 @@ One row, invented here since the authors (Rein et al., 2023) ask not to publish 
 """
 
 import random
+from dataclasses import dataclass
 
-from benchmark.questions.hub import LETTERS, HubDataset, Item, Row
+from benchmark.questions.items import LETTERS, Item, Reader, Row
 
 _WRONG = ("Incorrect Answer 1", "Incorrect Answer 2", "Incorrect Answer 3")
 
 
-def read(row: Row) -> Item:
-    """Return the question; its choices come in an order that the record id fixes.
+@dataclass
+class GPQA(Reader):
+    """Reads a question and puts its choices into an order of their own."""
 
-    The paper's order, shuffled by row number, would change with the file's order.
+    columns = ("Question", "Correct Answer", *_WRONG, "High-level domain", "Record ID")
 
-    Raises:
-        ValueError: two of the choices are the same.
-    """
-    right = row["Correct Answer"].strip()
-    choices = [right, *(row[column].strip() for column in _WRONG)]
-    if len(set(choices)) < len(choices):
-        raise ValueError(f"choices of record {row['Record ID']} repeat: {choices}.")
-    random.Random(row["Record ID"]).shuffle(choices)
-    return Item(
-        row["Question"].strip(),
-        (LETTERS[choices.index(right)],),
-        tuple(choices),
-        row_id=row["Record ID"],
-        identity=row["Record ID"],
-        metadata={"family": row["High-level domain"]},
-    )
+    def read(self, row: Row) -> Item:
+        """Return the question; its choices come in an order that the record id fixes.
 
+        The paper's order, shuffled by row number, would change with the file's order.
 
-GPQA = HubDataset(("Question", "Correct Answer", *_WRONG, "High-level domain", "Record ID"), read)
+        Raises:
+            ValueError: two of the choices are the same.
+        """
+        right = row["Correct Answer"].strip()
+        choices = [right, *(row[column].strip() for column in _WRONG)]
+        if len(set(choices)) < len(choices):
+            raise ValueError(f"choices of record {row['Record ID']} repeat: {choices}.")
+        random.Random(row["Record ID"]).shuffle(choices)
+        return Item(
+            row["Question"].strip(),
+            (LETTERS[choices.index(right)],),
+            tuple(choices),
+            row_id=row["Record ID"],
+            identity=row["Record ID"],
+            metadata={"family": row["High-level domain"]},
+        )

@@ -8,19 +8,24 @@ One row::
                 2+1=<<2+1=3>>3 bolts of fabric\n#### 3"}
 """
 
-from benchmark.questions.hub import HubDataset, Item, Row
+from dataclasses import dataclass
+
+from benchmark.questions.items import Item, Reader, Row
 
 
-def read(row: Row) -> Item:
-    """Return the question and the number behind ``####``.
+@dataclass
+class GSM8K(Reader):
+    """Reads the question and the number behind ``####``."""
 
-    Raises:
-        ValueError: the answer has no ``####``.
-    """
-    _, mark, number = row["answer"].rpartition("####")
-    if not mark:
-        raise ValueError(f"'answer' has no '####': {row['answer'][-80:]!r}.")
-    return Item(row["question"], (number.strip().replace(",", ""),))
+    columns = ("question", "answer")
 
+    def read(self, row: Row) -> Item:
+        """Return the question and the number behind ``####``.
 
-GSM8K = HubDataset(("question", "answer"), read)
+        Raises:
+            ValueError: the answer has no ``####``.
+        """
+        _, mark, number = row["answer"].rpartition("####")
+        if not mark:
+            raise ValueError(f"'answer' has no '####': {row['answer'][-80:]!r}.")
+        return Item(row["question"], (number.strip().replace(",", ""),))

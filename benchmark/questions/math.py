@@ -8,23 +8,25 @@ One row of MATH-500; the full MATH has no ``answer`` and ``unique_id``, and ``ty
      "subject": "Precalculus", "level": "2", "unique_id": "test/precalculus/807.json"}
 """  # noqa: E501
 
+from dataclasses import dataclass
+
 from benchmark.grading.extract import last_box
-from benchmark.questions.hub import HubDataset, Item, Row
+from benchmark.questions.items import Item, Reader, Row
 
 
-def read(row: Row) -> Item:
-    """Return the problem and its answer: given, or the last box of the solution."""
-    answer = row.get("answer") or last_box(row["solution"] or "") or ""
-    subject, level = row.get("subject") or row.get("type"), row.get("level")
-    metadata = {"family": str(subject)} if subject else {}
-    if level is not None:
-        metadata["level"] = str(level).removeprefix("Level ")
-    return Item(row["problem"], (answer,), row_id=row.get("unique_id"), metadata=metadata)
+@dataclass
+class MATH(Reader):
+    """Reads a problem, and the answer or the solution that boxes it."""
 
+    columns = ("problem", "solution")
+    optional = ("answer", "subject", "type", "level", "unique_id")
+    nullable = ("solution",)
 
-MATH = HubDataset(
-    ("problem", "solution"),
-    read,
-    ("answer", "subject", "type", "level", "unique_id"),
-    nullable=("solution",),
-)
+    def read(self, row: Row) -> Item:
+        """Return the problem and its answer: given, or the last box of the solution."""
+        answer = row.get("answer") or last_box(row["solution"] or "") or ""
+        subject, level = row.get("subject") or row.get("type"), row.get("level")
+        metadata = {"family": str(subject)} if subject else {}
+        if level is not None:
+            metadata["level"] = str(level).removeprefix("Level ")
+        return Item(row["problem"], (answer,), row_id=row.get("unique_id"), metadata=metadata)

@@ -6,20 +6,25 @@ One row::
      "choices": ["2", "3", "6", "12"], "answer": 1}
 """
 
-from benchmark.questions.hub import LETTERS, HubDataset, Item, Row
+from dataclasses import dataclass
+
+from benchmark.questions.items import LETTERS, Item, Reader, Row
 
 
-def read(row: Row) -> Item:
-    """Return the question with its choices and the right one's letter.
+@dataclass
+class MMLU(Reader):
+    """Reads a question with its choices."""
 
-    Raises:
-        ValueError: the label points at no choice.
-    """
-    choices, label = tuple(row["choices"]), row["answer"]
-    if not 0 <= label < len(choices):
-        raise ValueError(f"the label {label} points at none of {len(choices)} choices.")
-    metadata = {"family": row["subject"].replace("_", " ")}
-    return Item(row["question"], (LETTERS[label],), choices, metadata=metadata)
+    columns = ("question", "subject", "choices", "answer")
 
+    def read(self, row: Row) -> Item:
+        """Return the question with its choices and the right one's letter.
 
-MMLU = HubDataset(("question", "subject", "choices", "answer"), read)
+        Raises:
+            ValueError: the label points at no choice.
+        """
+        choices, label = tuple(row["choices"]), row["answer"]
+        if not 0 <= label < len(choices):
+            raise ValueError(f"the label {label} points at none of {len(choices)} choices.")
+        metadata = {"family": row["subject"].replace("_", " ")}
+        return Item(row["question"], (LETTERS[label],), choices, metadata=metadata)

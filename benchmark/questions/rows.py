@@ -7,11 +7,13 @@ import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.config.schema import SourceConfig
+from omegaconf import MISSING
+
 from benchmark.errors import ConfigError, DataError
 from benchmark.hub import reach_hub
 from benchmark.store.files import pointer_fault, pointer_of, with_cause
@@ -21,6 +23,33 @@ if TYPE_CHECKING:
 
 _PATTERN = re.compile(r"[*?\[\]]|::")  # what `datasets` doesn't take for a part of a name
 _LONGEST = 400  # characters of a library's fault that a message shows
+
+
+@dataclass
+class SourceConfig:
+    """Where the rows of one split come from.
+
+    Attributes:
+        hub_id: of the dataset on the Hugging Face Hub, or its folder in ``paths.hub_root``.
+        configs: the dataset's configurations, one after another; empty takes its default.
+        split: as the hub names it.
+        revision: pinned commit of the hub id.
+        reader: reads a row; an entry whose class is a ``questions.items.Reader``.
+        without: splits of this dataset whose questions are left out.
+        held_out: this many questions, chosen by their content, form a split of their own.
+        part: which side of that cut this is: rest or held_out.
+        unanswered: what a row with a null, or without a reference answer, gets: refuse or drop.
+    """
+
+    hub_id: str = MISSING
+    configs: list[str] = field(default_factory=list)
+    split: str = MISSING
+    revision: str | None = None
+    reader: Any = MISSING
+    without: list[str] = field(default_factory=list)
+    held_out: int = 0
+    part: str = "rest"
+    unanswered: str = "refuse"
 
 
 def read_table(

@@ -8,20 +8,30 @@ in SimpleQA (Wei et al., 2024), whose rows have ``problem`` and ``answer``::
      "topic": "Politics"}
 """
 
-from benchmark.questions.hub import HubDataset, Item, Row
+from dataclasses import dataclass
+
+from benchmark.questions.items import Item, Reader, Row
 
 
-def read_verified(row: Row) -> Item:
-    """Return a verified question; it is the one of SimpleQA that ``original_index`` counts."""
-    index = str(row["original_index"])
-    metadata = {"family": row["topic"]}
-    return Item(row["problem"], (row["answer"],), (), index, index, metadata)
+@dataclass
+class SimpleQAVerified(Reader):
+    """Reads the rows of SimpleQA-Verified."""
+
+    columns = ("original_index", "problem", "answer", "topic")
+
+    def read(self, row: Row) -> Item:
+        """Return a verified question; it is the one of SimpleQA that ``original_index`` counts."""
+        index = str(row["original_index"])
+        metadata = {"family": row["topic"]}
+        return Item(row["problem"], (row["answer"],), (), index, index, metadata)
 
 
-def read_original(row: Row) -> Item:
-    """Return a question of SimpleQA."""
-    return Item(row["problem"], (row["answer"],), identity=str(row["index"]))
+@dataclass
+class SimpleQA(Reader):
+    """Reads the rows of SimpleQA."""
 
+    columns = ("problem", "answer")
 
-SIMPLEQA_VERIFIED = HubDataset(("original_index", "problem", "answer", "topic"), read_verified)
-SIMPLEQA = HubDataset(("problem", "answer"), read_original)
+    def read(self, row: Row) -> Item:
+        """Return a question of SimpleQA."""
+        return Item(row["problem"], (row["answer"],), identity=str(row["index"]))

@@ -6,19 +6,24 @@ One row, shortened::
      "answer": {"value": "Niger", "aliases": ["Republic of Niger", "Niger", "NG-NI", ...]}}
 """
 
-from benchmark.questions.hub import HubDataset, Item, Row
+from dataclasses import dataclass
+
+from benchmark.questions.items import Item, Reader, Row
 
 
-def read(row: Row) -> Item:
-    """Return the question; its references are the value, then the other aliases.
+@dataclass
+class TriviaQA(Reader):
+    """Reads a question with the aliases of its answer."""
 
-    Raises:
-        ValueError: the answer is empty.
-    """
-    answer = row["answer"]
-    references = dict.fromkeys([answer["value"], *answer["aliases"]])
-    kept = tuple(reference for reference in references if reference and reference.strip())
-    return Item(row["question"], kept, row_id=row["question_id"], identity=row["question_id"])
+    columns = ("question", "question_id", "answer")
 
+    def read(self, row: Row) -> Item:
+        """Return the question; its references are the value, then the other aliases.
 
-TRIVIAQA = HubDataset(("question", "question_id", "answer"), read)
+        Raises:
+            ValueError: the answer is empty.
+        """
+        answer = row["answer"]
+        references = dict.fromkeys([answer["value"], *answer["aliases"]])
+        kept = tuple(reference for reference in references if reference and reference.strip())
+        return Item(row["question"], kept, row_id=row["question_id"], identity=row["question_id"])

@@ -4,8 +4,7 @@ Questions, responses, grades and capability come from ``cell``; estimators, metr
 and the report follow here.
 """
 
-import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from benchmark.applications import Application, Study, build_applications
 from benchmark.cell.cell import Cell
 from benchmark.cell.counted import counted_cell, read_counts
 from benchmark.cell.finished import point_to_cell
-from benchmark.cell.key import cell_artifact, engine_identity, outputs_of
+from benchmark.cell.key import cell_artifact, outputs_of
 from benchmark.cell.saved import (
     CELL,
     export_probes,
@@ -27,21 +26,17 @@ from benchmark.cell.saved import (
     save_cell,
 )
 from benchmark.cell.stages import SAMPLED
-from benchmark.config.checks import engine_config
-from benchmark.config.schema import (
-    Config,
-    ModelConfig,
-    SamplingConfig,
-    TransformersConfig,
-    VLLMConfig,
-)
+from benchmark.config.build import TARGET
+from benchmark.config.schema import Config, SamplingConfig
 from benchmark.engines import Engine
-from benchmark.engines.weights import Weights, find_weights, known_identity, local_folder
-from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.engines.construction import Surroundings, engine_config
+from benchmark.engines.weights import find_weights
+from benchmark.errors import BenchmarkError
 from benchmark.estimators import (
     Estimator,
     build_estimators,
     check_counted,
+    check_splits,
     needed_roles,
 )
 from benchmark.metrics.evaluate import evaluate
@@ -69,11 +64,11 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
     estimators = build_estimators(config.estimator, config.sampling)
     applications = build_applications(config.application)
     artifact = cell_artifact(config, console)
-    console.print(f"Cell: model {config.model.name}, dataset {config.dataset.name}")
     if is_finished(artifact):
         result = load_cell(artifact.folder)
     else:
         cell, given = _open(config, estimators, folder, console)
+        _tell(cell, [*given, *estimators], console)
         try:
             result = _evaluate(cell, given, estimators)
         finally:
@@ -83,7 +78,8 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
         complete = not (result.failed or cell.failed_requests or "error" in statuses)
         save_cell(result, artifact, cell.split("evaluation").parents | read, complete)
     export_probes(artifact, folder / "probes")
-    report = write_report(result, folder, _provenance(artifact, config))
+    more = [made.draw for made in applications.values() if hasattr(made, "draw")]
+    report = write_report(result, folder, _provenance(artifact, config), more)
     console.print(metric_table(result))
     console.print(outcome_line(result))
     console.print(f"Report: {report}")
@@ -101,9 +97,21 @@ def _open(
         counts = read_counts(config.dataset, console)
         check_counted(estimators, counts.estimates)
         return counted_cell(config, counts, store, console), counts.estimates
+    check_splits(estimators, config.dataset)
     questions = SAMPLED.questions(config.dataset, needed_roles(estimators))
     engine = build_engine(config, folder, console)
     return Cell(config, questions, engine, store, console, SAMPLED), {}
+
+
+def _tell(cell: Cell, names: Iterable[str], console: Console) -> None:
+    """Say what was resolved, before anything is spent; ``build_engine`` has told the model."""
+    dataset = cell.config.dataset
+    sizes = [
+        f"{table.height:,} for {role} ({dataset.splits[role]})"
+        for role, table in cell.questions.items()
+    ]
+    console.print(f"Dataset: {dataset.name}, questions: {', '.join(sizes)}")
+    console.print(f"Estimators: {', '.join(names)}")
 
 
 def _evaluate(
@@ -200,71 +208,9 @@ def build_engine(config: Config, folder: Path, console: Console) -> Engine:
         folder: the run's own, for the log of a server that the harness starts.
         console: shows what takes long.
     """
-    settings = engine_config(config.engine)
     cache = Path(config.paths.cache).expanduser()
     weights = find_weights(config.model, cache, console)
-
-    def in_process(settings: TransformersConfig) -> Engine:
-        from benchmark.engines.in_process.engine import TransformersEngine  # seconds to import
-
-        return TransformersEngine(config.model, settings, weights, console)
-
-    if isinstance(settings, TransformersConfig):
-        return in_process(settings)
-    from benchmark.engines.server.engine import ServerEngine
-    from benchmark.engines.server.launch import LaunchedServer
-
-    launched = None
-    if isinstance(settings, VLLMConfig):
-        launched = LaunchedServer(
-            settings.command,
-            local_folder(weights, config.model.name),
-            settings.health_path,
-            settings.startup_seconds,
-            folder / "server.log",
-            console,
-            {"VLLM_SYSTEM_START_DATE": config.model.template_date},  # read for gpt-oss
-        )
-    _tell_of_dates(config.model, weights, cache, console)
-    return ServerEngine(
-        config.model,
-        settings,
-        engine_identity(config, weights),
-        os.environ.get(settings.api_key_env, "").strip() or "none",
-        console,
-        lambda: in_process(settings.in_process),
-        launched,
-        _headers(settings.headers or {}),
-    )
-
-
-def _tell_of_dates(model: ModelConfig, weights: Weights, cache: Path, console: Console) -> None:
-    """Say where a server may write another day into its prompts than this process does."""
-    days = (model.template_date, "2000-02-29")
-    first, second = (
-        known_identity(replace(model, template_date=day), weights, cache)["rendering"]
-        for day in days
-    )
-    if first != second:
-        console.print(
-            f"The chat template of {model.name} writes the date, which is {days[0]} in this "
-            f"process; a server may write its own day. vLLM takes it for gpt-oss from the "
-            f"variable VLLM_SYSTEM_START_DATE, and Llama 3's template from "
-            f"model.chat_template_kwargs.date_string."
-        )
-
-
-def _headers(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers whose values are in environment variables.
-
-    Raises:
-        ConfigError: naming a variable without a value that a header can have.
-    """
-    values = {header: os.environ.get(name, "").strip() for header, name in variables.items()}
-    for header, value in values.items():
-        if not (value and value.isascii() and value.isprintable()):
-            raise ConfigError(
-                f"engine.headers.{header}: the environment variable {variables[header]} holds no "
-                f"value, or one that is not printable ASCII."
-            )
-    return values
+    target = str(config.engine[TARGET]).rpartition(".")[2]
+    console.print(f"Model: {config.model.name}, weights {weights.identity}, run by {target}")
+    run = Surroundings(config.model, weights, cache, folder, console)
+    return engine_config(config.engine).start(run)

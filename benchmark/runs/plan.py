@@ -24,13 +24,14 @@ from benchmark.cell.asked import HIDDEN, Asked
 from benchmark.cell.cell import Cell, KnownModel, Split, Stages
 from benchmark.cell.key import cell_artifact, engine_identity, has_cells, outputs_of
 from benchmark.cell.saved import is_finished
-from benchmark.config.checks import checked, engine_config
+from benchmark.config.checks import checked
 from benchmark.config.composing import compose_jobs, explained, misread, system_fault
-from benchmark.config.schema import Config, DatasetConfig, Role, ServerConfig
-from benchmark.engines.device import precisions
+from benchmark.config.schema import Config, DatasetConfig, Role
+from benchmark.engines.construction import engine_config
+from benchmark.engines.settings import ServerConfig
 from benchmark.engines.weights import find_weights
 from benchmark.errors import BenchmarkError
-from benchmark.estimators import build_estimators, needed_roles
+from benchmark.estimators import build_estimators, check_splits, needed_roles
 from benchmark.questions import load_splits
 from benchmark.records import CAPABILITY, DISAGREEMENT, GRADE, RESPONSE
 from benchmark.report.style import dataset_name, model_name
@@ -111,6 +112,7 @@ class Planner:
 
     def _row(self, config: Config, row: Row) -> Row:
         estimators = build_estimators(config.estimator, config.sampling)
+        check_splits(estimators, config.dataset)
         cell = self._cell(config, needed_roles(estimators))
         row = row._replace(questions=cell.questions["evaluation"].height)
         engine = engine_config(config.engine)
@@ -133,7 +135,7 @@ class Planner:
             cache = Path(config.paths.cache).expanduser()
             weights = find_weights(config.model, cache, self._console)
             identity = engine_identity(config, weights)
-        known = precisions(engine_config(config.engine)) if identity else {}
+        known = engine_config(config.engine).precisions if identity else {}
         stages = Stages(self._questions, _split_to_come, _no_features)
         questions = self._questions(config.dataset, roles)
         store = Store(root, self._console)
@@ -252,7 +254,7 @@ def main(arguments: Sequence[str]) -> None:
         jobs = compose_jobs(given.overrides)
         planner = Planner(told)
         rows = [planner.row(job) for job in jobs]
-    except (HydraException, OmegaConfBaseException) as error:
+    except (BenchmarkError, HydraException, OmegaConfBaseException) as error:
         told.print(f"Error: {explained(error)}", markup=False)
         sys.exit(1)
     except OSError as error:

@@ -12,7 +12,6 @@ from benchmark.cell.stages import SAMPLED
 from benchmark.config.schema import (
     CapabilityConfig,
     Config,
-    DatasetConfig,
     DecodingConfig,
     ModelConfig,
     SamplingConfig,
@@ -22,6 +21,7 @@ from benchmark.engines import Response
 from benchmark.errors import DataError
 from benchmark.grading.exact import Exact
 from benchmark.grading.verdict import Verdict
+from benchmark.questions.basics import Basics
 from benchmark.records import Question, question_table
 from benchmark.sampling.adaptive import StoppingRule, stopped_counts
 from benchmark.sampling.responses import STORED_RESPONSE
@@ -72,9 +72,9 @@ class CoinEngine:
 def cell_of(folder, engine, stopping=RULE, k=RULE.k_min, **capability):
     rule = stopping and StoppingConfig(stopping.k_max, stopping.width, stopping.round)
     config = Config(
-        dataset=DatasetConfig(name="coins", loader="none", splits={"evaluation": "test"}),
+        dataset=Basics(name="coins", splits={"evaluation": "test"}),
         model=ModelConfig(name="coin", hub_id="none", decoding=DecodingConfig(1.0, 1.0, 8)),
-        grading={"exact": {"kind": "exact"}},
+        grading={"exact": {"_target_": "benchmark.grading.exact.Exact"}},
         sampling=SamplingConfig(k=k, k_train=2, stopping=rule),
         capability=CapabilityConfig(**capability),
     )

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from benchmark.capability.counts import count_outcomes
 from benchmark.cell.counted import Counts, read_counts
-from benchmark.config.schema import ColumnsConfig, DatasetConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.metrics.evaluate import evaluate
+from benchmark.questions.counts import ColumnsConfig, CountedDataset
 from benchmark.records import CONFIDENCE, GRADE, QUESTION
 from tests.test_main import run
 
@@ -31,7 +31,7 @@ c,2,0,0,0.5,"What is ""pi"", roughly?",numbers
 def read(path: Path, text: str | bytes = EXAMPLE, console: Console = QUIET, **columns) -> Counts:
     path = path / "counts.csv"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    config = DatasetConfig(name="counts", loader="counts", path=str(path))
+    config = CountedDataset(name="counts", path=str(path))
     return read_counts(replace(config, columns=ColumnsConfig(**columns)), console)
 
 
@@ -150,7 +150,7 @@ def test_a_chosen_column_that_is_missing_is_named(tmp_path):
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
     for path in (tmp_path / "none.csv", tmp_path):
-        config = DatasetConfig(name="counts", loader="counts", path=str(path))
+        config = CountedDataset(name="counts", path=str(path))
         with pytest.raises(ConfigError, match=rf"dataset\.path={path} can't be read"):
             read_counts(config, QUIET)
 
@@ -158,7 +158,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 def test_the_paper_s_counts_give_the_paper_s_numbers():
     if not PAPER.exists():
         pytest.skip(f"{PAPER.name} is not beside the checkout")
-    config = DatasetConfig(name="math_500", loader="counts", path=str(PAPER))
+    config = CountedDataset(name="math_500", path=str(PAPER))
     counts = read_counts(replace(config, columns=PAPER_COLUMNS), QUIET)
     assert list(counts.estimates) == ["probe_confidence"]
     capability = count_outcomes(counts.grades)
@@ -206,7 +206,13 @@ def test_a_file_of_counts_runs_to_its_report_without_a_model(tmp_path, monkeypat
         (["dataset.path={}", "dataset.columns.m=samples"], ["dataset.columns", "'m'"]),
         (["dataset.path={}", "estimator=[p_true]"], ["estimator.p_true", "oracle_cc", "random"]),
         (["dataset.path={}", "estimator=[consistency_5]"], ["estimator.consistency_5", "column"]),
-        (["dataset.path={}", "+estimator.asked={{kind: random}}"], ["estimator.asked", "column"]),
+        (
+            [
+                "dataset.path={}",
+                "+estimator.asked={{_target_: benchmark.estimators.baselines.Random}}",
+            ],
+            ["estimator.asked", "column"],
+        ),
         (["dataset.path={}", "dataset.limit=2"], ["dataset.limit=2", "counts"]),
         (["dataset.path={}", "grading=[exact]"], ["grading", "judged elsewhere"]),
     ],

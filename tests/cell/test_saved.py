@@ -45,7 +45,7 @@ from tests.config.test_conf import composed
 from tests.test_main import run, tiny
 
 QUIET = Console(quiet=True)
-INPUTS = {"dataset": {"name": "basics", "rows": []}}
+INPUTS = {"dataset": {"name": "basics", "rows": []}, "model": {}}
 
 
 class FileProbe:
@@ -298,7 +298,9 @@ def test_the_newest_cell_of_another_model_is_found(cell, tmp_path):
         StoreError, match=r"no finished cell of model gemma.*model=gemma dataset=ba"
     ):
         newest_cell(mine, "gemma")
-    counted = artifact_in(tmp_path, dataset={"loader": "counts", "rows": ["sha"]})
+    counted = Store(tmp_path, QUIET).artifact(
+        "smollm", "basics", "test", "cell", {"dataset": {"rows": []}}
+    )
     with pytest.raises(StoreError, match=r"model\.name=gemma dataset\.name=basics dataset=counts"):
         newest_cell(counted, "gemma")
     first, second = (stored(cell, tmp_path, model="gemma", k=k) for k in (1, 2))

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.config.schema import DatasetConfig, SourceConfig, VLLMConfig, typed
+from benchmark.config.schema import typed
+from benchmark.engines.settings import VLLMConfig
 from benchmark.errors import ConfigError
+from benchmark.questions.hub import HubDataset
+from benchmark.questions.rows import SourceConfig
 from tests.test_main import run, tiny
 
 
@@ -24,7 +27,7 @@ from tests.test_main import run, tiny
         ("model.name=2.50", "2.5"),
         ("model.system_prompt=1e3", "1000.0"),
         ("grid=1e3", "1000.0"),
-        ("dataset.path=false", "False"),
+        ("dataset=counts dataset.path=false", "False"),
         ("paths.hub_root=1_0", "10"),
     ],
 )
@@ -101,7 +104,7 @@ def test_a_group_of_many_kinds_keeps_its_texts(given: dict[str, object]) -> None
     ):
         typed(given, SourceConfig, "where")
     with pytest.raises(ConfigError, match=r"where\.sources\.test\.\w+ is a text"):
-        typed({"sources": {"test": given}}, DatasetConfig, "where")
+        typed({"sources": {"test": given}}, HubDataset, "where")
 
 
 def test_the_arguments_of_a_command_may_be_numbers() -> None:
@@ -113,4 +116,5 @@ def test_the_text_of_an_estimator_is_no_number(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, tmp_path, "estimator.p_true.prompt=1e5") == 1
-    assert "estimator.p_true.prompt is a text, but it was read as 1" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "estimator.p_true.prompt is a text, but it was read as 1" in told

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from benchmark.config.schema import GGUFConfig, ModelConfig, TransformersConfig
+from benchmark.config.schema import GGUFConfig, ModelConfig
 from benchmark.engines import Decoding, SampleRequest
 from benchmark.engines.in_process.engine import TransformersEngine
+from benchmark.engines.settings import TransformersConfig
 from benchmark.engines.weights import find_weights
 from benchmark.errors import ModelError
 

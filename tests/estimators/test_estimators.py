@@ -17,7 +17,12 @@ from benchmark.runs import plan
 from benchmark.store.artifact import fingerprint
 from tests.config.test_conf import CHOICES, composed
 
-VERBALIZED = {"kind": "verbalized", "prompt": "{question} boxed", "max_new_tokens": 9}
+AT = "benchmark.estimators."
+VERBALIZED = {
+    "_target_": f"{AT}verbalized.Verbalized",
+    "prompt": "{question} boxed",
+    "max_new_tokens": 9,
+}
 
 
 def built(entry, k=12, k_train=8):
@@ -26,15 +31,15 @@ def built(entry, k=12, k_train=8):
 
 
 def recalibrated(base):
-    return {"kind": "recalibrated", "method": "isotonic", "base": base}
+    return {"_target_": f"{AT}recalibrated.Recalibrated", "method": "isotonic", "base": base}
 
 
 def average(**of):
-    return {"kind": "average", "of": of}
+    return {"_target_": f"{AT}average.Average", "of": of}
 
 
 def consistency(**settings):
-    return {"kind": "consistency", **settings}
+    return {"_target_": f"{AT}consistency.Consistency", **settings}
 
 
 def test_nested_settings_become_estimators():
@@ -53,13 +58,22 @@ EVERY = [choice for group, choice in CHOICES if group == "estimator" and choice 
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
-        (recalibrated({"kind": "verbalised"}), ["estimator.x.base.kind=verbalised", "verbalized"]),
+        (
+            recalibrated({"_target_": f"{AT}verbalized.Verbalised"}),
+            ["estimator.x.base._target_=benchmark.estimators.verbalized.Verbalised", "Verbalized"],
+        ),
         (recalibrated("verbalized"), ["estimator.x.base=verbalized", "settings"]),
         (recalibrated({**VERBALIZED, "promt": "y"}), ["estimator.x.base", "promt"]),
-        ({"kind": "recalibrated", "method": "isotonic"}, ["estimator.x", "base"]),
+        (
+            {"_target_": f"{AT}recalibrated.Recalibrated", "method": "isotonic"},
+            ["estimator.x", "base"],
+        ),
         ({**recalibrated(VERBALIZED), "method": "beta"}, ["method=beta", "platt"]),
         (average(a=VERBALIZED), ["at least two"]),
-        (average(a=VERBALIZED, b={"kind": "probes"}), ["estimator.x.of.b.kind=probes", "probe"]),
+        (
+            average(a=VERBALIZED, b={"_target_": f"{AT}probes.Probe"}),
+            ["estimator.x.of.b._target_=", "no module 'benchmark.estimators.probes'", "probe."],
+        ),
         (average(a=VERBALIZED, b=consistency(m=12)), ["estimator.x.of.b.m=12", "sampling.k=12"]),
         (consistency(m=12), ["estimator.x.m=12", "sampling.k=12"]),
         (consistency(m=1), ["m=1", "at least 2"]),

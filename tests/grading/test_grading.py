@@ -5,7 +5,14 @@ import pytest
 from rich.console import Console
 
 from benchmark.errors import ConfigError, DataError
-from benchmark.grading import Answer, Verdict, build_graders, disagreements, grade_text
+from benchmark.grading import (
+    Answer,
+    Verdict,
+    build_graders,
+    disagreements,
+    grade_text,
+    named_graders,
+)
 from benchmark.grading import grade as grade_with
 from benchmark.grading.basics import Basics
 from benchmark.grading.verdict import TextGrader
@@ -13,6 +20,7 @@ from benchmark.records import DISAGREEMENT, GRADE, RESPONSE, Question, question_
 from benchmark.store.artifact import Store
 
 QUIET = Console(quiet=True)
+AT = "benchmark.grading."
 QUESTIONS = question_table(
     [
         Question("sum", "What is 3 + 4?", "3 + 4", ("7",)),
@@ -83,10 +91,13 @@ def test_a_failed_response_is_refused_instead_of_counted_as_wrong(text, reason):
     ("entries", "message"),
     [
         ({}, "at least one grader"),
-        ({"basic": {"kind": "basic"}}, r"kind=basic is unknown; choose one of \['basics'\]"),
-        ({"number": {"kind": "number", "tolerence": 1}}, "grading.number.*tolerence"),
-        ({"math": {"kind": "math_verify", "seconds": 0}}, "seconds=0.* must be above 0"),
-        ({"fact": {"kind": "short_fact", "rules": ["fuzzy"]}}, "fuzzy"),
+        (
+            {"basic": {"_target_": f"{AT}basic.Basic"}},
+            r"basic\._target_.*Near names: basics",
+        ),
+        ({"number": {"_target_": f"{AT}number.Number", "tolerence": 1}}, "number.*tolerence"),
+        ({"math": {"_target_": f"{AT}math_verify.MathVerify", "seconds": 0}}, "seconds=0.*above 0"),
+        ({"fact": {"_target_": f"{AT}short_fact.ShortFact", "rules": ["fuzzy"]}}, "fuzzy"),
     ],
 )
 def test_wrong_graders_are_refused_by_name(entries, message):
@@ -99,7 +110,7 @@ def test_graders_that_disagree_are_listed_with_their_answers():
         ("capital", 0, "Lima", "stop"), ("capital", 1, "It is Lima", "stop"),
         ("capital", 2, "It is Lima", "stop"), ("sum", 0, "8", "stop"),
     )  # fmt: skip
-    graders = build_graders({"basics": {"kind": "basics"}, "exact": {"kind": "exact"}})
+    graders = build_graders(named_graders(["basics", "exact"]))
     tables = {name: grade(given, QUESTIONS, grader, name) for name, grader in graders.items()}
     listed = disagreements(tables, QUESTIONS)
     assert listed.schema == DISAGREEMENT
@@ -180,5 +191,5 @@ def test_a_wrong_grader_or_reference_is_named(grader, references, message):
 
 def test_a_grader_whose_rules_changed_has_another_identity():
     for kind in ("basics", "exact", "number", "letter", "short_fact"):
-        (grader,) = build_graders({kind: {"kind": kind}}).values()
+        (grader,) = build_graders(named_graders([kind])).values()
         assert grader.identity["version"] >= 2

@@ -135,7 +135,7 @@ def test_bad_input_is_one_message(
         (["probe=nowhere", "engine.dtype=int8"], "engine.dtype=int8"),
         (["probe=nowhere", "engine.max_rows=0"], "engine.max_rows=0"),
         (["probe=nowhere", "engine.token_budget=-5"], "engine.token_budget=-5"),
-        (["probe=nowhere", "engine.kind=server"], "engine.kind=server"),
+        (["probe=nowhere", "engine.kind=server"], "engine.kind"),
         (["probe=007"], "'007' holds no exported probe"),
         (["probe={a"], "'{a' holds no exported probe"),
         (["probe=~nobody-here/x"], "probe=~nobody-here/x is in no user's home"),

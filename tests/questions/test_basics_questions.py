@@ -16,7 +16,7 @@ def config() -> DatasetConfig:
 
 @pytest.fixture(scope="module")
 def splits(config):
-    return {split: basics.load(config, split) for split in basics.SPLITS}
+    return {split: config.load(split) for split in basics.SPLITS}
 
 
 def items(family):
@@ -113,7 +113,7 @@ def test_ids_name_split_and_row_and_prompts_carry_the_instruction(config, splits
 
 def test_leaving_a_family_out_moves_no_other_question(config, splits):
     prompts = {name: text for name, text in config.prompts.items() if name != "capital"}
-    fewer = by_id(basics.load(replace(config, prompts=prompts), "test"))
+    fewer = by_id(replace(config, prompts=prompts).load("test"))
     assert fewer == {k: q for k, q in by_id(splits["test"]).items() if "/capital-" not in k}
 
 
@@ -122,7 +122,7 @@ def test_a_template_that_ignores_a_field_is_refused_with_two_ids(config):
     with pytest.raises(
         DataError, match=r"'basics/\w+/sum-.*' and 'basics/\w+/sum-.*' ask the same"
     ):
-        basics.load(collapsed, "test")
+        collapsed.load("test")
 
 
 @pytest.mark.parametrize(
@@ -130,14 +130,14 @@ def test_a_template_that_ignores_a_field_is_refused_with_two_ids(config):
 )
 def test_a_template_that_cannot_be_filled_is_refused(config, template):
     with pytest.raises(ConfigError, match=r"dataset\.prompts\.sum: .*fields are \['a', 'b'\]"):
-        basics.load(replace(config, prompts={"sum": template}), "test")
+        replace(config, prompts={"sum": template}).load("test")
 
 
 def test_an_unknown_family_is_refused_by_name(config):
     with pytest.raises(ConfigError, match="capitol"):
-        basics.load(replace(config, prompts={"capitol": "{country}?"}), "test")
+        replace(config, prompts={"capitol": "{country}?"}).load("test")
 
 
 def test_an_unknown_split_is_refused_with_the_known_ones(config):
     with pytest.raises(ConfigError, match=r"no split 'dev'.*test.*validation.*train"):
-        basics.load(config, "dev")
+        config.load("dev")

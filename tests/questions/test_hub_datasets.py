@@ -20,12 +20,13 @@ from mirror import (
 )
 from rich.console import Console
 
-from benchmark.config.schema import DatasetConfig
 from benchmark.errors import ConfigError, DataError
-from benchmark.grading import build_graders
+from benchmark.grading import build_graders, named_graders
 from benchmark.grading.verdict import Answer
-from benchmark.questions import READERS, load_questions, refuse_overlap
-from benchmark.questions.hub import Item, word_prompt
+from benchmark.questions import load_questions, refuse_overlap
+from benchmark.questions.gpqa import GPQA
+from benchmark.questions.hub import HubDataset
+from benchmark.questions.items import Item, word_prompt
 from benchmark.store.artifact import Store
 
 # By dataset: the counts of test, train and validation among the invented rows, with held_out=2.
@@ -89,7 +90,7 @@ def test_the_order_of_choices_is_fixed_by_the_record(mirror):
     assert f"{letter}. right 1\n" in prompt + "\n"
     again, _, _ = question("gpqa_diamond", mirror, "gpqa_diamond/test/rec1")
     assert again == prompt
-    letters = [READERS["gpqa"].read(gpqa_row(i)).references[0] for i in range(400)]
+    letters = [GPQA().read(gpqa_row(i)).references[0] for i in range(400)]
     assert all(70 < letters.count(letter) < 130 for letter in "ABCD")
 
 
@@ -103,8 +104,8 @@ def test_repeated_rows_keep_ids_of_their_own_and_one_side(mirror):
 
 
 def test_what_a_question_says_is_not_taken_for_a_place():
-    config = DatasetConfig(
-        name="x", instruction="Box it: {choices}",
+    config = HubDataset(
+        name="x", sources={}, instruction="Box it: {choices}",
         prompts={"question": "{question}|{choices}|{instruction}", "choice": "{letter}: {choice}"},
     )  # fmt: skip
     item = Item("What is {choices} and {instruction}?", ("A",), ("{letter}", "{question}"))
@@ -120,7 +121,9 @@ def test_what_a_question_says_is_not_taken_for_a_place():
 )  # fmt: skip
 def test_a_wording_without_its_places_is_refused(prompts, named):
     with pytest.raises(ConfigError, match=named):
-        word_prompt(DatasetConfig(name="x", prompts=prompts), Item("q", ("A",), ("a", "b")), "")
+        word_prompt(
+            HubDataset(name="x", sources={}, prompts=prompts), Item("q", ("A",), ("a", "b")), ""
+        )
 
 
 def gsm(**changes):
@@ -172,8 +175,8 @@ def test_a_missing_split_or_mirror_is_named(tmp_path, mirror):
     ):
         load_questions(dataset_config("gsm8k", mirror), "dev")
     config = config_of("gsm8k", mirror)
-    config.sources["test"].reader = "gsm9k"
-    with pytest.raises(ConfigError, match="no reader 'gsm9k'"):
+    config.sources["test"].reader = {"_target_": "benchmark.questions.gsm9k.GSM9K"}
+    with pytest.raises(ConfigError, match=r"sources\.test\.reader.*no module .*gsm9k.*gsm8k"):
         load_questions(config, "test")
 
 
@@ -190,7 +193,7 @@ def test_gated_data_say_where_to_ask(monkeypatch):
 def graded(name, config, pairs):
     """Grade (prompt, references, boxed answer) with the dataset's own grader."""
     quiet = Console(quiet=True)
-    (grader,) = build_graders({GRADERS[name]: {"kind": GRADERS[name]}}).values()
+    (grader,) = build_graders(named_graders([GRADERS[name]])).values()
     artifact = Store(Path(config), quiet).artifact("m", name, "test", "verdicts", {})
     answers = [Answer(p, f"So it is \\boxed{{{a}}}.", True, tuple(r)) for p, r, a in pairs]
     return [verdict.outcome for verdict in grader.grade(answers, artifact, quiet)]

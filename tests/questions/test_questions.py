@@ -2,13 +2,13 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.config.schema import DatasetConfig
 from benchmark.errors import ConfigError
 from benchmark.questions import load_questions
+from benchmark.questions.basics import Basics
 from benchmark.records import QUESTION, check_table
 
-CONFIG = DatasetConfig(
-    name="basics", loader="basics", instruction="Be brief.",
+CONFIG = Basics(
+    name="basics", instruction="Be brief.",
     splits={"evaluation": "test"},
     prompts={"capital": "What is the capital of {country}?", "sum": "What is {a} + {b}?"},
 )  # fmt: skip
@@ -45,8 +45,3 @@ def test_leaving_questions_out_keeps_the_order_of_the_others():
 def test_a_limit_out_of_range_is_refused_with_the_size(limit):
     with pytest.raises(ConfigError, match=rf"limit of {limit} .*choose 1 to {len(ids())}"):
         ids(limit)
-
-
-def test_an_unknown_loader_is_refused_with_the_near_names():
-    with pytest.raises(ConfigError, match=r"no 'basic'; choose one of \['basics'\]"):
-        load_questions(replace(CONFIG, loader="basic"), "test")

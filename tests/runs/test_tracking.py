@@ -16,11 +16,11 @@ from wandb_server import WandbServer
 
 from benchmark.config.schema import (
     Config,
-    DatasetConfig,
     ModelConfig,
     SamplingConfig,
     TrackerConfig,
 )
+from benchmark.questions.basics import Basics
 from benchmark.records import PASS_AT_K
 from benchmark.report.figures.cell import write_figures
 from benchmark.runs import tracking
@@ -34,13 +34,22 @@ def cell():
     return only(simulate_cell(n_questions=12, k=12), "oracle_rc", "verbalized", "probe")
 
 
+PROBE = {"_target_": "benchmark.estimators.probe.Probe"}
+
+
 def config_of(**tracker) -> Config:
     return Config(
         grid="some_grid",
-        dataset=DatasetConfig(name="basics", splits={"evaluation": "test"}),
+        dataset=Basics(name="basics", splits={"evaluation": "test"}),
         model=ModelConfig(name="smollm2_135m", hub_id="org/model"),
         sampling=SamplingConfig(k=12, k_train=4),
-        estimator={"probe": {"kind": "probe", "api_key": SECRET, "max_new_tokens": 96}},
+        estimator={
+            "probe": {
+                **PROBE,
+                "api_key": SECRET,
+                "max_new_tokens": 96,
+            }
+        },
         tracker=TrackerConfig(**tracker),
     )
 
@@ -125,7 +134,10 @@ def test_the_configuration_is_logged_without_secrets_and_places(records):
     config = {item.key: json.loads(item.value_json) for item in started.config.update}
     assert config["sampling"]["k"] == 12
     assert config["model"]["hub_id"] == "org/model"
-    assert config["estimator"]["probe"] == {"kind": "probe", "max_new_tokens": 96}
+    assert config["estimator"]["probe"] == {
+        **PROBE,
+        "max_new_tokens": 96,
+    }
     assert not {"paths", "tracker"} & set(config)
     assert started.project == "capcal"
     assert started.display_name == "smollm2_135m/basics/test"
@@ -304,7 +316,10 @@ def test_secrets_among_a_command_s_arguments_and_in_queries_are_never_logged(giv
 
 
 def test_settings_about_tokens_are_no_secrets():
-    config = replace(config_of(), engine={"kind": "transformers", "token_budget": 2048})
+    config = replace(
+        config_of(),
+        engine={"token_budget": 2048},
+    )
     assert logged_config(config)["engine"]["token_budget"] == 2048
     assert "max_new_tokens" in logged_config(config_of())["model"]["decoding"]
 

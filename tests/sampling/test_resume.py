@@ -149,7 +149,8 @@ import sys
 from pathlib import Path
 from rich.console import Console
 from benchmark.sampling.responses import sample_responses
-from benchmark.config.schema import ModelConfig, ServerConfig
+from benchmark.config.schema import ModelConfig
+from benchmark.engines.settings import ServerConfig
 from benchmark.engines import Decoding
 from benchmark.engines.server.engine import ServerEngine
 from benchmark.store import rows

@@ -63,7 +63,6 @@ class Abstention:
             chosen on `validation_half` of the questions and verified on the others.
     """
 
-    kind: str = "abstention"
     coverages: list[float] = MISSING
     targets: list[float] = MISSING
 

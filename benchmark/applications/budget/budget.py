@@ -41,7 +41,6 @@ class Budget:
             first is the order of sampling, the others are random.
     """
 
-    kind: str = "budget"
     budgets: list[int] = MISSING
     minimum: int = 0
     clip: float = 1e-6

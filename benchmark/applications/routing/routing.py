@@ -52,7 +52,6 @@ class Routing:
             is read.
     """
 
-    kind: str = "routing"
     models: dict[str, Price] = MISSING
 
     def __post_init__(self) -> None:

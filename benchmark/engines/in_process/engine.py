@@ -8,14 +8,15 @@ import torch
 import transformers
 from rich.console import Console
 
-from benchmark.config.schema import ModelConfig, TransformersConfig
+from benchmark.config.schema import ModelConfig
 from benchmark.engines import ChoiceProbabilities, Decoding, Response, SampleRequest
-from benchmark.engines.device import find_device, precisions
+from benchmark.engines.device import find_device
 from benchmark.engines.in_process.decoding import Finished, Job, sample_tokens
 from benchmark.engines.in_process.fidelity import Way, choose_way
 from benchmark.engines.in_process.loading import load_model, load_tokenizer
 from benchmark.engines.prompts import read_answer, rendered, rendering
 from benchmark.engines.reasoning import Split, answer_start, is_think_tag, opens_reasoning
+from benchmark.engines.settings import TransformersConfig
 from benchmark.engines.weights import Weights, model_identity
 from benchmark.errors import ModelError
 from benchmark.records import FinishReason
@@ -50,7 +51,7 @@ class TransformersEngine:
         self._weights = weights
         self._device = find_device(config.device)
         self._console = console or Console(stderr=True, soft_wrap=True, markup=False)
-        self.precisions = precisions(config)
+        self.precisions = config.precisions
         self._tokenizer = load_tokenizer(model_config, weights)
         self.identity = model_identity(
             model_config, weights, rendering(model_config, self._tokenizer)

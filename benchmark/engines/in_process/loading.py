@@ -5,10 +5,11 @@ from typing import Any
 import torch
 import transformers
 
-from benchmark.config.schema import ModelConfig, TransformersConfig
+from benchmark.config.schema import ModelConfig
 from benchmark.engines.complete_weights import refuse_incomplete
 from benchmark.engines.device import find_dtype
 from benchmark.engines.prompts import check_template
+from benchmark.engines.settings import TransformersConfig
 from benchmark.engines.weights import Weights, unavailable
 from benchmark.errors import ModelError
 
@@ -52,7 +53,7 @@ def load_model(
         model, report = _kind(weights).from_pretrained(
             weights.location,
             revision=weights.revision,
-            dtype=find_dtype(settings),
+            dtype=find_dtype(settings.device, settings.dtype),
             device_map=settings.device_map,
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # and refuse them by name

@@ -13,9 +13,8 @@ import openai
 import torch
 from rich.console import Console
 
-from benchmark.config.schema import ModelConfig, ServerConfig
+from benchmark.config.schema import ModelConfig
 from benchmark.engines import ChoiceProbabilities, Decoding, Engine, Response, SampleRequest
-from benchmark.engines.device import precisions
 from benchmark.engines.server.abilities import (
     CHECK,
     Abilities,
@@ -33,6 +32,7 @@ from benchmark.engines.server.bodies import SEEDS, logprobs_of, sample_body
 from benchmark.engines.server.launch import LaunchedServer
 from benchmark.engines.server.replies import Reply
 from benchmark.engines.server.requests import Endpoint, RequestError, run_all
+from benchmark.engines.settings import ServerConfig
 from benchmark.errors import ModelError
 
 _PATIENCE = 30.0  # seconds before a slow start is said
@@ -73,7 +73,7 @@ class ServerEngine:
         self._make_in_process = in_process
         self._launched = launched
         self.identity = identity
-        self.precisions = precisions(config)
+        self.precisions = config.precisions
         self._failures = 0  # in a row
         self._known: Endpoint | None = None
         self._decoding: Decoding | None = None  # of the last requests

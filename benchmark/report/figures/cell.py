@@ -1,6 +1,7 @@
 """Stage 8: all figures of one grid cell."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,12 +39,21 @@ class Plate(NamedTuple):
     width: float  # inches
 
 
-def write_figures(result: CellResult, folder: Path) -> list[Plate]:
-    """Draw every figure that the cell has data for into ``folder``, as PNG, and list them."""
+Draw = Callable[[CellResult], Drawing]
+
+
+def write_figures(result: CellResult, folder: Path, more: Iterable[Draw] = ()) -> list[Plate]:
+    """Draw every figure that the cell has data for into ``folder``, as PNG, and list them.
+
+    Args:
+        result: the cell.
+        folder: is made if it doesn't exist.
+        more: figures beside the harness's own.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     plates = []
     with mpl.rc_context(style.RC):
-        for drawing in _draw(result):
+        for drawing in chain(_draw(result), (draw(result) for draw in more)):
             path, figure = folder / f"{drawing.name}.png", drawing.figure
             figure.savefig(path)
             plates.append(Plate(drawing.title, drawing.caption, path, figure.get_figwidth()))

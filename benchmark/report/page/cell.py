@@ -5,6 +5,7 @@ and the page's policy forbids scripts and the network.
 """
 
 import base64
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ import polars as pl
 
 from benchmark.records import OUTCOMES, CellResult
 from benchmark.report import style
-from benchmark.report.figures.cell import write_figures
+from benchmark.report.figures.cell import Draw, write_figures
 from benchmark.report.plotted import ID, family_of
 from benchmark.report.style import dataset_name, estimator_look, model_name
 from benchmark.report.tables import cell as tables
@@ -44,7 +45,9 @@ class StatusRow(NamedTuple):
     samples_used: int
 
 
-def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -> Path:
+def write_report(
+    result: CellResult, folder: Path, provenance: dict[str, str], more: Iterable[Draw] = ()
+) -> Path:
     """Write ``report.html``, its tables as CSV and ``figures/*.png``.
 
     The tables are ``metrics.csv``, ``differences.csv`` and one per application.
@@ -56,6 +59,7 @@ def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -
         result: the cell.
         folder: is made if it doesn't exist; files of an older report are replaced.
         provenance: shown as it is, for example versions, commit, fingerprints.
+        more: figures beside the harness's own.
 
     Returns:
         The path of ``report.html``.
@@ -63,7 +67,7 @@ def write_report(result: CellResult, folder: Path, provenance: dict[str, str]) -
     folder.mkdir(parents=True, exist_ok=True)
     page = folder / "report.html"
     page.unlink(missing_ok=True)
-    plates = write_figures(result, folder / "figures")
+    plates = write_figures(result, folder / "figures", more)
     tables.write_metrics(result, folder / "metrics.csv")
     tables.write_differences(result, folder / "differences.csv")
     files = ["metrics.csv", "differences.csv", *tables.write_applications(result, folder)]

@@ -224,7 +224,9 @@ def test_a_seed_gives_the_same_table():
 
 def test_the_application_makes_the_table_from_its_entry():
     cell = simulate_cell(12, 12)
-    (application,) = build_applications({"budget": {"kind": "budget", "budgets": [2, 1]}}).values()
+    (application,) = build_applications(
+        {"budget": {"_target_": "benchmark.applications.budget.budget.Budget", "budgets": [2, 1]}}
+    ).values()
     tables = application.evaluate(cell, Study(np.random.default_rng(0), 10, None))
     assert set(tables) == {"budget"}
     assert set(tables["budget"]["estimator"]) == set(cell.estimates)

@@ -274,7 +274,14 @@ def test_a_run_whose_model_has_no_price_is_refused():
 )
 def test_bad_prices_are_refused_by_name(models, named):
     with pytest.raises(ConfigError, match=named):
-        build_applications({"routing": {"kind": "routing", "models": models}})
+        build_applications(
+            {
+                "routing": {
+                    "_target_": "benchmark.applications.routing.routing.Routing",
+                    "models": models,
+                }
+            }
+        )
 
 
 def test_the_cells_of_two_runs_are_routed_between(monkeypatch, tmp_path, capsys, tiny_model):

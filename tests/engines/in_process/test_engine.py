@@ -10,12 +10,13 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from benchmark.config.schema import FewShotConfig, ModelConfig, TransformersConfig
+from benchmark.config.schema import FewShotConfig, ModelConfig
 from benchmark.engines import Decoding, Response, SampleRequest
 from benchmark.engines.in_process.decoding import Finished
 from benchmark.engines.in_process.engine import TransformersEngine
 from benchmark.engines.in_process.forward import PackedForward
 from benchmark.engines.prompts import rendered
+from benchmark.engines.settings import TransformersConfig
 from benchmark.engines.weights import Weights, known_identity
 from benchmark.errors import ModelError
 from benchmark.sampling.seeds import sample_seed

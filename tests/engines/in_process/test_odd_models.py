@@ -15,9 +15,10 @@ from transformers import (
     Qwen3VLTextConfig,
 )
 
-from benchmark.config.schema import FewShotConfig, ModelConfig, TransformersConfig
+from benchmark.config.schema import FewShotConfig, ModelConfig
 from benchmark.engines import Decoding
 from benchmark.engines.in_process.engine import TransformersEngine
+from benchmark.engines.settings import TransformersConfig
 from benchmark.engines.weights import Weights
 from benchmark.errors import ModelError
 from tests.conftest import tiny_tokenizer

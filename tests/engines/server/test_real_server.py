@@ -10,9 +10,10 @@ import pytest
 from rich.console import Console
 from scipy.stats import chi2
 
-from benchmark.config.schema import ModelConfig, ServerConfig
+from benchmark.config.schema import ModelConfig
 from benchmark.engines import Decoding, SampleRequest
 from benchmark.engines.server.engine import ServerEngine
+from benchmark.engines.settings import ServerConfig
 from benchmark.errors import ModelError
 from benchmark.grading.basics import Basics
 from benchmark.grading.verdict import Answer

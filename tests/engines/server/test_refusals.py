@@ -5,10 +5,11 @@ import re
 import pytest
 from rich.console import Console
 
-from benchmark.config.schema import ModelConfig, ServerConfig
+from benchmark.config.schema import ModelConfig
 from benchmark.engines import Decoding, SampleRequest
 from benchmark.engines.server.engine import ServerEngine
 from benchmark.engines.server.terms import Terms
+from benchmark.engines.settings import ServerConfig
 from benchmark.errors import ModelError
 from tests.engines.server.scripted import ScriptedServer
 

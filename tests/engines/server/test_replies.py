@@ -6,10 +6,11 @@ import math
 import pytest
 from rich.console import Console
 
-from benchmark.config.schema import ModelConfig, ServerConfig
+from benchmark.config.schema import ModelConfig
 from benchmark.engines import Decoding, SampleRequest
 from benchmark.engines.server.engine import ServerEngine
 from benchmark.engines.server.replies import ReplyError, error_words, read_reply
+from benchmark.engines.settings import ServerConfig
 from benchmark.errors import ModelError
 from tests.engines.server.scripted import ScriptedServer
 

@@ -6,9 +6,10 @@ import time
 import pytest
 from rich.console import Console
 
-from benchmark.config.schema import FewShotConfig, ModelConfig, ServerConfig
+from benchmark.config.schema import FewShotConfig, ModelConfig
 from benchmark.engines import Decoding, SampleRequest
 from benchmark.engines.server.engine import ServerEngine
+from benchmark.engines.settings import ServerConfig
 from benchmark.errors import ModelError
 from benchmark.sampling.seeds import sample_seed
 from tests.engines.server.scripted import ScriptedServer

@@ -1,0 +1,149 @@
+"""How an engine is made: each class is what a file of ``conf/engine`` names as ``_target_``."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from rich.console import Console
+
+from benchmark.config.build import build
+from benchmark.config.schema import ModelConfig
+from benchmark.engines import Engine
+from benchmark.engines.server.launch import LaunchedServer
+from benchmark.engines.settings import ServerConfig, TransformersConfig, VLLMConfig
+from benchmark.engines.weights import Weights, known_identity, local_folder
+from benchmark.errors import ConfigError
+
+
+class Surroundings(NamedTuple):
+    """What an engine is made from beside its own settings.
+
+    Attributes:
+        model: which model, and how its prompts are rendered.
+        weights: where they are, and their identity.
+        cache: folder of what is converted once.
+        folder: the run's own, for logs.
+        console: shows what takes long.
+    """
+
+    model: ModelConfig
+    weights: Weights
+    cache: Path
+    folder: Path
+    console: Console
+
+
+class Startable(Protocol):
+    """Settings that an engine is made from; ``EngineConfig`` has what else they may say."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Those settings that change what the model answers; they go into all fingerprints."""
+
+    @property
+    def precisions(self) -> dict[str, str]:
+        """The precision by stage (p_true, features), as ``Engine.precisions``."""
+
+    def start(self, run: Surroundings) -> Engine:
+        """Return the engine, before it does anything that takes long."""
+
+
+def engine_config(entry: object) -> Startable:
+    """Return the settings of an entry of ``conf/engine``.
+
+    Raises:
+        ConfigError: an unknown class or key, or a value out of range.
+    """
+    settings: Startable = build(entry, "engine", "start")
+    return settings
+
+
+@dataclass
+class Transformers(TransformersConfig):
+    """Runs the model in this process."""
+
+    def start(self, run: Surroundings) -> Engine:
+        """Return the engine; weights are read when they are first used."""
+        return _in_process(self, run)
+
+
+@dataclass
+class Server(ServerConfig):
+    """Asks an OpenAI-compatible endpoint."""
+
+    def start(self, run: Surroundings) -> Engine:
+        """Return the engine; a server that the harness starts is started at first use."""
+        from benchmark.engines.server.engine import ServerEngine  # a second to import
+
+        launched = self._launched(run)
+        _tell_of_dates(run)
+        return ServerEngine(
+            run.model,
+            self,
+            known_identity(run.model, run.weights, run.cache) | self.identity,
+            os.environ.get(self.api_key_env, "").strip() or "none",
+            run.console,
+            lambda: _in_process(self.in_process, run),
+            launched,
+            _headers(self.headers or {}),
+        )
+
+    def _launched(self, run: Surroundings) -> LaunchedServer | None:  # noqa: ARG002
+        return None
+
+
+@dataclass
+class VLLM(VLLMConfig, Server):
+    """Asks a server that the harness starts and stops."""
+
+    def _launched(self, run: Surroundings) -> LaunchedServer:
+        return LaunchedServer(
+            self.command,
+            local_folder(run.weights, run.model.name),
+            self.health_path,
+            self.startup_seconds,
+            run.folder / "server.log",
+            run.console,
+            {"VLLM_SYSTEM_START_DATE": run.model.template_date},  # read for gpt-oss
+        )
+
+
+def _in_process(settings: TransformersConfig, run: Surroundings) -> Engine:
+    from benchmark.engines.in_process.engine import TransformersEngine  # seconds to import
+
+    return TransformersEngine(run.model, settings, run.weights, run.console)
+
+
+def _tell_of_dates(run: Surroundings) -> None:
+    """Say where a server may write another day into its prompts than this process does."""
+    model = run.model
+    days = (model.template_date, "2000-02-29")
+    first, second = (
+        known_identity(replace(model, template_date=day), run.weights, run.cache)["rendering"]
+        for day in days
+    )
+    if first != second:
+        run.console.print(
+            f"The chat template of {model.name} writes the date, which is {days[0]} in this "
+            f"process; a server may write its own day. vLLM takes it for gpt-oss from the "
+            f"variable VLLM_SYSTEM_START_DATE, and Llama 3's template from "
+            f"model.chat_template_kwargs.date_string."
+        )
+
+
+def _headers(variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers whose values are in environment variables.
+
+    Raises:
+        ConfigError: naming a variable without a value that a header can have.
+    """
+    values = {header: os.environ.get(name, "").strip() for header, name in variables.items()}
+    for header, value in values.items():
+        if not (value and value.isascii() and value.isprintable()):
+            raise ConfigError(
+                f"engine.headers.{header}: the environment variable {variables[header]} holds no "
+                f"value, or one that is not printable ASCII."
+            )
+    return values

@@ -1,0 +1,167 @@
+"""Settings of engines: the fields of ``conf/engine`` and the rules that they keep."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from benchmark.config.checks import at_least, one_of, require
+from benchmark.errors import ConfigError
+
+_COUNTS = ("concurrency", "samples_per_request", "top_logprobs", "attempts")
+_MOST_AT_ONCE = 10_000  # requests: each is a task with its connection
+_HEADER = re.compile(r"[A-Za-z0-9-]+")
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+_OWN_FIELDS = frozenset({  # of a request, which the harness itself sets
+    "model", "messages", "prompt", "n", "seed", "stop", "stream", "max_tokens",
+    "max_completion_tokens", "logprobs", "top_logprobs", "temperature", "top_p", "top_k", "min_p",
+    "repetition_penalty", "repeat_penalty", "presence_penalty", "frequency_penalty",
+    "chat_template_kwargs",
+})  # fmt: skip
+
+
+@dataclass
+class EngineConfig:
+    """Settings of an engine, a file of ``conf/engine``; ``construction`` makes engines of them."""
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Those settings that change what the model answers; they go into all fingerprints."""
+        return {}
+
+    @property
+    def precisions(self) -> dict[str, str]:
+        """The precision by stage (p_true, features), as ``Engine.precisions``."""
+        return {}
+
+
+@dataclass
+class TransformersConfig(EngineConfig):
+    """How the model runs in this process; see ``engines.in_process``.
+
+    Attributes:
+        device: auto takes an accelerator where there is one.
+        device_map: None, or how accelerate spreads the model over devices, for example auto.
+        dtype: auto, float32, bfloat16 or float16; auto is bfloat16 where the device computes it.
+        max_rows: rows that a decoding batch aims at.
+        token_budget: prompt tokens of one prefill pass.
+    """
+
+    device: str = "auto"
+    device_map: str | None = None
+    dtype: str = "auto"
+    max_rows: int = 128
+    token_budget: int = 2048
+
+    def __post_init__(self) -> None:
+        """Refuse settings that break a rule."""
+        at_least(1, self, "engine", "max_rows", "token_budget")
+        one_of(("auto", "float32", "bfloat16", "float16"), self, "engine", "dtype")
+
+    @property
+    def precisions(self) -> dict[str, str]:
+        """The precision of the stages that are computed in this process: all that need one."""
+        return _precisions(self, "p_true", "features")
+
+
+@dataclass
+class ServerConfig(EngineConfig):
+    """An OpenAI-compatible endpoint; see ``engines.server``.
+
+    Attributes:
+        base_url: up to and including the API's version.
+        model: as the server names it.
+        api_key_env: environment variable with the key; without it no key is sent.
+        concurrency: requests at once.
+        samples_per_request: n of a request; a request that fails loses them all.
+        top_logprobs: most probable tokens that P(True) sums over; most servers give 20.
+        attempts: for one request, with growing waits, before it is recorded as an error.
+        timeout: seconds for one request.
+        extra_body: fields that are added to every request: a vendor's own options.
+        headers: added to every request: the environment variable that holds each one's value.
+        in_process: settings of the process that reads hidden states, which no endpoint gives.
+    """
+
+    base_url: str | None = None
+    model: str = MISSING
+    api_key_env: str = "OPENAI_API_KEY"
+    concurrency: int = 64
+    samples_per_request: int = 8
+    top_logprobs: int = 20
+    attempts: int = 6
+    timeout: float = 1800.0
+    extra_body: dict[str, Any] | None = None
+    headers: dict[str, str] | None = None
+    in_process: Any = None
+
+    def __post_init__(self) -> None:
+        """Refuse settings that break a rule."""
+        self.in_process = self.in_process or TransformersConfig()
+        at_least(1, self, "engine", *_COUNTS)
+        most = self.concurrency <= _MOST_AT_ONCE
+        require(most, "engine.concurrency", self.concurrency, f"at most {_MOST_AT_ONCE:,}")
+        require(self.timeout > 0, "engine.timeout", self.timeout, "above 0")
+        taken = sorted(_OWN_FIELDS.intersection(self.extra_body or {}))
+        rule = "without these fields: requests take them from the settings of model and engine"
+        require(not taken, "engine.extra_body", taken, rule)
+        _check_headers(self.headers or {})
+        self._check_server()
+
+    def _check_server(self) -> None:
+        url = self.base_url or ""
+        rule = "given, as http://host:port/v1 or https://.."
+        require(re.match(r"https?://[^/]", url) is not None, "engine.base_url", url, rule)
+        if "?" in url or "@" in url.split("://")[1].split("/")[0]:
+            raise ConfigError(
+                "engine.base_url holds a login or a query, which would reach files and logs; put "
+                "the key into an environment variable and name it with engine.api_key_env."
+            )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The fields that are added to every request, if any: a server may draw by them."""
+        return {"extra_body": self.extra_body} if self.extra_body else {}
+
+    @property
+    def precisions(self) -> dict[str, str]:
+        """The precision in which hidden states are read; a server's own isn't known."""
+        return _precisions(self.in_process, "features")
+
+
+@dataclass
+class VLLMConfig(ServerConfig):
+    """A server that the harness starts and stops; see ``engines.launch``.
+
+    Attributes:
+        command: program and arguments; ``{location}`` and ``{port}`` are filled in.
+        tensor_parallel_size: accelerators that share the model, for the command.
+        health_path: below the server's root, answers with status 200 once the server is ready.
+        startup_seconds: that it may take.
+    """
+
+    command: list[str] = field(default_factory=list)
+    tensor_parallel_size: int = 1
+    health_path: str = "health"
+    startup_seconds: float = 1800.0
+
+    def _check_server(self) -> None:
+        require(bool(self.command), "engine.command", "[]", "a program with its arguments")
+
+
+def _precisions(config: TransformersConfig, *stages: str) -> dict[str, str]:
+    from benchmark.engines.device import find_dtype  # torch takes seconds to import
+
+    return dict.fromkeys(stages, str(find_dtype(config.device, config.dtype))[len("torch.") :])
+
+
+def _check_headers(variables: Mapping[str, str]) -> None:
+    for header, variable in variables.items():
+        known = _HEADER.fullmatch(header) is not None
+        require(known, "engine.headers", header, "a mapping of header names, such as X-Team")
+        if not _VARIABLE.fullmatch(variable):  # it may be the secret itself
+            raise ConfigError(
+                f"engine.headers.{header} must be the name of an environment variable, in capital "
+                f"letters, such as MY_TOKEN: values of headers never stand in a configuration."
+            )

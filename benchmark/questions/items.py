@@ -1,0 +1,146 @@
+"""From a dataset's row to a question: what a row's reader returns, and how it is worded."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmark.config.schema import DatasetConfig
+from benchmark.errors import ConfigError
+from benchmark.records import Question
+
+Row = Mapping[str, Any]
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_SHOWN = 80  # characters of a value that a message shows
+
+
+@dataclass(frozen=True)
+class Item:
+    """What a dataset's file reads from one row.
+
+    Attributes:
+        question: the bare question.
+        references: accepted answers; empty where the row gives none.
+        choices: of a multiple-choice question, in the order of their letters.
+        row_id: the row's own id; None takes its index.
+        identity: the same in every split that holds this question, where the dataset says so.
+        metadata: what a report may group by.
+    """
+
+    question: str
+    references: tuple[str, ...]
+    choices: tuple[str, ...] = ()
+    row_id: str | None = None
+    identity: str | None = None
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+class Reader(ABC):
+    """How the rows of a dataset are read; a dataclass, whose fields are its settings.
+
+    Attributes:
+        columns: that ``read`` needs.
+        optional: columns that ``read`` takes where a source has them.
+        nullable: those of ``columns`` that ``read`` can do without in a row.
+    """
+
+    columns: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
+    nullable: tuple[str, ...] = ()
+
+    @abstractmethod
+    def read(self, row: Row) -> Item | None:
+        """Return one row's item; None leaves the row out.
+
+        ``row["index"]`` is the number of the row.
+
+        Raises:
+            ValueError: a value breaks the dataset's contract.
+        """
+
+
+class UnansweredError(Exception):
+    """A row lacks a value or a reference answer."""
+
+
+def read_item(reader: Reader, row: Row) -> Item | None:
+    """Return one row's item; None leaves it out.
+
+    Raises:
+        UnansweredError: a column is null, or the row has no reference answer.
+        ValueError: the question is empty; as ``reader.read``.
+        TypeError: a part of the item is no text.
+    """
+    for column in reader.columns:
+        if row[column] is None and column not in reader.nullable:
+            raise UnansweredError(f"column '{column}' is null")
+    item = reader.read(row)
+    if item is None:
+        return None
+    parts = {"question": [item.question], "reference": item.references, "choice": item.choices}
+    for name, texts in parts.items():
+        for text in texts:
+            if not isinstance(text, str):
+                raise TypeError(f"its {name} is {text!r}, no text")
+    if not item.question.strip():
+        raise ValueError("its question is empty")
+    if not any(reference.strip() for reference in item.references):
+        raise UnansweredError(f"it has no reference answer ({item.question[:_SHOWN]!r})")
+    return item
+
+
+def shown(row: Row) -> str:
+    """Return a row's values, shortened."""
+    return ", ".join(f"{name}={str(value)[:_SHOWN]!r}" for name, value in row.items())
+
+
+def question_of(config: DatasetConfig, split: str, key: str, item: Item) -> Question:
+    """Return the question of an item; its id is made of dataset, split and key."""
+    return Question(
+        f"{config.name}/{split}/{key}",
+        word_prompt(config, item, config.instruction),
+        word_prompt(config, item, "").strip(),
+        item.references,
+        item.metadata,
+    )
+
+
+def word_prompt(config: DatasetConfig, item: Item, instruction: str) -> str:
+    """Return the user turn: ``prompts.question`` with the question, choices and instruction.
+
+    Raises:
+        ConfigError: the wording has no place for the question, or for the choices of one.
+    """
+    prompt = config.prompts.get("question", "")
+    needed = ("{question}", "{choices}") if item.choices else ("{question}",)
+    for place in needed:
+        if place not in prompt:
+            raise ConfigError(f"dataset.prompts.question has no '{place}' in it: {prompt!r}.")
+    line = config.prompts.get("choice", "")
+    if item.choices and not ("{letter}" in line and "{choice}" in line):
+        raise ConfigError(f"dataset.prompts.choice needs {{letter}} and {{choice}}: {line!r}.")
+    choices = "\n".join(
+        _filled(line, {"{letter}": letter, "{choice}": choice})
+        for letter, choice in zip(LETTERS, item.choices, strict=False)
+    )
+    places = {
+        "{instruction}": instruction,
+        "{choices}": choices,
+        "{question}": item.question,
+    }
+    return _filled(prompt, places)
+
+
+def _filled(template: str, places: Mapping[str, str]) -> str:
+    """Return the template with each place filled once; what is filled in is left as it is."""
+    parts = [template]
+    for place, value in places.items():
+        split: list[str] = []
+        for index, part in enumerate(parts):
+            if index % 2:  # already filled in
+                split.append(part)
+                continue
+            for number, piece in enumerate(part.split(place)):
+                split += [value, piece] if number else [piece]
+        parts = split
+    return "".join(parts)
