@@ -194,7 +194,7 @@ def explained(error: Exception) -> str:
             return f"{message}\nInstall it: pip install -c constraints.txt -e '.[{extra}]'"
     if "Could not override 'grading." in message:
         return (
-            f"{message}\nThe dataset's own grader is set with dataset.grading.<name>.<setting>=...; "
+            f"{message}\nThe dataset's own grader is set by dataset.grading.<name>.<setting>=...; "
             f"grading=[...] chooses others, which grading.<name>.<setting>=... then sets."
         )
     match = re.search(r"Key '([^']+)'|override '([^']+)'|(?:find|load) '([^']+)'", message)
