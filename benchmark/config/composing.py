@@ -192,6 +192,11 @@ def explained(error: Exception) -> str:
     for extra, choice in {"slurm": "submitit_slurm", "joblib": "hydra/launcher/joblib"}.items():
         if absent is not None and choice in absent[1]:
             return f"{message}\nInstall it: pip install -c constraints.txt -e '.[{extra}]'"
+    if "Could not override 'grading." in message:
+        return (
+            f"{message}\nThe dataset's own grader is set by dataset.grading.<name>.<setting>=...; "
+            f"grading=[...] chooses others, which grading.<name>.<setting>=... then sets."
+        )
     match = re.search(r"Key '([^']+)'|override '([^']+)'|(?:find|load) '([^']+)'", message)
     if match is None:
         return message

@@ -45,6 +45,11 @@ def _check_targets(
     """
     if not hasattr(estimator, "estimate"):  # inside of another one, where anything may stand
         raise ConfigError(f"{where}={estimator} must be an estimator's settings, with _target_.")
+    if not isinstance(estimator, Estimator):
+        raise ConfigError(
+            f"{where}._target_ names {type(estimator).__name__}, which doesn't inherit "
+            f"benchmark.estimators.Estimator. Let it: the class says what else runs ask of it."
+        )
     _check_target(estimator, where, limits)
     if isinstance(estimator, Recalibrated):
         limits = {**limits, "sampling.k_train": sampling.k_train}

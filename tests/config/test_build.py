@@ -111,8 +111,8 @@ def test_free_keys_are_taken():
 
 
 VERDICTS = {  # fingerprints of the identities that stored verdicts have
-    "basics": "bad632aa28e3", "exact": "d3426aad43de", "letter": "39c2d61fc25c",
-    "llm_judge": "2bbacfa5d26d", "number": "7a458d427751", "short_fact": "814bb6c38d74",
+    "basics": "28374ea976ea", "exact": "d3426aad43de", "letter": "5e4961f0337d",
+    "llm_judge": "2bbacfa5d26d", "number": "074a9f8cfda5", "short_fact": "9a539418916e",
 }  # fmt: skip
 
 
