@@ -79,10 +79,10 @@ def _refuse_unknown(node: DictConfig, where: str) -> None:
     if node._is_none() or node._is_missing() or node._is_interpolation():
         return
     known = OmegaConf.get_type(node)
-    for name in map(str, node):
+    for name in node:
         key = f"{where}{name}"
         if is_dataclass(known) and name not in (names := [part.name for part in fields(known)]):
-            raise ConfigError(f"{key} is no setting.{near_names(name, names)}")
+            raise ConfigError(f"{key} is no setting.{near_names(str(name), names)}")
         part = node._get_node(name)
         if isinstance(part, DictConfig):
             _refuse_unknown(part, f"{key}.")
