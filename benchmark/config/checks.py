@@ -80,7 +80,7 @@ def _refuse_unknown(node: DictConfig, where: str) -> None:
         return
     known = OmegaConf.get_type(node)
     for name in node:
-        key = f"{where}{name}"
+        key = where + str(name)
         if is_dataclass(known) and name not in (names := [part.name for part in fields(known)]):
             raise ConfigError(f"{key} is no setting.{near_names(str(name), names)}")
         part = node._get_node(name)
