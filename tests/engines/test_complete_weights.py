@@ -26,8 +26,9 @@ def engine_of(folder: Path, **settings: Any) -> TransformersEngine:
     return TransformersEngine(config, CPU, find_weights(config, folder.parent / "cache", CONSOLE))
 
 
-def sample(engine: TransformersEngine) -> None:
-    list(engine.sample([SampleRequest("a", "Hi", (0,), (1,))], Decoding(1.0, 1.0, 2)))
+def sample(engine: TransformersEngine) -> int:
+    """Return how many responses come to one request of one."""
+    return len(list(engine.sample([SampleRequest("a", "Hi", (0,), (1,))], Decoding(1.0, 1.0, 2))))
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_a_pointer_in_place_of_a_file_is_named(folder: Path, name: str) -> None:
 def test_a_pointer_that_nothing_reads_is_left_alone(folder: Path) -> None:
     for name in ("pytorch_model.bin", "README.md", "consolidated.safetensors"):
         (folder / name).write_text(POINTER)
-    sample(engine_of(folder))
+    assert sample(engine_of(folder)) == 1
 
 
 def test_a_gguf_that_is_a_pointer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,8 +176,8 @@ def test_templates_are_taken_that_need_no_system_role_or_come_with_the_settings(
 ) -> None:
     for template in (REFUSES_SYSTEM, ALTERNATES, USER_ALONE):
         (folder / "chat_template.jinja").write_text(template)
-        sample(engine_of(folder))
+        assert sample(engine_of(folder)) == 1
     (folder / "chat_template.jinja").write_text(NEEDS + USER_ALONE)
-    sample(engine_of(folder, chat_template_kwargs={"mode": "x"}))
+    assert sample(engine_of(folder, chat_template_kwargs={"mode": "x"})) == 1
     (folder / "chat_template.jinja").unlink()
-    sample(engine_of(folder, chat_template_kwargs={"chat_template": USER_ALONE}))
+    assert sample(engine_of(folder, chat_template_kwargs={"chat_template": USER_ALONE})) == 1
