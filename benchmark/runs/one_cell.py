@@ -4,6 +4,7 @@ Questions, responses, grades and capability come from ``cell``; estimators, metr
 and the report follow here.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -211,6 +212,7 @@ def build_engine(config: Config, folder: Path, console: Console) -> Engine:
     cache = Path(config.paths.cache).expanduser()
     weights = find_weights(config.model, cache, console)
     target = str(config.engine[TARGET]).rpartition(".")[2]
-    console.print(f"Model: {config.model.name}, weights {weights.identity}, run by {target}")
+    named = re.sub(r"[0-9a-f]{40,}", lambda found: found[0][:12], weights.identity)
+    console.print(f"Model: {config.model.name}, weights {named}, run by {target}")
     run = Surroundings(config.model, weights, cache, folder, console)
     return engine_config(config.engine).start(run)
