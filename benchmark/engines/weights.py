@@ -7,7 +7,6 @@ tokenizer files in the cache, named by the GGUF's checksum and by its own: a dam
 import glob
 import hashlib
 import importlib.util
-import os
 import re
 import shutil
 import tempfile
@@ -31,7 +30,7 @@ from benchmark.errors import ModelError, StoreError
 from benchmark.hub import NO_HUB, hub_commit, reach_hub
 from benchmark.store.artifact import fingerprint
 from benchmark.store.checksums import file_checksum
-from benchmark.store.files import is_pointer, pointer_fault, sync, with_cause
+from benchmark.store.files import is_pointer, pointer_fault, remember, sync, with_cause
 
 _DIGEST = 16  # characters of a checksum in a name
 
@@ -122,11 +121,7 @@ def known_identity(config: ModelConfig, weights: Weights, cache: Path) -> dict[s
         found = rendering(config, tokenizer)
     except (OSError, *TEMPLATE_FAULTS):
         return known
-    with suppress(OSError):
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(f".{os.getpid()}")
-        partial.write_text(found)
-        partial.rename(kept)
+    remember(kept, found)
     return known | {"rendering": found}
 
 

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
 
 from benchmark.store.artifact import fingerprint, read_json
+from benchmark.store.files import remember
 
 _SETTLED_SECONDS = 2.0  # since a file's last change
 
@@ -35,9 +35,5 @@ def file_checksum(path: Path, memory: Path) -> str:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     newest = max(state.st_mtime_ns, state.st_ctime_ns) / 1e9
     if time.time() - newest > _SETTLED_SECONDS:
-        with suppress(OSError):  # then it is read again next time
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            partial = kept.with_suffix(f".{os.getpid()}")
-            partial.write_text(json.dumps([seen, checksum, fingerprint({checksum: seen})]))
-            partial.rename(kept)
+        remember(kept, json.dumps([seen, checksum, fingerprint({checksum: seen})]))
     return checksum

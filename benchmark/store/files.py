@@ -3,6 +3,7 @@
 import errno
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 _CANNOT_SYNC = {
@@ -65,6 +66,15 @@ def with_cause(error: BaseException) -> str:
 def _line(error: BaseException) -> str:
     text = str(error).strip()
     return text.splitlines()[0].rstrip(".") if text else type(error).__name__
+
+
+def remember(path: Path, text: str) -> None:
+    """Write what is only kept to save time, whole or not at all; where it can't be, go on."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(f".{os.getpid()}")
+        partial.write_text(text)
+        partial.rename(path)
 
 
 def sync(path: Path) -> None:
