@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import psutil
 import pytest
 from rich.console import Console
@@ -186,6 +187,67 @@ def test_cells_run_in_processes_of_their_own(tmp_path: Path, tiny_model: Path) -
     assert done.returncode == 1, done.stderr
     assert "1 finished, 1 failed." in done.stdout
     assert f"failed: dataset=facts: dataset=facts: a limit of {LIMIT} questions" in done.stdout
+
+
+OWN_ESTIMATOR = """
+from dataclasses import dataclass
+
+import polars as pl
+
+from benchmark.estimators.estimator import Estimator
+from benchmark.records import CONFIDENCE, Estimate
+
+
+@dataclass
+class Constant(Estimator):
+    level: float = 0.5
+
+    def estimate(self, cell, role="evaluation"):
+        table = cell.questions[role].select(
+            "question_id", confidence=pl.lit(self.level), status=pl.lit("ok")
+        )
+        return Estimate(pl.concat([CONFIDENCE.to_frame(), table], how="diagonal"))
+"""
+
+
+def own_package(folder: Path) -> None:
+    """Lay out a package that has an estimator, with its configuration, as a stranger would."""
+    (folder / "my_lab").mkdir()
+    (folder / "my_lab" / "constant.py").write_text(OWN_ESTIMATOR)
+    (folder / "my_conf" / "estimator").mkdir(parents=True)
+    (folder / "my_conf" / "estimator" / "constant.yaml").write_text(
+        "# @package estimator.constant\n_target_: my_lab.constant.Constant\nlevel: 0.25\n"
+    )
+
+
+def launch_own_package(folder: Path, model: Path, launcher: list[str], environment) -> str:
+    """Run two cells with the estimator of ``own_package`` as jobs, from its folder."""
+    own_package(folder)
+    settings = [s for s in tiny(model) if not s.startswith(("estimator", "application"))]
+    ended = subprocess.run(
+        [
+            *(Path(sys.executable).parent / "capcal", "-m", *settings, *launcher),
+            *("dataset=numbers,words", "estimator=[random,constant]", "application=[]"),
+            *(f"paths.outputs={folder}/out", f"paths.cache={folder}/cache"),
+        ],
+        cwd=folder, text=True, timeout=300, capture_output=True, check=False,
+        env={**environment, "CAPCAL_CONF": "my_conf", "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    return ended.stdout + ended.stderr
+
+
+def confidences(folder: Path) -> list[float]:
+    """What the estimator of ``own_package`` said of all questions of all cells."""
+    tables = folder.glob("out/store/*/*/test/cell-*/confidences.parquet")
+    found = pl.concat([pl.read_parquet(table) for table in tables])
+    return found.filter(estimator="constant")["confidence"].to_list()
+
+
+def test_jobs_in_processes_find_a_package_of_one_s_own(tmp_path: Path, tiny_model: Path) -> None:
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    output = launch_own_package(tmp_path, tiny_model, launcher, os.environ)
+    assert "2 finished." in output
+    assert set(confidences(tmp_path)) == {0.25}
 
 
 def test_a_killed_job_is_told_from_what_lies_on_the_disk(tmp_path: Path, tiny_model: Path) -> None:

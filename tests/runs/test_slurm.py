@@ -18,6 +18,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.runs.test_jobs import confidences, launch_own_package
 from tests.test_main import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -138,3 +139,13 @@ def test_a_grid_survives_a_killed_a_preempted_and_a_requeued_job(tmp_path, tiny_
     last = max(tmp_path.glob("out/20*/*-demo_grid"))
     states = [json.loads(path.read_text()) for path in last.glob("*/state.json")]
     assert [state["state"] for state in states] == ["finished"] * 4
+
+
+def test_jobs_on_a_cluster_find_a_package_of_one_s_own(tmp_path, tiny_model, cluster):
+    launcher = [
+        "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1",
+        "hydra.launcher.gpus_per_node=null",
+    ]  # fmt: skip
+    output = launch_own_package(tmp_path, tiny_model, launcher, cluster)
+    assert "2 finished." in output, output
+    assert set(confidences(tmp_path)) == {0.25}
