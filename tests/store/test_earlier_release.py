@@ -1,7 +1,7 @@
 """What an earlier release stored is found again by the code of today, and asked for nowhere.
 
-The store in ``earlier/`` was written by release 0.1.0 (``python -m tests.store.test_earlier_release``
-makes one). Whoever changes a fingerprint on purpose makes it anew, and says so in the change.
+The store in ``earlier/`` was written by release 0.1.0. Whoever changes a fingerprint on purpose makes
+it anew with ``python -m tests.store.test_earlier_release``, and says so in the change.
 """
 
 import shutil
@@ -69,11 +69,11 @@ def cell_in(folder: Path, engine_class: type[PlantedEngine]) -> Cell:
 def use_all(cell: Cell) -> list[str]:
     """Let the cell make, or find, all that is stored; return what came of it, as text."""
     split = cell.split("evaluation")
-    found = [split.capability, split.responses]
-    for estimator in build_estimators(cell.config.estimator, cell.config.sampling).values():
-        found.append(estimator.estimate(cell).confidences)
+    estimators = build_estimators(cell.config.estimator, cell.config.sampling).values()
+    confidences = [estimator.estimate(cell).confidences for estimator in estimators]
     states = cell.features("evaluation").features.layer(1)
-    return [*(table.write_csv() for table in found), str(states.tolist())]
+    tables = [split.capability, split.responses, *confidences]
+    return [*(table.write_csv() for table in tables), str(states.tolist())]
 
 
 def parts(folder: Path) -> dict[str, bytes]:
