@@ -8,9 +8,10 @@ from typing import NamedTuple
 from rich.console import Console
 
 from benchmark.cell.key import cell_artifact, has_cells, outputs_of
-from benchmark.cell.saved import REPORT, export_probes, is_finished
+from benchmark.cell.saved import LISTING, REPORT, export_probes, is_finished
 from benchmark.config.schema import Config
 from benchmark.store.artifact import Artifact, read_json
+from benchmark.store.files import write_whole
 from benchmark.store.folder import aside
 
 
@@ -50,9 +51,7 @@ def point_to_cell(artifact: Artifact, report: Path, folder: Path, config: Config
     outputs = outputs_of(config)
     places = {"cell": artifact.folder, "report": report}
     relative = {name: os.path.relpath(path, outputs) for name, path in places.items()}
-    partial = folder / ".partial-cell.json"
-    partial.write_text(json.dumps(relative, indent=2))
-    partial.rename(folder / "cell.json")
+    write_whole(folder / LISTING, json.dumps(relative, indent=2).encode())
     with aside(artifact).lock():  # so that it isn't replaced meanwhile
         logged = sorted(_pointer(artifact).logged | _asked(config))
         known = {"report": relative["report"], "logged": logged}

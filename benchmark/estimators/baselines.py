@@ -30,7 +30,6 @@ class Random(Estimator):
     counts_suffice: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Refuse settings that give no confidence."""
         if not 1 <= self.draws <= _MOST_DRAWS or self.seed < 0:
             raise ConfigError(
                 f"random: draws={self.draws} must be in 1 to {_MOST_DRAWS:,}, seed={self.seed} at "
@@ -121,7 +120,6 @@ class TFIDF(Estimator):
     roles: ClassVar[tuple[Role, ...]] = ("train", "validation")
 
     def __post_init__(self) -> None:
-        """Refuse strengths that no ridge has."""
         if not self.strengths or not all(0 < s < np.inf for s in self.strengths):
             raise ConfigError(
                 f"tfidf: strengths={self.strengths} must be at least one, each above 0 and finite."

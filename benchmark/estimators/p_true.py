@@ -1,6 +1,6 @@
 """P(True): how probable the model finds Yes, asked whether it can answer the question."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -42,8 +42,12 @@ class PTrue(Estimator):
     responses: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a prompt without its places."""
         check_prompt(self.prompt, "p_true", self.responses)
+
+    @property
+    def reads(self) -> Mapping[str, int]:
+        """The responses that are shown."""
+        return {"responses": self.responses}
 
     def requests(self, cell: Cell, role: Role = "evaluation") -> Iterable[Asked]:
         """Return the probabilities about each question, or about each response that is shown."""

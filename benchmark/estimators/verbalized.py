@@ -1,7 +1,7 @@
 """The model is asked for the probability that it answers the question correctly."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -60,7 +60,6 @@ class Verbalized(Estimator):
     example: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse prompts without their places, and an empty reply."""
         check_prompt(self.prompt, "verbalized", self.responses, self.examples)
         wanted = ("{question}", "{confidence}") if self.examples else ()
         missing = [place for place in wanted if place not in self.example]
@@ -72,6 +71,11 @@ class Verbalized(Estimator):
             raise ConfigError(
                 f"verbalized: max_new_tokens={self.max_new_tokens} must be at least 1."
             )
+
+    @property
+    def reads(self) -> Mapping[str, int]:
+        """The responses that are shown."""
+        return {"responses": self.responses}
 
     @property
     def roles(self) -> tuple[Role, ...]:
