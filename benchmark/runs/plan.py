@@ -250,21 +250,20 @@ def main(arguments: Sequence[str]) -> None:
     if given.tokens_per_second is not None and not given.tokens_per_second > 0:
         parser.error(f"--tokens-per-second={given.tokens_per_second:g} must be above 0.")
     told = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    wrong = None
     try:
         jobs = compose_jobs(given.overrides)
         planner = Planner(told)
         rows = [planner.row(job) for job in jobs]
     except (BenchmarkError, HydraException, OmegaConfBaseException) as error:
-        told.print(f"Error: {explained(error)}", markup=False)
-        sys.exit(1)
+        wrong = explained(error)
     except OSError as error:
-        told.print(f"Error: {system_fault(error)}", markup=False)
-        sys.exit(1)
+        wrong = system_fault(error)
     except ValueError as error:
-        wrong = misread(error, given.overrides)
-        if wrong is None:
+        if (wrong := misread(error, given.overrides)) is None:
             raise
-        told.print(f"Error: {wrong}", markup=False)
+    if wrong is not None:
+        told.print(f"Error: {wrong}")
         sys.exit(1)
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
@@ -273,5 +272,5 @@ def main(arguments: Sequence[str]) -> None:
     console.print(_NOTE)
     faults = dict.fromkeys(row.fault for row in rows if row.fault)
     for fault in faults:
-        told.print(f"Error: {fault}", markup=False)
+        told.print(f"Error: {fault}")
     sys.exit(1 if faults else 0)

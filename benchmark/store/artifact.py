@@ -10,7 +10,6 @@ produced and added; what is a pure function of stored rows (grades, capability) 
 """
 
 import hashlib
-import io
 import json
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -29,7 +28,7 @@ from benchmark.errors import DataError, StoreError
 from benchmark.progress import meter
 from benchmark.records import check_table
 from benchmark.store.files import write_whole
-from benchmark.store.rows import Row, Rows, in_parts
+from benchmark.store.rows import Row, Rows, in_parts, parquet
 
 _DIGEST = 16  # characters of a checksum in a file's name
 _FINGERPRINT = 12
@@ -138,9 +137,7 @@ class Artifact:
 
     def append_table(self, table: pl.DataFrame) -> Path:
         """Write rows as one Parquet part."""
-        buffer = io.BytesIO()
-        table.write_parquet(buffer)
-        return self.append(buffer.getvalue(), ".parquet")
+        return self.append(parquet(table), ".parquet")
 
     def parts(self, suffix: str) -> list[Path]:
         """Return the part files, in a fixed order.

@@ -1,5 +1,6 @@
 """Rows that take time to make: how an artifact keeps them, in parts, as they are made."""
 
+import io
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
@@ -47,6 +48,13 @@ def table_rows(schema: pl.Schema, unit: str, done: pl.Expr = _ALL) -> Rows:
         unit,
         done,
     )
+
+
+def parquet(table: pl.DataFrame) -> bytes:
+    """Return a table as a Parquet file."""
+    buffer = io.BytesIO()
+    table.write_parquet(buffer)
+    return buffer.getvalue()
 
 
 def in_parts(
