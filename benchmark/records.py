@@ -32,7 +32,7 @@ class Question:
         prompt: the user turn, format instruction included.
         question: the same without the format instruction, to ask about it.
         references: accepted answers, at least one, none empty.
-        metadata: what a report may group by, for example the family or the subject.
+        metadata: values that a report may group by, for example the family or the subject.
     """
 
     question_id: str
@@ -378,9 +378,9 @@ class ChosenProbe(NamedTuple):
     """A probe that made an estimator's confidences.
 
     Attributes:
-        selection: every probe that was tried, of schema ``PROBE_SELECTION``.
-        exported: what can be used elsewhere; None where it is read from the store, which exports
-            its files.
+        selection: table of every probe that was tried, of schema ``PROBE_SELECTION``.
+        exported: the probe itself, to be used elsewhere; None where the cell was read from the
+            store, which has the probe's files.
     """
 
     selection: pl.DataFrame
@@ -392,11 +392,11 @@ class Estimate:
     """What an estimator returns for the questions of one cell.
 
     Attributes:
-        confidences: a table of schema ``CONFIDENCE``; D draws of N questions give D * N rows.
-        samples_used: the responses with ``sample_index < samples_used`` made the confidence, so
+        confidences: table of schema ``CONFIDENCE``; D draws of N questions give D * N rows.
+        samples_used: number of each question's first responses that the confidence was made from;
             they are left out of the target that it is evaluated against.
-        oracle: made from the target's own responses; the target's noise can't be told apart.
-        trained_on: how many questions a probe was trained on; None for what isn't trained.
+        oracle: whether it was made from the target's own responses, whose noise it then shares.
+        trained_on: number of questions that a probe was trained on; None where nothing is trained.
         probes: the probes that it is made of, by their place in the estimator's settings: "" is
             the estimator itself, ".base" what it recalibrates, ".of.<name>" a part of an average.
     """

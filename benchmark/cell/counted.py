@@ -39,8 +39,8 @@ from benchmark.statistics.inputs import FloatArray
 from benchmark.store.artifact import Store
 from benchmark.store.files import is_pointer, pointer_fault, text_fault
 
-MOST_RESPONSES = 100_000_000  # that a file may count; each becomes a row
-_SEED = 0  # of the order of a question's grades
+MOST_RESPONSES = 100_000_000  # responses that a file may count; each becomes a row
+_SEED = 0  # seed of the order of a question's grades
 _SHOWN = 60  # characters of a value that a message shows
 _NAMED = 50  # columns that a message names
 

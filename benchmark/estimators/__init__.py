@@ -36,11 +36,7 @@ def _check_target(
 ) -> None:
     """Refuse an estimator that reads all responses of a question, also inside of another one.
 
-    Args:
-        estimator: with those that it is made of.
-        where: names it.
-        limits: responses per question of the splits that it is evaluated or fitted on, by setting.
-        sampling: has those of the others.
+    ``limits`` are the responses per question that there are, by the setting that says so.
     """
     if not hasattr(estimator, "estimate"):  # inside of another one, where anything may stand
         raise ConfigError(f"{where}={estimator} must be an estimator's settings, with _target_.")

@@ -17,8 +17,7 @@ from benchmark.statistics.inputs import FloatArray
 
 _MEAN = (pl.col("c") / pl.col("n")).mean()  # each question counts once, as in evaluation
 _WORD = r"\w+|[^\w\s]"  # words and numbers of any length, and single signs: in 3 + 4 all count
-
-_MOST_DRAWS = 100_000  # each is a row for every question
+_MOST_DRAWS = 100_000  # each draw is a row for every question
 
 
 @dataclass
@@ -112,8 +111,8 @@ class TFIDF(Estimator):
     training split, questions by n; the strength is chosen on the validation split by Brier score.
 
     Attributes:
-        strengths: of the L2 penalty, beside the squared error summed over questions of mean weight
-            1; each is tried.
+        strengths: strengths of the L2 penalty that are tried, each above 0; the penalty stands
+            beside the squared error summed over questions of mean weight 1.
     """
 
     strengths: list[float] = MISSING

@@ -24,8 +24,8 @@ class Consistency(Estimator):
 
     Attributes:
         m: number of responses, at least 2.
-        responses: 0 takes the most frequent answer; else each of so many responses, a draw each,
-            gets the share of the m that have its answer, its own among them.
+        responses: number of responses, from 0 to m, that get a confidence each: the share of the m
+            that have the response's answer, itself among them. 0 takes the most frequent answer.
     """
 
     m: int = MISSING

@@ -34,8 +34,8 @@ class PTrue(Estimator):
     Attributes:
         prompt: wording, with ``{question}`` where the bare question goes, and ``{response}`` for
             the response that is shown, if any.
-        responses: how many sampled responses are shown, each in a prompt of its own; 0 asks about
-            the question alone.
+        responses: number of sampled responses that are shown, each in a prompt of its own; 0 asks
+            about the question alone.
     """
 
     prompt: str = MISSING

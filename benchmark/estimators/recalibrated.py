@@ -20,7 +20,8 @@ from benchmark.estimators.platt import fit_logistic
 from benchmark.records import Estimate
 from benchmark.statistics.inputs import FloatArray
 
-_LEAST = 1e-3  # Platt takes confidences from [0.001, 0.999]: the logits of 0 and 1 are infinite
+# Platt takes confidences from [0.001, 0.999]: the logits of 0 and 1 are infinite.
+_LOWEST_CONFIDENCE = 1e-3
 
 
 @dataclass
@@ -117,7 +118,10 @@ def _fit_platt(x: FloatArray, n: FloatArray, c: FloatArray) -> Curve:
     """Return the curve whose logit is linear in the logit of the confidence; see Platt (1999)."""
 
     def logits(confidences: FloatArray) -> FloatArray:
-        return np.asarray(logit(np.clip(confidences, _LEAST, 1 - _LEAST)), dtype=np.float64)
+        return np.asarray(
+            logit(np.clip(confidences, _LOWEST_CONFIDENCE, 1 - _LOWEST_CONFIDENCE)),
+            dtype=np.float64,
+        )
 
     curve = fit_logistic(logits(x), n, c)
     return lambda confidences: curve(logits(confidences))

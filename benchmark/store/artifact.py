@@ -127,6 +127,7 @@ class Artifact:
                     in_parts(produce(missing), append, rows.most, progress)
                 held = rows.read(self)
             engine = settings() if missing.height else None
+            # A run that was killed after its last part has left an older manifest.
             self._write_manifest(rows.unit, held.height, engine)
         return held
 
@@ -180,13 +181,7 @@ class Artifact:
     def _write_manifest(self, unit: str, rows: int, engine: Mapping[str, Any] | None) -> None:
         """Write what the artifact holds, where the manifest doesn't say the same already.
 
-        A run that was killed after its last part leaves an older manifest, so that this is called
-        whether or not anything was added.
-
-        Args:
-            unit: what one row is, in the plural.
-            rows: how many there are.
-            engine: how it ran for the rows that were added; None keeps what the manifest says.
+        ``engine`` is how the engine ran for rows that were added; None keeps what is known.
         """
         content = {
             "inputs": self.inputs,

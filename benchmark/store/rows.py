@@ -20,11 +20,11 @@ class Rows(NamedTuple):
     """How the rows of an artifact are kept.
 
     Attributes:
-        read: returns those that an artifact holds, with the columns that are their key.
-        append: writes rows as one part of an artifact.
-        unit: what one of them is, as the manifest counts them.
-        done: tells the rows that need not be made again.
-        most: rows of one part.
+        read: function that returns the rows of an artifact, the columns of their key among them.
+        append: function that writes rows as one part of an artifact.
+        unit: name of what a row is, in the plural, for the manifest.
+        done: expression that tells the rows that need not be made again.
+        most: largest number of rows of one part; None takes the usual one.
     """
 
     read: Callable[[Any], pl.DataFrame]
