@@ -176,12 +176,6 @@ def _rest(text: str, start: int) -> str:
     return rest.strip(" *_`\"'").removesuffix("\\]").rstrip(" *_`\"'.")
 
 
-def stated_answer(text: str) -> str | None:
-    """Return the last stated answer; None without one."""
-    found = stated_answers(text)
-    return found[0] if found else None
-
-
 def last_line(text: str) -> str | None:
     """Return the last line that isn't empty and doesn't only close a frame, as ``` does."""
     lines = [line.strip() for line in text[-_MOST_CHARACTERS:].splitlines() if line.strip()]
@@ -191,7 +185,7 @@ def last_line(text: str) -> str | None:
 def final_answer(text: str, prompt: str) -> str | None:
     """Return the last box, else the last stated answer, else the last line."""
     text = own_turn(visible(without_echo(text, prompt)))
-    return last_box(text) or stated_answer(text) or last_line(text)
+    return last_box(text) or next(iter(stated_answers(text)), None) or last_line(text)
 
 
 def visible(text: str) -> str:

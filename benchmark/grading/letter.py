@@ -9,7 +9,7 @@ letters are an answer that is wrong. The grade names the rule.
 import re
 import unicodedata
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from benchmark.errors import ConfigError
 from benchmark.grading.extract import (
@@ -23,7 +23,6 @@ from benchmark.grading.extract import (
 from benchmark.grading.latex import plain
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
-_RULES = 3  # raise it when verdicts change
 _READ = 20_000  # characters; the answer stands at the end
 _ROMAN = "IVX"  # numerals, unless they are choices
 
@@ -95,6 +94,7 @@ class Letter(TextGrader):
     """
 
     kind: ClassVar[str] = "letter"
+    versions: ClassVar[dict[str, int]] = {"reading": READING, "version": 3}
     letters: str = "ABCD"
 
     def __post_init__(self) -> None:
@@ -104,11 +104,6 @@ class Letter(TextGrader):
             raise ConfigError(
                 f"letter: letters={self.letters!r} must be capital letters from A to Z, each once."
             )
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What the verdicts depend on."""
-        return {**super().identity, "reading": READING, "version": _RULES}
 
     def verdict(self, answer: Answer) -> Verdict:
         """Return the letter that a response chooses and whether it is the reference's."""

@@ -9,7 +9,7 @@ where their spellings are.
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from benchmark.errors import ConfigError
 from benchmark.grading.containment import states
@@ -19,7 +19,6 @@ from benchmark.grading.spelling import same
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
 RULES = ("exact", "alias", "containment")
-_VERSION = 3  # of the rules; raise it when verdicts change
 _READ = 2000  # characters of an answer
 _REFUSAL = re.compile(r"\W*n\s?/\s?a\W*\Z", re.IGNORECASE)
 
@@ -33,6 +32,7 @@ class ShortFact(TextGrader):
     """
 
     kind: ClassVar[str] = "short_fact"
+    versions: ClassVar[dict[str, int]] = {"reading": READING, "version": 3}
     rules: list[str] = field(default_factory=lambda: list(RULES))
 
     def __post_init__(self) -> None:
@@ -40,11 +40,6 @@ class ShortFact(TextGrader):
         unknown = [rule for rule in self.rules if rule not in RULES]
         if unknown or not self.rules:
             raise ConfigError(f"short_fact: rules={self.rules} must be some of {list(RULES)}.")
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What the verdicts depend on."""
-        return {**super().identity, "reading": READING, "version": _VERSION}
 
     def verdict(self, answer: Answer) -> Verdict:
         """Return the answer that a response gives and which rule makes it right, if any."""

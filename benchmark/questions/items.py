@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmark.config.filling import filled
 from benchmark.config.schema import DatasetConfig
 from benchmark.errors import ConfigError
 from benchmark.records import Question
@@ -120,27 +121,8 @@ def word_prompt(config: DatasetConfig, item: Item, instruction: str) -> str:
     if item.choices and not ("{letter}" in line and "{choice}" in line):
         raise ConfigError(f"dataset.prompts.choice needs {{letter}} and {{choice}}: {line!r}.")
     choices = "\n".join(
-        _filled(line, {"{letter}": letter, "{choice}": choice})
+        filled(line, {"letter": letter, "choice": choice})
         for letter, choice in zip(LETTERS, item.choices, strict=False)
     )
-    places = {
-        "{instruction}": instruction,
-        "{choices}": choices,
-        "{question}": item.question,
-    }
-    return _filled(prompt, places)
-
-
-def _filled(template: str, places: Mapping[str, str]) -> str:
-    """Return the template with each place filled once; what is filled in is left as it is."""
-    parts = [template]
-    for place, value in places.items():
-        split: list[str] = []
-        for index, part in enumerate(parts):
-            if index % 2:  # already filled in
-                split.append(part)
-                continue
-            for number, piece in enumerate(part.split(place)):
-                split += [value, piece] if number else [piece]
-        parts = split
-    return "".join(parts)
+    values = {"instruction": instruction, "choices": choices, "question": item.question}
+    return filled(prompt, values)
