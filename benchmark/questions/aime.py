@@ -31,12 +31,16 @@ class AIME(Reader):
 
 @dataclass
 class EarlierAIME(Reader):
-    """Reads the problems of the years before 2024."""
+    """Reads the problems of the years before 2024, and leaves out those of later years."""
 
     columns = ("Question", "Answer", "ID", "Year")
 
     def read(self, row: Row) -> Item | None:
-        """Return a problem of the years before 2024, or None for a later one."""
+        """Return a problem and its integer.
+
+        Raises:
+            ValueError: as ``AIME.read``.
+        """
         year = int(row["Year"])
         if year >= _CONTAMINATED:
             return None

@@ -1,4 +1,4 @@
-"""From a dataset's row to a question: what a row's reader returns, and how it is worded."""
+"""The way from a dataset's row to a question: what a reader makes of the row, and its wording."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ _SHOWN = 80  # characters of a value that a message shows
 
 @dataclass(frozen=True)
 class Item:
-    """What a dataset's file reads from one row.
+    """What a reader makes of one row.
 
     Attributes:
-        question: the bare question.
+        question: bare question.
         references: accepted answers; empty where the row gives none.
-        choices: of a multiple-choice question, in the order of their letters.
-        row_id: the row's own id; None takes its index.
-        identity: the same in every split that holds this question, where the dataset says so.
-        metadata: what a report may group by.
+        choices: choices of a multiple-choice question, in the order of their letters.
+        row_id: id that the row has; None takes its index.
+        identity: name that this question has in every split that holds it, if the dataset has one.
+        metadata: values that a report may group by.
     """
 
     question: str
@@ -40,9 +40,9 @@ class Reader(ABC):
     """How the rows of a dataset are read; a dataclass, whose fields are its settings.
 
     Attributes:
-        columns: that ``read`` needs.
-        optional: columns that ``read`` takes where a source has them.
-        nullable: those of ``columns`` that ``read`` can do without in a row.
+        columns: names of the columns that ``read`` needs.
+        optional: names of columns that ``read`` takes where a source has them.
+        nullable: names of those ``columns`` that may be null in a row.
     """
 
     columns: tuple[str, ...] = ()
