@@ -22,7 +22,7 @@ from benchmark.grading.numerals import NUMBER_WORDS
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
 _READ = 2000  # characters; the answer stands at the beginning, and hostile texts stay cheap
-_MOST_WORDS = 4  # of a name; longer phrases are no answers
+_LONGEST_NAME = 4  # words; longer phrases are no answers
 _SYMBOL_LENGTH = 2  # characters of the longest reference that is a symbol
 
 _SPELLING = str.maketrans("‘’“”−", "''\"\"-")
@@ -201,7 +201,7 @@ def _name(statement: str) -> str | None:
     subject, complement = statement[: verb.start()], statement[verb.end() :]
     if len(subject.split()) <= 2 and _DEFINES.match(complement):
         return _phrase(subject, most=2)
-    return _phrase(complement, most=_MOST_WORDS)
+    return _phrase(complement, most=_LONGEST_NAME)
 
 
 def _phrase(text: str, *, most: int) -> str | None:

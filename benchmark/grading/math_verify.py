@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from benchmark.store.rows import Row
 
 _VERSION = 3  # of the reading and comparison in mathematics/; it rises when verdicts change
-_MOST_FRUITLESS = 3  # pools of workers in a row that judge nothing, before the rest is given up
+_FRUITLESS_POOLS = 3  # in a row that judge nothing, before the rest is given up
 _GROUP = 16  # pairs that are sent to a worker at once: sending one costs as much as comparing it
 
 JUDGEMENT = pl.Schema(
@@ -155,7 +155,7 @@ def compare(pairs: Sequence[Pair], limits: MathVerify) -> "Iterable[tuple[Pair, 
     Where a worker dies between two groups, its pool gives up what is left; another pool goes on.
     """
     done, fruitless = 0, 0
-    while done < len(pairs) and fruitless < _MOST_FRUITLESS:
+    while done < len(pairs) and fruitless < _FRUITLESS_POOLS:
         before = done
         try:
             for judged in _in_one_pool(pairs[done:], limits):

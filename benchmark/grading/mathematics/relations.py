@@ -77,9 +77,8 @@ def _rounded(exact: Node, near: Node) -> Node:
 
 def _last_place(near: Expr, exact: Expr) -> Expr:
     """Return what the last digit of a rounded number stands for: 0.01 in 0.67, 100 in 1200."""
-    if not near.is_Rational or near == 0:
-        return abs(exact) / 1000
-    places = next((n for n in range(30) if (near * 10**n).is_Integer), None)
+    written = near.is_Rational and near != 0
+    places = next((n for n in range(30) if written and (near * 10**n).is_Integer), None)
     if places is None:  # 22/7
         return abs(exact) / 1000
     whole = str(near) if places == 0 else ""
@@ -148,11 +147,10 @@ def _inequality(sides: list[Expr], operators: list[str]) -> Node:
     if len(operators) > 1:
         raise UnreadableError("a chain of inequalities")
     difference = sides[0] - sides[1]
-    match operators[0]:
-        case "<" | "\\le" | "\\ne":
-            return Relation(difference, {"<": "<", "\\le": "<=", "\\ne": "!="}[operators[0]])
-        case ">" | "\\ge":
-            return Relation(-difference, {">": "<", "\\ge": "<="}[operators[0]])
+    if (sign := {"<": "<", "\\le": "<=", "\\ne": "!="}.get(operators[0])) is not None:
+        return Relation(difference, sign)
+    if (sign := {">": "<", "\\ge": "<="}.get(operators[0])) is not None:
+        return Relation(-difference, sign)
     raise UnreadableError(operators[0])
 
 
