@@ -205,7 +205,6 @@ def _name(statement: str) -> str | None:
 
 
 def _phrase(text: str, *, most: int) -> str | None:
-    """Return the leading phrase without lead-in words, quotes and punctuation."""
     lead = _LEAD.match(text)
     phrase = text[lead.end() :] if lead else text
     phrase = _PHRASE_END.split(phrase, maxsplit=1)[0].strip(" \t\"'.!?*`-")

@@ -152,7 +152,6 @@ def _stands_alone(given: tuple[Word, ...], start: int, end: int) -> bool:
 
 
 def _joined_by(gap: str) -> bool:
-    """Tell whether nothing but space or a hyphen stands between two words."""
     return not gap.strip(" -")
 
 

@@ -165,7 +165,6 @@ def _cleaned(text: str) -> str:
 
 
 def _root(match: re.Match[str]) -> str:
-    """Return the root of a square number; others stay."""
     root = isqrt(int(match[1]))
     return str(root) if root * root == int(match[1]) else match.group()
 
@@ -195,7 +194,6 @@ def _kept_commands(text: str) -> str:
 
 
 def _value(side: str) -> Fraction | None:
-    """Return the value of a cleaned side."""
     if lead := _LEAD.match(side):
         rest = side[lead.end() :]
         negative = re.search(r"(?:negative|minus)\s\Z", lead.group(), re.IGNORECASE)

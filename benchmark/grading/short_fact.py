@@ -1,10 +1,9 @@
 """The grader ``short_fact``, for TriviaQA and SimpleQA: rules on evened-out answers.
 
-The rules stay apart, and the grade names the first that holds: ``exact`` (the first reference),
-``alias`` (another one), ``containment`` (the answer is a phrase or sentence that states one). Which
-of them count as correct is a setting. Answers are equal in TriviaQA's official normal form (lower
-case, no punctuation, no articles), where only signs and symbols that the form drops are minded, and
-where their spellings are.
+The grade names the first rule that holds: ``exact`` (the answer equals the first reference),
+``alias`` (it equals another one) or ``containment`` (it is a phrase or sentence that states one). A
+setting says which of them count as correct. As in TriviaQA's evaluation script, case, punctuation
+and articles don't count, nor do differences of spelling. Signs and symbols do: -12 isn't 12.
 """
 
 import re

@@ -5,15 +5,12 @@ and thousands separators don't count. Signs, decimal points and the symbols of `
 """
 
 import re
-import string
 import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
 from benchmark.grading.numerals import DASHES, with_digits
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation + "‘’´`", " "))
 _APOSTROPHES = re.compile(r"(?<=\w)['’‘´`ʼ](?=\w)")
 _UNMARKED = str.maketrans({
     "ð": "d", "Ð": "D", "đ": "d", "Đ": "D", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ı": "i",
@@ -72,17 +69,6 @@ class Word(NamedTuple):
     key: str
     raw: str
     gap: str
-
-
-def normalise(answer: str) -> str:
-    """Return the answer in TriviaQA's official normal form (its evaluation script).
-
-    Examples:
-        >>> normalise("The  Beatles!")
-        'beatles'
-    """
-    text = answer.replace("_", " ").lower().translate(_PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", text).split())
 
 
 @lru_cache(maxsize=32768)  # references come again with every response

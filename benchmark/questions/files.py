@@ -22,7 +22,7 @@ from benchmark.store.files import is_pointer, pointer_fault
 
 _SPLITS = ("test", "train", "validation")
 _WHOLE = 100  # percent
-_KEY = 16  # characters of a question's checksum that name it
+_KEY = 16  # digits of a question's checksum that name it
 _PROMPTS = {"question": "{question}\n\n{instruction}"}
 _CHOOSING = {
     "question": "{question}\n\n{choices}\n\n{instruction}", "choice": "{letter}. {choice}"
@@ -36,13 +36,13 @@ class FileDataset(DatasetConfig):
     Without training questions only estimators run that train on none.
 
     Attributes:
-        path: of the evaluation questions.
-        train_path: of the training questions, if any.
-        validation_path: of the validation questions, if any.
-        shares: percent of the file at ``path`` that go to test, train and validation, by the
+        path: file of the evaluation questions.
+        train_path: file of the training questions, if any.
+        validation_path: file of the validation questions, if any.
+        shares: percents of the file at ``path`` that go to test, train and validation, by the
             content of the questions; None takes all for test.
-        columns: what the columns are called.
-        splits: made from the above.
+        columns: names of the columns.
+        splits: split of each role; made from the above.
     """
 
     path: str = MISSING
@@ -97,7 +97,7 @@ class FileDataset(DatasetConfig):
 
 
 def _share(shares: dict[str, int], item: Item) -> str:
-    """Return the split of an item: its content decides, whatever else the file holds."""
+    """Return the split of an item; its content decides, so that new questions move no old ones."""
     percent = int(_checksum(item), 16) % _WHOLE
     bounds = zip(shares, accumulate(shares.values()), strict=True)
     return next(split for split, bound in bounds if percent < bound)

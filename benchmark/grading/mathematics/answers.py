@@ -179,7 +179,6 @@ def _based(text: str) -> Based | None:
 
 
 def _group(text: str) -> Node | None:
-    """Return the tuple, interval or set that one pair of brackets holds; None without one."""
     if text in {"\\emptyset", "\\{\\}", "\\{ \\}"}:
         return Listing(())
     match = _GROUP.fullmatch(text)

@@ -173,7 +173,6 @@ def _same_logarithms(left: Expr, right: Expr) -> tuple[Expr, Expr]:
 
 
 def _same_points(left: sympy.Set, right: sympy.Set) -> bool:
-    """Return whether sets consist of the same intervals and points."""
     if left == right:
         return True
     parts, others = _parts(left), _parts(right)

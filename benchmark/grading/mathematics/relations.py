@@ -46,7 +46,6 @@ def related(text: str, read: Reader) -> Node | None:
 
 
 def _related(pieces: list[str], read: Reader) -> Node:
-    """Return the relation of sides and the operators between them."""
     sides, operators = pieces[::2], pieces[1::2]
     if not sides[0]:
         if len(sides) == 2 and operators[0] in _EQUALITIES:
@@ -167,7 +166,6 @@ def _between(sides: list[Expr], operators: list[str], variable: int) -> sympy.Se
 
 
 def _half_line(bound: Expr, operator: str, on_left: bool) -> sympy.Set:
-    """Return the numbers that stand in a relation to a bound, on its left or its right."""
     if operator == "\\ne":
         return sympy.S.Reals - FiniteSet(bound)
     if operator not in {"<", ">", "\\le", "\\ge"}:
