@@ -15,9 +15,9 @@ from omegaconf import MISSING
 from benchmark.config.schema import DatasetConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.questions.columns import Columns
-from benchmark.questions.items import Item, Row, UnansweredError, question_of, read_item, shown
+from benchmark.questions.items import Item, Row, question_of, read_item
 from benchmark.questions.overlap import normalised
-from benchmark.records import Question, storable
+from benchmark.records import Question
 from benchmark.store.files import is_pointer, pointer_fault
 
 _SPLITS = ("test", "train", "validation")
@@ -119,13 +119,8 @@ def _items(path: Path, config: FileDataset) -> dict[str, Item]:
                 f"{where} has no column '{missing[0]}'; it has {[*row]}. Say what your columns are "
                 f"called: dataset.columns.question=..., dataset.columns.reference=..."
             )
-        try:
-            item = read_item(config.columns, row)
-        except (UnansweredError, ValueError, TypeError) as error:
-            raise DataError(f"{where}: {error} ({shown(row)})") from error
+        item = read_item(config.columns, row, where)
         assert item is not None  # columns leave no row out
-        if any(storable(text) != text for text in (item.question, *item.references, *item.choices)):
-            raise DataError(f"{where}: a text is no UTF-8 ({shown(row)!a})")
         key = item.row_id or _checksum(item)[:_KEY]
         other = found.setdefault(key, item)
         if other != item:

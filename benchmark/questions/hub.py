@@ -23,7 +23,6 @@ from benchmark.questions.items import (
     UnansweredError,
     question_of,
     read_item,
-    shown,
 )
 from benchmark.questions.overlap import normalised
 from benchmark.questions.rows import SourceConfig, read_table, rows_of
@@ -107,17 +106,15 @@ def _items(config: HubDataset, source: SourceConfig, split: str) -> Iterator[tup
     where = f"dataset {source.hub_id}, split {source.split}"
     seen: dict[str, str] = {}
     for prefix, index, row in _rows(reader, config, source, where):
+        place = f"{where}, row {prefix}{index}"
         try:
-            item = read_item(reader, row)
+            item = read_item(reader, row, place)
         except UnansweredError as error:
             if source.unanswered == "drop":
                 continue
             raise DataError(
-                f"{where}, row {prefix}{index}: {error}; leave such rows out with "
-                f"dataset.sources.<split>.unanswered=drop."
+                f"{error}; leave such rows out with dataset.sources.<split>.unanswered=drop."
             ) from error
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise DataError(f"{where}, row {prefix}{index}: {error} ({shown(row)})") from error
         if item is None:
             continue
         key = f"{prefix}{item.row_id or index}"
@@ -125,9 +122,7 @@ def _items(config: HubDataset, source: SourceConfig, split: str) -> Iterator[tup
             seen[key] = item.question
             yield key, item
         elif seen[key] != item.question:
-            raise DataError(
-                f"{where}, row {prefix}{index}: its id '{key}' is another question's, too."
-            )
+            raise DataError(f"{place}: its id '{key}' is another question's, too.")
 
 
 def _rows(

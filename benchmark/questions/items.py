@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmark.config.filling import filled
 from benchmark.config.schema import DatasetConfig
-from benchmark.errors import ConfigError
-from benchmark.records import Question
+from benchmark.errors import ConfigError, DataError
+from benchmark.records import Question, storable
 
 Row = Mapping[str, Any]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -60,18 +60,28 @@ class Reader(ABC):
         """
 
 
-class UnansweredError(Exception):
+class UnansweredError(DataError):
     """A row lacks a value or a reference answer."""
 
 
-def read_item(reader: Reader, row: Row) -> Item | None:
+def read_item(reader: Reader, row: Row, where: str) -> Item | None:
     """Return one row's item; None leaves it out.
 
     Raises:
         UnansweredError: a column is null, or the row has no reference answer.
-        ValueError: the question is empty; as ``reader.read``.
-        TypeError: a part of the item is no text.
+        DataError: the question is empty, a part of the item is no text, or ``reader.read`` fails;
+            the message begins with ``where``.
     """
+    try:
+        return _read(reader, row)
+    except UnansweredError as error:
+        raise UnansweredError(f"{where}: {error}") from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        values = ", ".join(f"{name}={str(value)[:_SHOWN]!a}" for name, value in row.items())
+        raise DataError(f"{where}: {error} ({values})") from error
+
+
+def _read(reader: Reader, row: Row) -> Item | None:
     for column in reader.columns:
         if row[column] is None and column not in reader.nullable:
             raise UnansweredError(f"column '{column}' is null")
@@ -83,16 +93,13 @@ def read_item(reader: Reader, row: Row) -> Item | None:
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(f"its {name} is {text!r}, no text")
+            if storable(text) != text:
+                raise ValueError(f"its {name} is no text in UTF-8")
     if not item.question.strip():
         raise ValueError("its question is empty")
     if not any(reference.strip() for reference in item.references):
         raise UnansweredError(f"it has no reference answer ({item.question[:_SHOWN]!r})")
     return item
-
-
-def shown(row: Row) -> str:
-    """Return a row's values, shortened."""
-    return ", ".join(f"{name}={str(value)[:_SHOWN]!r}" for name, value in row.items())
 
 
 def question_of(config: DatasetConfig, split: str, key: str, item: Item) -> Question:
