@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from benchmark.errors import ConfigError
+from benchmark.config.checks import require
 from benchmark.grading.extract import (
     READING,
     boxes,
@@ -100,10 +100,9 @@ class Letter(TextGrader):
     def __post_init__(self) -> None:
         """Refuse what isn't capital letters, each of them once."""
         capitals = re.fullmatch("[A-Z]+", self.letters) is not None
-        if not capitals or len(set(self.letters)) < len(self.letters):
-            raise ConfigError(
-                f"letter: letters={self.letters!r} must be capital letters from A to Z, each once."
-            )
+        once = capitals and len(set(self.letters)) == len(self.letters)
+        rule = "capital letters from A to Z, each once"
+        require(once, "grading.letter.letters", self.letters, rule)
 
     def verdict(self, answer: Answer) -> Verdict:
         """Return the letter that a response chooses and whether it is the reference's."""

@@ -17,8 +17,9 @@ import polars as pl
 from omegaconf import MISSING
 from rich.console import Console
 
+from benchmark.config.checks import at_least, require
 from benchmark.config.filling import filled
-from benchmark.errors import ConfigError, DataError
+from benchmark.errors import DataError
 from benchmark.grading.extract import READING, final_answer
 from benchmark.grading.verdict import TRUNCATED, Answer, Verdict
 from benchmark.records import Outcome
@@ -93,21 +94,16 @@ class LLMJudge:
 
     def __post_init__(self) -> None:
         """Refuse a wording without its places, verdicts that are no outcomes, and no requests."""
-        if self.prompt != MISSING and not all(place in self.prompt for place in _PLACES):
-            raise ConfigError(f"llm_judge: prompt needs {', '.join(_PLACES)}: {self.prompt!r}.")
-        if not self.verdicts or not {*self.verdicts.values()} <= {"correct", "incorrect"}:
-            raise ConfigError(
-                f"llm_judge: verdicts={self.verdicts} must map to correct, incorrect."
-            )
-        for name in ("max_tokens", "concurrency", "attempts"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"llm_judge: {name}={getattr(self, name)} must be at least 1.")
-        if self.concurrency > _MOST_AT_ONCE:
-            raise ConfigError(
-                f"llm_judge: concurrency={self.concurrency} must be at most {_MOST_AT_ONCE:,}."
-            )
-        if not self.timeout > 0:
-            raise ConfigError(f"llm_judge: timeout={self.timeout} must be above 0.")
+        where = "grading.llm_judge"
+        worded = self.prompt == MISSING or all(place in self.prompt for place in _PLACES)
+        require(worded, f"{where}.prompt", self.prompt, f"a wording with {', '.join(_PLACES)}")
+        known = bool(self.verdicts) and {*self.verdicts.values()} <= {"correct", "incorrect"}
+        rule = "allowed replies, each with correct or incorrect"
+        require(known, f"{where}.verdicts", self.verdicts, rule)
+        at_least(1, self, where, "max_tokens", "concurrency", "attempts")
+        few = self.concurrency <= _MOST_AT_ONCE
+        require(few, f"{where}.concurrency", self.concurrency, f"at most {_MOST_AT_ONCE:,}")
+        require(self.timeout > 0, f"{where}.timeout", self.timeout, "above 0")
 
     @property
     def identity(self) -> dict[str, object]:

@@ -21,7 +21,7 @@ import polars as pl
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 from rich.console import Console
 
-from benchmark.errors import ConfigError
+from benchmark.config.checks import require
 from benchmark.grading.extract import last_boxes, visible, without_echo
 from benchmark.grading.verdict import PASSING, TRUNCATED, Answer, Verdict
 from benchmark.store.rows import table_rows
@@ -69,8 +69,7 @@ class MathVerify:
     def __post_init__(self) -> None:
         """Refuse limits that would let nothing through."""
         for name, value in asdict(self).items():
-            if not 0 < value < inf:
-                raise ConfigError(f"math_verify: {name}={value} must be above 0 and finite.")
+            require(0 < value < inf, f"grading.math_verify.{name}", value, "above 0 and finite")
 
     @property
     def identity(self) -> dict[str, object]:

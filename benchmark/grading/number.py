@@ -13,7 +13,7 @@ from fractions import Fraction
 from math import isfinite
 from typing import ClassVar
 
-from benchmark.errors import ConfigError
+from benchmark.config.checks import require
 from benchmark.grading.extract import (
     READING,
     boxes,
@@ -58,8 +58,8 @@ class Number(TextGrader):
 
     def __post_init__(self) -> None:
         """Refuse a tolerance that is no difference."""
-        if not (isfinite(self.tolerance) and self.tolerance >= 0):
-            raise ConfigError(f"number: tolerance={self.tolerance} must be at least 0 and finite.")
+        small = isfinite(self.tolerance) and self.tolerance >= 0
+        require(small, "grading.number.tolerance", self.tolerance, "at least 0 and finite")
 
     def verdict(self, answer: Answer) -> Verdict:
         """Return the number that a response gives and whether it is the reference's."""

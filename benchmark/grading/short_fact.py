@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from benchmark.errors import ConfigError
+from benchmark.config.checks import require
 from benchmark.grading.containment import states
 from benchmark.grading.extract import READING, final_answer
 from benchmark.grading.latex import plain
@@ -36,9 +36,8 @@ class ShortFact(TextGrader):
 
     def __post_init__(self) -> None:
         """Refuse rules that don't exist."""
-        unknown = [rule for rule in self.rules if rule not in RULES]
-        if unknown or not self.rules:
-            raise ConfigError(f"short_fact: rules={self.rules} must be some of {list(RULES)}.")
+        known = bool(self.rules) and {*self.rules} <= {*RULES}
+        require(known, "grading.short_fact.rules", self.rules, f"some of {[*RULES]}")
 
     def verdict(self, answer: Answer) -> Verdict:
         """Return the answer that a response gives and which rule makes it right, if any."""
