@@ -17,8 +17,8 @@ import polars as pl
 from omegaconf import MISSING
 from rich.console import Console
 
-from benchmark.config.checks import at_least, require
 from benchmark.config.filling import filled
+from benchmark.config.rules import at_least, require
 from benchmark.errors import DataError
 from benchmark.grading.extract import READING, final_answer
 from benchmark.grading.verdict import TRUNCATED, Answer, Verdict
