@@ -128,9 +128,6 @@ METRICS = {
     "signed_error": Metric("Signed calibration error", "Signed\nerror", "nearest zero"),
     "pearson": Metric("Pearson r", "Pearson", "highest", detail=True),
     "spearman": Metric("Spearman ρ", "Spearman", "highest", main=True),
-    "spearman_ceiling": Metric(
-        "Spearman ρ, most that the noise of c/n allows", "Spearman\nceiling", None, detail=True
-    ),
     "auroc": Metric("AUROC, single responses", "AUROC", "highest", main=True),
     "tokens": Metric("Mean tokens spent", "Tokens", None, decimals=1, main=True),
     "prompt_tokens": Metric("Of these, prompt", "Prompt\ntokens", None, decimals=1, detail=True),

@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 
 from benchmark.metrics.paired_differences import compare_estimators
 from benchmark.metrics.pairing import PairedEstimate
-from benchmark.metrics.resampling import bounds_of
+from benchmark.metrics.resampling import BOUNDS
 from benchmark.statistics.bootstrap import bootstrap_weights, percentile_interval, redrawn_counts
 from benchmark.statistics.intervals import t_interval
 
@@ -50,9 +50,7 @@ def of_questions_and_samples(kind, size, n, studies, resamples, names):
         values.append({name: float(METRICS[name](*arrays)) for name in names})
         intervals.append(
             {
-                name: t_interval(
-                    value, METRICS[name](*arrays, weights), size, bounds=bounds_of(name)
-                )
+                name: t_interval(value, METRICS[name](*arrays, weights), size, bounds=BOUNDS[name])
                 for name, value in values[-1].items()
             }
         )
@@ -101,7 +99,7 @@ def test_intervals_hold_a_loss_that_few_questions_carry(size, wrong):
     inside = []
     for loss in rng.binomial(1, wrong, (600, size)).astype(float):
         resampled = bootstrap_weights(size, 200, rng) @ loss / size
-        low, high = t_interval(float(loss.mean()), resampled, size, bounds=bounds_of("brier"))
+        low, high = t_interval(float(loss.mean()), resampled, size, bounds=BOUNDS["brier"])
         if loss.any():  # else there is no interval
             inside.append(low <= wrong <= high)
     assert np.mean(inside) >= 0.9
@@ -120,7 +118,7 @@ def test_intervals_of_samples_hold_what_they_are_about(n):
         intervals.append(
             {
                 name: t_interval(
-                    value, METRICS[name](confidences, sizes, redrawn), 100 * n, 100, bounds_of(name)
+                    value, METRICS[name](confidences, sizes, redrawn), 100 * n, 100, BOUNDS[name]
                 )
                 for name, value in values[-1].items()
             }
@@ -144,7 +142,7 @@ def test_intervals_of_samples_hold_what_they_are_about_where_questions_have_few_
             {
                 name: t_interval(
                     value, METRICS[name](confidences, sizes, redrawn), int(sizes.sum()), 100,
-                    bounds_of(name),
+                    BOUNDS[name],
                 )
                 for name, value in values[-1].items()
             }

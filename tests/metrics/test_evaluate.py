@@ -11,9 +11,8 @@ from benchmark.estimators.oracles import OracleRC
 from benchmark.metrics import pairing, resampling
 from benchmark.metrics.brier import brier_score
 from benchmark.metrics.evaluate import evaluate
-from benchmark.metrics.noise_ceiling import spearman_ceiling
 from benchmark.metrics.pairing import IMPUTED, pair_estimates
-from benchmark.metrics.resampling import bounds_of
+from benchmark.metrics.resampling import BOUNDS
 from benchmark.records import COSTS, GRADE, METRIC, Estimate
 from benchmark.statistics.bootstrap import bootstrap_weights, redrawn_counts
 from benchmark.statistics.intervals import t_interval
@@ -79,13 +78,12 @@ def test_every_metric_is_joined_by_question(cell):
     assert table["metric"].to_list() == [
         "brier", "brier_unbiased", "brier_response", "variance", "reliability", "resolution",
         "uncertainty", "r2", "r2_ceiling", "ece", "ece_equal_mass", "smooth_ece", "signed_error",
-        "pearson", "spearman", "spearman_ceiling", "auroc", *COSTS,
+        "pearson", "spearman", "auroc", *COSTS,
     ]  # fmt: skip
     assert metrics_of(table, "probe") == pytest.approx(expected_values(confidences[None], correct))
     values, c = values_of(table, "probe"), correct.sum(axis=1)
     assert [values[cost] for cost in COSTS] == [5, 4, 1]
     assert values["variance"] == pytest.approx(np.mean(c / 8 * (1 - c / 8)))
-    assert values["spearman_ceiling"] == pytest.approx(float(spearman_ceiling([8] * 40, c)))
     assert set(table["answered"]) == set(table["questions"]) == {40}
 
 
@@ -240,7 +238,7 @@ def test_intervals_follow_from_the_metrics_under_resampled_questions(cell):
     for name, metric in METRICS.items():
         weights = bootstrap_weights(40, 4000, rng)
         value, resampled = float(metric(confidences, n, c)), metric(confidences, n, c, weights)
-        low, high = t_interval(value, resampled, 40, bounds=bounds_of(name))
+        low, high = t_interval(value, resampled, 40, bounds=BOUNDS[name])
         tolerance = 0.15 * (high - low)
         assert values_of(table, "probe", "low")[name] == pytest.approx(low, abs=tolerance)
         assert values_of(table, "probe", "high")[name] == pytest.approx(high, abs=tolerance)
@@ -254,7 +252,7 @@ def test_intervals_of_the_samples_follow_from_redrawn_counts(cell):
     for name in set(METRICS) - {"r2_ceiling"}:
         value = float(METRICS[name](confidences, n, c))
         redrawn = METRICS[name](confidences, n, counts)
-        low, high = t_interval(value, redrawn, 320, 40, bounds_of(name))
+        low, high = t_interval(value, redrawn, 320, 40, BOUNDS[name])
         tolerance = 0.15 * (high - low)
         assert values_of(table, "probe", "samples_low")[name] == pytest.approx(low, abs=tolerance)
         assert values_of(table, "probe", "samples_high")[name] == pytest.approx(high, abs=tolerance)
@@ -371,8 +369,8 @@ def test_how_draws_differ_doesn_t_widen_the_interval_of_their_average(cell):
 
 def test_blocks_of_resamples_take_turns_through_the_draws(cell, monkeypatch):
     grades, _, confidences = cell
-    monkeypatch.setattr(resampling, "_BLOCK", 1)  # 50 resamples, with 4 draws
-    monkeypatch.setattr(resampling, "_CONFIDENCES", 1)
+    monkeypatch.setattr(resampling, "_BLOCK_WEIGHTS", 1)  # 50 resamples, with 4 draws
+    monkeypatch.setattr(resampling, "_BLOCK_CONFIDENCES", 1)
     kinds = np.full((4, 40), 0.5), np.tile(confidences, (4, 1))
     estimates = {"flat": kinds[0], "probe": kinds[1], "both": np.concatenate(kinds)}
     table = run({name: estimate_of(draws) for name, draws in estimates.items()}, grades, 400)
