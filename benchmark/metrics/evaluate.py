@@ -10,14 +10,14 @@ from threadpoolctl import threadpool_limits
 
 from benchmark.metrics.noise_ceiling import r2_ceiling
 from benchmark.metrics.paired_differences import compare_estimators
-from benchmark.metrics.pairing import PairedEstimate, check_variance_identity, pair_estimates
+from benchmark.metrics.pairing import PairedEstimate, pair_estimates
 from benchmark.metrics.resampling import BOUNDS, costs_of, redraw_responses, resample_questions
 from benchmark.records import METRIC, Estimate
 from benchmark.statistics.bootstrap import Interval, redrawn_counts, row_blocks
 from benchmark.statistics.inputs import FloatArray
 from benchmark.statistics.intervals import t_interval
 
-_REDRAWS = 200  # of the responses: they tell a standard deviation to 5 %
+_REDRAWS = 200  # other responses to the same questions: they tell a standard deviation to 5 %
 
 
 class Evaluation(NamedTuple):
@@ -65,14 +65,13 @@ def evaluate(
     their errors differ by.
 
     Args:
-        estimates: by estimator.
+        estimates: estimates by the name of the estimator.
         grades: table of schema ``GRADE``.
-        rng: draws the resamples, the same for all estimators.
-        resamples: how many of them; with 0 the intervals are NaN.
+        rng: generator that draws the resamples, the same for all estimators.
+        resamples: number of resamples; with 0 the intervals are NaN.
 
     Raises:
-        DataError: where a table breaks its contract, an estimator used all responses, or the
-            losses against responses and against c / n don't differ by the variance of correctness.
+        DataError: where a table breaks its contract, or an estimator used all responses.
     """
     seed, redraw_seed = rng.integers(2**63, size=2)
     rows: list[tuple[object, ...]] = []
@@ -82,7 +81,6 @@ def evaluate(
     with threadpool_limits(1):  # the blocks of resamples have threads of their own
         for name, paired in _pairs(estimates, grades, seed, resamples):
             oracle = estimates[name].oracle
-            check_variance_identity(name, estimates[name], grades, paired)
             known[name] = scores = _resampled(paired, oracle)
             imputed = _resampled(paired.imputed(), oracle) if paired.missing.any() else scores
             redraws, redraw_rng = min(resamples, _REDRAWS), np.random.default_rng(redraw_seed)

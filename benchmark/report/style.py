@@ -88,7 +88,6 @@ POLICIES = {  # that spend a sampling budget
     "uniform": Look("Uniform", BLACK, "o"),
     "greedy": Look("Greedy", BLUE, "D"),
     "uniform_stopping": Look("Uniform, stopping", GREY, ""),
-    "greedy_stopping": Look("Greedy, stopping", SKY, ""),
     "posterior": Look("Posterior", VERMILLION, ""),
     "thompson": Look("Thompson", GREEN, ""),
 }

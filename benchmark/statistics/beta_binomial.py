@@ -10,7 +10,7 @@ from scipy.special import betaln, digamma
 from benchmark.errors import DataError
 from benchmark.statistics.inputs import FloatArray, check_counts, check_tries
 
-_MOST = 12.0  # of the logarithms of alpha and beta: beyond, counts are binomial or all or nothing
+_LARGEST_LOG = 12.0  # of alpha and beta; beyond it counts are binomial, or all or nothing
 
 
 class BetaBinomial(NamedTuple):
@@ -62,7 +62,8 @@ def fit_beta_binomial(n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = No
         slope_beta = share @ (digamma(beta + wrong) - digamma(beta) + both) * beta
         return -float(share @ likelihood), -np.array([slope_alpha, slope_beta])
 
-    found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-_MOST, _MOST)] * 2)
+    bounds = [(-_LARGEST_LOG, _LARGEST_LOG)] * 2
+    found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=bounds)
     return BetaBinomial(*(float(value) for value in np.exp(found.x)))
 
 

@@ -14,7 +14,7 @@ from benchmark.statistics.inputs import FloatArray
 
 
 class Interval(NamedTuple):
-    """A percentile interval; NaN where it is undefined."""
+    """Lower and upper end of an interval, NaN where it is undefined."""
 
     low: float
     high: float

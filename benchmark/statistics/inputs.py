@@ -56,7 +56,7 @@ def check_inputs(
         raise DataError(
             f"weights has shape {weights.shape}; its last axis must be the {len(n)} questions."
         )
-    _refuse_outside("weights", weights, 0, np.finfo(np.float64).max, "non-negative and finite")
+    refuse_outside("weights", weights, 0, np.finfo(np.float64).max, "non-negative and finite")
     return Inputs(confidences, n, c, weights)
 
 
@@ -67,7 +67,7 @@ def check_confidences(confidences: ArrayLike, name: str = "confidences") -> Floa
         DataError: naming ``name`` and the value that is NaN or out of range.
     """
     values = _vector(name, confidences)
-    _refuse_outside(name, values, 0, 1, "in [0, 1]")
+    refuse_outside(name, values, 0, 1, "in [0, 1]")
     return values
 
 
@@ -113,7 +113,8 @@ def _vector(name: str, values: ArrayLike) -> FloatArray:
     return array
 
 
-def _refuse_outside(name: str, values: FloatArray, low: float, high: float, rule: str) -> None:
+def refuse_outside(name: str, values: FloatArray, low: float, high: float, rule: str) -> None:
+    """Raise a DataError that names the first value that is NaN or out of range."""
     if values.size and not (values.min() >= low and values.max() <= high):  # NaN is neither
         _refuse(name, values, ~((values >= low) & (values <= high)), rule)
 

@@ -9,8 +9,8 @@ from benchmark.statistics.inputs import FloatArray, check_counts
 
 UNBOUNDED = (-np.inf, np.inf)
 _Z = 1.959963984540054  # standard normal quantile of 97.5 %
-_FAR = 2.0  # deviations between a value and the bounds of its scale, at least
-_ROUNDING = 1e-12  # what it may leave between values that are the same
+_LEAST_DEVIATIONS = 2.0  # from a value to the bounds of its scale, in standard deviations
+_ROUNDING = 1e-12  # difference that rounding may leave between equal values
 
 
 def wilson_width(n: ArrayLike, c: ArrayLike) -> FloatArray:
@@ -83,7 +83,10 @@ def t_interval(
     if np.isnan(value) or freedom < 1 or np.isnan(deviation):
         return Interval(np.nan, np.nan)
     low, high = bounds
-    wider = min(low, value - _FAR * deviation), max(high, value + _FAR * deviation)
+    wider = (
+        min(low, value - _LEAST_DEVIATIONS * deviation),
+        max(high, value + _LEAST_DEVIATIONS * deviation),
+    )
     centre, slope = _scaled(value, wider)
     half = float(stdtrit(freedom, (1 + level) / 2)) * deviation * slope
     ends = _unscaled(centre - half, wider), _unscaled(centre + half, wider)

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from benchmark.statistics.bootstrap import weighted_variance
 from benchmark.statistics.inputs import FloatArray
 
-_CLEAR = 1e-9  # of the squared range: far above what rounding leaves of a variance that is 0
+_CLEAR_SHARE = 1e-9  # of the squared range: far above what rounding leaves of a variance of 0
 
 
 def midranks(values: FloatArray, weights: FloatArray) -> FloatArray:
@@ -51,7 +51,7 @@ def varies(values: FloatArray, weights: FloatArray) -> NDArray[np.bool_]:
     if weights.min() > 0:
         return np.broadcast_to((values != values[..., :1]).any(axis=-1), shape[:-1])
     spread = np.ptp(values, axis=-1)
-    clear = weighted_variance(values, weights) > _CLEAR * spread**2  # False where it is NaN
+    clear = weighted_variance(values, weights) > _CLEAR_SHARE * spread**2  # False where it is NaN
     result = np.array(np.broadcast_to(clear, shape[:-1]))
     values, weights = np.broadcast_to(values, shape), np.broadcast_to(weights, shape)
     for row in np.argwhere(~result):

@@ -8,8 +8,7 @@ from questions import METRICS, estimate_of, grades_of, ids
 from benchmark.capability.counts import count_outcomes
 from benchmark.errors import DataError
 from benchmark.estimators.oracles import OracleRC
-from benchmark.metrics import pairing, resampling
-from benchmark.metrics.brier import brier_score
+from benchmark.metrics import resampling
 from benchmark.metrics.evaluate import evaluate
 from benchmark.metrics.pairing import IMPUTED, pair_estimates
 from benchmark.metrics.resampling import BOUNDS
@@ -439,8 +438,13 @@ def test_confidence_without_a_graded_response_is_outside_the_evaluation(cell):
     assert set(table["questions"]) == {39} == {len(count_outcomes(fewer))}
 
 
-def test_losses_that_don_t_differ_by_the_variance_of_correctness_are_refused(cell, monkeypatch):
+def test_the_losses_of_single_responses_are_those_of_the_tables(cell):
     grades, _, confidences = cell
-    monkeypatch.setattr(pairing, "brier_score", lambda f, n, c: brier_score(f, n, n - c))
-    with pytest.raises(DataError, match=r"estimator 'probe': the loss against single responses"):
-        run({"probe": estimate_of(confidences)}, grades)
+    estimate = estimate_of(confidences, samples_used=2)
+    values = values_of(run({"probe": estimate}, grades), "probe")
+    joined = grades.filter(pl.col("sample_index") >= 2).join(
+        estimate.confidences.select("question_id", "confidence"), on="question_id"
+    )
+    errors = joined["confidence"] - (joined["outcome"] == "correct").cast(pl.Float64)
+    assert values["brier_response"] == pytest.approx((errors**2).mean())
+    assert values["brier_response"] - values["brier"] == pytest.approx(values["variance"])

@@ -44,7 +44,7 @@ def oracle_frontier(cost: ArrayLike, accuracy: ArrayLike, weights: ArrayLike) ->
         )
     steps = []  # question, added cost, added accuracy, of which the first is where it starts
     for question in range(cost.shape[1]):
-        own = _concave_frontier(cost[:, question], accuracy[:, question])
+        own = concave_frontier(cost[:, question], accuracy[:, question])
         steps += [
             (question, *added)
             for added in zip(
@@ -115,7 +115,16 @@ def concave_frontier(cost: ArrayLike, accuracy: ArrayLike) -> NDArray[np.intp]:
         >>> concave_frontier([2, 1, 3, 4], [0.2, 0.1, 0.9, 0.8]).tolist()
         [1, 2]
     """
-    return _concave_frontier(*_points(cost, accuracy, axes=1))
+    cost, accuracy = _points(cost, accuracy, axes=1)
+    order = np.lexsort((-accuracy, cost))
+    highest = np.maximum.accumulate(accuracy[order])
+    rising = np.append(True, highest[1:] > highest[:-1])
+    kept: list[int] = []
+    for point in order[rising].tolist():
+        while len(kept) > 1 and _is_below(kept[-2], kept[-1], point, cost, accuracy):
+            kept.pop()
+        kept.append(point)
+    return np.array(kept, dtype=np.intp)
 
 
 def _points(cost: ArrayLike, accuracy: ArrayLike, axes: int) -> tuple[FloatArray, FloatArray]:
@@ -132,18 +141,7 @@ def _points(cost: ArrayLike, accuracy: ArrayLike, axes: int) -> tuple[FloatArray
     return x, y
 
 
-def _concave_frontier(cost: FloatArray, accuracy: FloatArray) -> NDArray[np.intp]:
-    order = np.lexsort((-accuracy, cost))
-    highest = np.maximum.accumulate(accuracy[order])
-    rising = np.append(True, highest[1:] > highest[:-1])
-    kept: list[int] = []
-    for point in order[rising].tolist():
-        while len(kept) > 1 and _is_below(kept[-2], kept[-1], point, cost, accuracy):
-            kept.pop()
-        kept.append(point)
-    return np.array(kept, dtype=np.intp)
-
-
 def _is_below(left: int, middle: int, right: int, cost: FloatArray, accuracy: FloatArray) -> bool:
+    """Tell whether a point lies on or below the line between its neighbours."""
     rise = (accuracy[middle] - accuracy[left]) * (cost[right] - cost[left])
     return bool(rise <= (accuracy[right] - accuracy[left]) * (cost[middle] - cost[left]))
