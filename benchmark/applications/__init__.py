@@ -22,7 +22,6 @@ from benchmark.applications.adaptive import Adaptive
 from benchmark.applications.application import Study
 from benchmark.applications.budget.budget import Budget
 from benchmark.applications.budget.greedy_allocation import (
-    allocation_value,
     greedy_budget_allocation,
     solved_probability,
 )
@@ -55,7 +54,6 @@ __all__ = [
     "Routing",
     "Study",
     "accuracy_at_coverage",
-    "allocation_value",
     "answered_at",
     "aurc",
     "build_applications",

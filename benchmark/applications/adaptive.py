@@ -187,15 +187,10 @@ def _errors(
     ends: Mapping[str, NDArray[np.int64]],
     rule: StoppingRule,
 ) -> Iterator[tuple[Key, str, float]]:
-    """Yield the error of each metric and design in one simulation.
+    """Yield the error of each metric and design in one simulation, whose number chooses the draw.
 
-    Args:
-        sources: confidences by name of the estimator.
-        number: number of the simulation, which chooses the draw.
-        p: expected accuracies, [N].
-        totals: correct ones among the first 0 .. k_max responses, [N, 1 + k_max].
-        ends: number of responses that each design draws, [N].
-        rule: stopping rule of the design that stops.
+    ``p`` are expected accuracies, [N], ``totals`` correct ones among the first 0 .. k_max
+    responses, [N, 1 + k_max], and ``ends`` the numbers of responses that each design draws, [N].
     """
     every = np.arange(len(p))
     unbiased = sequential_estimate(ends[STOPPED], totals[every, ends[STOPPED]], rule).accuracy

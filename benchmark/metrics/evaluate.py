@@ -13,7 +13,7 @@ from benchmark.metrics.paired_differences import compare_estimators
 from benchmark.metrics.pairing import PairedEstimate, pair_estimates
 from benchmark.metrics.resampling import BOUNDS, costs_of, redraw_responses, resample_questions
 from benchmark.records import METRIC, Estimate
-from benchmark.statistics.bootstrap import Interval, redrawn_counts, row_blocks
+from benchmark.statistics.bootstrap import redrawn_counts, row_blocks
 from benchmark.statistics.inputs import FloatArray
 from benchmark.statistics.intervals import t_interval
 
@@ -153,6 +153,8 @@ def _rows(
     return rows
 
 
-def _interval(metric: str, values: FloatArray, drawn: int, groups: int | None = None) -> Interval:
+def _interval(
+    metric: str, values: FloatArray, drawn: int, groups: int | None = None
+) -> tuple[float, float]:
     """Return the interval of a metric [1 + B]."""
     return t_interval(float(values[0]), values[1:], drawn, groups, BOUNDS[metric])

@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, stdtr, stdtrit
 
-from benchmark.statistics.bootstrap import Interval
 from benchmark.statistics.inputs import FloatArray, check_counts
 
 UNBOUNDED = (-np.inf, np.inf)
@@ -41,7 +40,7 @@ def t_interval(
     groups: int | None = None,
     bounds: tuple[float, float] = UNBOUNDED,
     level: float = 0.95,
-) -> Interval:
+) -> tuple[float, float]:
     """Return a value -/+ Student's t times the standard deviation of its resamples.
 
     A metric with bounds is taken to the scale ``log((x - low) / (high - x))`` and back, which for a
@@ -81,7 +80,7 @@ def t_interval(
     freedom = drawn - (1 if groups is None else groups)
     deviation = _deviation(resampled, drawn if groups is None else None)
     if np.isnan(value) or freedom < 1 or np.isnan(deviation):
-        return Interval(np.nan, np.nan)
+        return np.nan, np.nan
     low, high = bounds
     wider = (
         min(low, value - _LEAST_DEVIATIONS * deviation),
@@ -90,7 +89,7 @@ def t_interval(
     centre, slope = _scaled(value, wider)
     half = float(stdtrit(freedom, (1 + level) / 2)) * deviation * slope
     ends = _unscaled(centre - half, wider), _unscaled(centre + half, wider)
-    return Interval(max(low, ends[0]), min(high, ends[1]))
+    return max(low, ends[0]), min(high, ends[1])
 
 
 def p_value(difference: float, resampled: FloatArray, drawn: int) -> float:

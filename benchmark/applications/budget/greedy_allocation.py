@@ -16,18 +16,6 @@ _MOST_SAMPLES = 2**53  # up to here a double counts every one
 _BITS_OF_INFINITY = int(np.float64(np.inf).view(np.int64))  # above those of all finite numbers
 
 
-class AllocationValue(NamedTuple):
-    """What an allocation is worth; random is which of the graded responses are drawn.
-
-    Attributes:
-        expectation: expected share of the questions that are solved, in [0, 1].
-        variance: variance of that share over which responses are drawn.
-    """
-
-    expectation: float
-    variance: float
-
-
 class _Demand(NamedTuple):
     """What decides how many samples each of N questions gets at a threshold of the gain."""
 
@@ -141,12 +129,19 @@ def solved_probability(allocation: ArrayLike, n: ArrayLike, c: ArrayLike) -> Flo
     """Return how probably each question is solved by samples drawn from its graded responses.
 
     ``1 - C(n - c, b) / C(n, b)`` for b of n responses drawn without replacement: exact, and an
-    unbiased estimate of ``1 - (1 - p)^b`` for the expected accuracy p.
+    unbiased estimate of ``1 - (1 - p)^b`` for the expected accuracy p. Questions are solved
+    independently of each other, so the mean over them is the expected share that is solved.
 
-    Arguments and errors are those of `allocation_value`.
+    Args:
+        allocation: number b of samples of each question, [N].
+        n: number of responses of each question, [N].
+        c: number of correct ones among them, [N].
 
     Returns:
         [N], in [0, 1]; 0 for a question without samples.
+
+    Raises:
+        DataError: for counts out of range, or more samples than a question has responses.
 
     Examples:
         >>> solved_probability([0, 1, 2], n=[4, 4, 4], c=[4, 1, 1]).round(12).tolist()
@@ -164,31 +159,3 @@ def solved_probability(allocation: ArrayLike, n: ArrayLike, c: ArrayLike) -> Flo
             f"n = {n[where]:g} responses of the question: pass maximum=n to the allocation."
         )
     return share_with_correct(n, c, samples)
-
-
-def allocation_value(allocation: ArrayLike, n: ArrayLike, c: ArrayLike) -> AllocationValue:
-    """Return the exact expectation and variance of the share of questions that are solved.
-
-    Nothing is drawn: a question is solved with its `solved_probability` q, independently of the
-    others, so that the expectation is ``mean(q)`` and the variance ``sum(q (1 - q)) / N^2``.
-
-    Args:
-        allocation: samples of each question, [N].
-        n: responses of each question, [N].
-        c: correct ones among them, [N].
-
-    Returns:
-        Both NaN without questions.
-
-    Raises:
-        DataError: for counts out of range, or more samples than a question has responses.
-
-    Examples:
-        >>> allocation_value([1, 2], n=[4, 4], c=[4, 1])
-        AllocationValue(expectation=0.75, variance=0.0625)
-    """
-    solved = solved_probability(allocation, n, c)
-    if not len(solved):
-        return AllocationValue(np.nan, np.nan)
-    variance = float((solved * (1 - solved)).sum()) / len(solved) ** 2
-    return AllocationValue(float(solved.mean()), variance)

@@ -15,9 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from benchmark.applications.routing.frontier import concave_frontier
 from benchmark.errors import DataError
-from benchmark.statistics.inputs import FloatArray, refuse_outside
+from benchmark.statistics.inputs import LARGEST, FloatArray, refuse_outside
 
-_LARGEST = float(np.finfo(np.float64).max)
 _MOST_CONFIDENCES_READ = 10_000_000  # by the search over all but the last threshold
 _FEWEST_PREFIXES = 64  # combinations of thresholds that are tried, however many questions there are
 
@@ -226,5 +225,5 @@ def _checked(models: Sequence[RoutedModel]) -> list[RoutedModel]:
         refuse_outside(f"model {number}: accuracy", model.accuracy, 0, 1, "in [0, 1]")
         refuse_outside(f"model {number}: confidences", confidences, 0, 1, "in [0, 1], or NaN")
         for name, costs in (("cost", model.cost), ("confidence_cost", model.confidence_cost)):
-            refuse_outside(f"model {number}: {name}", costs, 0, _LARGEST, "a number of at least 0")
+            refuse_outside(f"model {number}: {name}", costs, 0, LARGEST, "a number of at least 0")
     return checked

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from benchmark.errors import DataError
 from benchmark.statistics.bootstrap import divide
-from benchmark.statistics.inputs import FloatArray
+from benchmark.statistics.inputs import FloatArray, check_weights
 
 
 class Frontier(NamedTuple):
@@ -36,12 +36,7 @@ def oracle_frontier(cost: ArrayLike, accuracy: ArrayLike, weights: ArrayLike) ->
         DataError: shapes that don't belong together, no model or question, or NaN or infinity.
     """
     cost, accuracy = _points(cost, accuracy, axes=2)
-    weights = np.asarray(weights, dtype=np.float64)
-    if weights.shape[-1:] != cost.shape[1:] or not np.all((weights >= 0) & np.isfinite(weights)):
-        raise DataError(
-            f"weights of shape {list(weights.shape)} must be finite, not negative, and one for "
-            f"each of {cost.shape[1]} questions."
-        )
+    weights = check_weights(weights, cost.shape[1])
     steps = []  # question, added cost, added accuracy, of which the first is where it starts
     for question in range(cost.shape[1]):
         own = concave_frontier(cost[:, question], accuracy[:, question])
