@@ -34,7 +34,7 @@ def coverage(values, intervals, truth):
     """Share of the studies whose interval holds the truth: the mean of the values, if not given."""
     truth = {name: np.mean([value[name] for value in values]) for name in values[0]} | truth
     return {
-        name: np.mean([each[name].low <= truth[name] <= each[name].high for each in intervals])
+        name: np.mean([each[name][0] <= truth[name] <= each[name][1] for each in intervals])
         for name in values[0]
     }
 
@@ -75,7 +75,7 @@ def test_intervals_of_a_constant_s_calibration_error_hold_it_and_tell_something(
     covered, intervals = of_questions_and_samples(kind, 120, 24, 200, 200, names)
     assert min(covered.values()) >= 0.9, covered
     assert max(covered.values()) <= 0.99, covered
-    assert max(each[name].high for each in intervals for name in names) < 0.25
+    assert max(each[name][1] for each in intervals for name in names) < 0.25
 
 
 @pytest.mark.slow
