@@ -14,7 +14,7 @@ from benchmark.cell.saved import LISTING, cell_of, load_cell, read_listing
 from benchmark.errors import BenchmarkError, DataError, StoreError
 from benchmark.records import CellResult
 from benchmark.report.grid import Grid, make_grid
-from benchmark.report.grid_report import write_grid_report
+from benchmark.report.report import write_report
 from benchmark.report.style import dataset_name, model_name
 from benchmark.runs.jobs import read_jobs
 
@@ -65,7 +65,7 @@ def report(runs: Sequence[Path], name: str, console: Console) -> Path:
     grid = make_grid(_whole(folders, console))
     _tell(grid, console)
     outputs = folders[0].parents[4]  # of outputs/store/<model>/<dataset>/<split>/<cell>
-    return write_grid_report(grid, outputs / "reports" / name)
+    return write_report(grid, outputs / "reports" / name)
 
 
 def _whole(folders: Sequence[Path], console: Console) -> list[CellResult]:

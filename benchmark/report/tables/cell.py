@@ -12,6 +12,7 @@ from rich.text import Text
 
 from benchmark.metrics.pairing import IMPUTED
 from benchmark.records import COSTS, DIFFERENCE, METRIC, OUTCOMES, CellResult, check_table
+from benchmark.report.grid import Grid
 from benchmark.report.ranking import BEST_COVERAGE, LEVEL, p_values, paired_losses, ranks
 from benchmark.report.style import (
     METRICS,
@@ -20,6 +21,7 @@ from benchmark.report.style import (
     estimator_look,
     metric_look,
     model_name,
+    number,
 )
 
 CAPTION = (
@@ -36,6 +38,7 @@ class Value(NamedTuple):
     """One metric of one estimator, as it is shown."""
 
     value: str
+    number: float | str  # to sort by; empty where undefined
     interval: str  # empty where undefined
     best: bool
     imputed: str  # over all questions; empty where all were answered
@@ -183,59 +186,41 @@ def metric_table(result: CellResult) -> Table:
     return table
 
 
-def write_metrics(result: CellResult, path: Path) -> None:
-    """Write all metrics as CSV, one row per estimator and metric, with the cell's identity."""
-    _with_cell(result, check_table(result.metrics, METRIC, "metrics")).write_csv(path)
+def write_all_numbers(grid: Grid, folder: Path) -> list[str]:
+    """Write metrics, differences, disagreements and what applications found, one file of each.
 
-
-def write_differences(result: CellResult, path: Path) -> None:
-    """Write the paired differences of all estimators as CSV, with the cell's identity."""
-    _with_cell(result, check_table(result.differences, DIFFERENCE, "differences")).write_csv(path)
-
-
-def write_applications(result: CellResult, folder: Path) -> list[str]:
-    """Write each table of the applications as ``<name>.csv`` with the cell's identity.
+    Each row names its cell. What no cell has isn't written, and an older file of it goes.
 
     Returns:
         The names of the files.
     """
-    for name, table in result.applications.items():
-        _with_cell(result, table).write_csv(folder / f"{name}.csv")
-    return [f"{name}.csv" for name in result.applications]
-
-
-def _with_cell(result: CellResult, table: pl.DataFrame) -> pl.DataFrame:
-    return table.select(
-        pl.lit(result.model).alias("model"),
-        pl.lit(result.dataset).alias("dataset"),
-        pl.lit(result.split).alias("split"),
-        pl.all(),
-    )
+    parts: dict[str, list[pl.DataFrame]] = {"metrics": [], "differences": [], "disagreements": []}
+    for cell in grid.cells.values():
+        own = {"metrics": cell.metrics, "differences": cell.differences, **cell.applications}
+        for name, table in (own | {"disagreements": cell.disagreements}).items():
+            identity = {"model": cell.model, "dataset": cell.dataset, "split": cell.split}
+            named = table.select(*(pl.lit(v).alias(k) for k, v in identity.items()), pl.all())
+            parts.setdefault(name, []).append(named)
+    tables = {name: pl.concat(part, how="diagonal_relaxed") for name, part in parts.items()}
+    if tables["disagreements"].is_empty():
+        del tables["disagreements"]
+        (folder / "disagreements.csv").unlink(missing_ok=True)
+    for name, table in tables.items():
+        table.write_csv(folder / f"{name}.csv")
+    return [f"{name}.csv" for name in tables]
 
 
 def _format(row: dict[str, Any], best: bool) -> Value:
     decimals = metric_look(row["metric"]).decimals
     value, low, high = (number(row[key], decimals) for key in ("value", "low", "high"))
+    at = "" if math.isnan(row["value"]) else row["value"]
     imputed = ""
     if row["answered"] < row["questions"] and row["metric"] not in COSTS:
         imputed = f"all {number(row['imputed'], decimals)}"
     if MISSING in (low, high):
-        return Value(value, "", best, imputed)
+        return Value(value, at, "", best, imputed)
     between = f"{low}–{high}" if row["low"] >= 0 else f"{low} to {high}"
-    return Value(value, between, best, imputed)
-
-
-def number(value: float, decimals: int) -> str:
-    """Return a number for people, with a real minus sign; NaN is shown as missing.
-
-    Examples:
-        >>> number(-0.0621, 2), number(-0.0001, 2), number(float("nan"), 2)
-        ('−0.06', '0.00', '–')
-    """
-    if math.isnan(value):
-        return MISSING
-    text = f"{value:z.{decimals}f}"
-    return text.replace("-", "−")
+    return Value(value, at, between, best, imputed)
 
 
 def _terminal_value(value: Value | None) -> Text:

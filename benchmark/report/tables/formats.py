@@ -16,8 +16,8 @@ from benchmark.report.style import (
     estimator_look,
     metric_look,
     model_name,
+    number,
 )
-from benchmark.report.tables.cell import number
 from benchmark.report.tables.grid import GridTable
 
 FEW = "†"  # marks a value over too few of the questions

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from benchmark.records import CellResult
-from benchmark.report import plotted_grid as curves
+from benchmark.report import plotted
 from benchmark.report.grid import Grid
 from benchmark.report.ranking import ranks
 from benchmark.report.reported import reported
@@ -183,7 +183,7 @@ def budget_table(grid: Grid) -> GridTable:
     """Return the share of questions that a sampling budget solves, by mean samples per question."""
 
     def of_cell(cell: CellResult) -> Iterator[dict[str, Any]]:
-        for row in curves.budget_rows(cell).iter_rows(named=True):
+        for row in plotted.budget_rows(cell).iter_rows(named=True):
             yield {
                 "estimator": row["method"],
                 "metric": "success_rate",
