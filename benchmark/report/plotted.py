@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from benchmark.capability.counts import count_outcomes
 from benchmark.metrics.brier import brier_loss, unbiased_brier_loss
@@ -19,7 +18,6 @@ from benchmark.statistics.intervals import t_interval
 RELIABILITY_BINS = 10
 RESAMPLES = 200  # for the intervals of the reliability diagrams
 SHOWN_DRAWS = 20  # of an estimator that is random; more don't change a figure
-HISTOGRAM_BINS = 20
 TARGET_BINS = 20
 ID = "question_id"
 
@@ -47,14 +45,6 @@ class Reliability(NamedTuple):
     low: FloatArray  # 95 % interval: other questions and responses; NaN for one question
     high: FloatArray
     share: FloatArray  # of the answered questions
-
-
-class Histogram(NamedTuple):
-    """How many questions have which expected accuracy; B bars."""
-
-    left: FloatArray  # [B]
-    width: float
-    counts: NDArray[np.int64]  # [B]
 
 
 class TargetHistogram(NamedTuple):
@@ -127,23 +117,6 @@ def reliability(paired: PairedEstimate) -> Reliability:
         high=intervals[:, 1],
         share=divide(count[0], count[0].sum()),
     )
-
-
-def accuracy_histogram(capability: pl.DataFrame) -> Histogram:
-    """Return the histogram of ``c / n``.
-
-    One bar for each value where every question has the same ``n`` of at most ``HISTOGRAM_BINS``;
-    else equal-width bins, lower edge closed, the last one with 1.0.
-    """
-    n, c = capability["n"].to_numpy(), capability["c"].to_numpy()
-    if n.min() == n.max() <= HISTOGRAM_BINS:
-        width, bars, index = 1 / int(n[0]), int(n[0]) + 1, c
-        left = np.arange(bars, dtype=np.float64) * width - width / 2
-    else:
-        width, bars = 1 / HISTOGRAM_BINS, HISTOGRAM_BINS
-        index = np.minimum(c * bars // n, bars - 1)  # in integers, so that edges are exact
-        left = np.arange(bars, dtype=np.float64) * width
-    return Histogram(left, width, np.bincount(index, minlength=bars))
 
 
 def probe_selections(result: CellResult) -> dict[str, pl.DataFrame]:

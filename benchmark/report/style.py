@@ -22,7 +22,7 @@ class Metric(NamedTuple):
 
     Attributes:
         name: the full name.
-        short: the column header in the terminal.
+        short: the head of its column, in the terminal and on the page.
         best: which value is best; None where better or worse has no meaning.
         decimals: digits after the point.
         main: shown in the terminal.

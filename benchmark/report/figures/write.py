@@ -19,6 +19,7 @@ from benchmark.report.figures.calibration import (
     draw_divergence,
     draw_reliability,
 )
+from benchmark.report.figures.cost import draw_cost
 from benchmark.report.figures.curves import (
     draw_budget,
     draw_convergence,
@@ -28,7 +29,6 @@ from benchmark.report.figures.curves import (
 )
 from benchmark.report.figures.decisions import draw_abstention, draw_adaptive, draw_routing
 from benchmark.report.figures.grid_panels import MOST_ROWS, main_estimators
-from benchmark.report.figures.outcomes import draw_cost, draw_histogram
 from benchmark.report.grid import Grid
 
 DrawCell = Callable[[CellResult], Drawing]
@@ -65,7 +65,6 @@ FIGURES = (
 CELL_FIGURES: dict[str, DrawCell] = {  # of one cell alone, in place of a grid's of that name
     "confidences": draw_confidences,
     "reliability": draw_cell_reliability,
-    "expected_accuracy": draw_histogram,
 }
 APPLICATION_FIGURES: dict[str, DrawCell] = {  # likewise, by the name of the table that is drawn
     "budget": draw_cell_budget,
@@ -85,13 +84,14 @@ def write_figures(
 
     Args:
         grid: of one cell it has that cell's own figures, too.
-        folder: exists.
+        folder: is made if it doesn't exist.
         more: figures beside the harness's own, of a grid of one cell.
 
     Returns:
         The figures as PNG, and what the grid lacks for each of those that couldn't be drawn.
     """
     plates, lacking = list[Plate](), dict[str, str]()
+    folder.mkdir(parents=True, exist_ok=True)
     _tell_missing_letters(grid)
     with mpl.rc_context(_RC), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from")  # for each text, twice

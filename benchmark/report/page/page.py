@@ -25,7 +25,7 @@ from benchmark.report.page.payload import BLOCK, Payload, family_of, pack_cells
 from benchmark.report.plotted import ID
 from benchmark.report.style import dataset_name, estimator_look, metric_look, model_name
 from benchmark.report.tables import cell as cell_tables
-from benchmark.report.tables.formats import explained, layout
+from benchmark.report.tables.formats import Layout, explained, layout
 from benchmark.report.tables.grid import GridTable
 
 MOST_BYTES = 40_000_000  # of all texts; packed they take about half of it
@@ -61,6 +61,8 @@ def write_page(
     blocks: dict[str, str] = {}
     cells = [_cell(*both, blocks) for both in zip(shown, payloads, strict=True)]
     scripts = [_asset(names) for names in _SCRIPTS]
+    counted = all(cell.counted for cell in shown)
+    looks = style.COUNTED_OUTCOMES if counted else style.OUTCOMES
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, undefined=jinja2.StrictUndefined
     )
@@ -70,19 +72,18 @@ def write_page(
         policy=_policy(scripts),
         styles=_asset(_STYLES),
         scripts=scripts,
-        notes=_notes(grid, held),
+        what_was_run=_what_was_run(grid, held),
         provenance=provenance or {},
         files=files,
         tables=[_shown(table) for table in tables],
         cell=_only(shown[0]) if len(shown) == 1 else None,
         failed={cell["name"]: result.failed for cell, result in zip(cells, shown, strict=True)},
-        outcome_looks=style.OUTCOMES,
+        outcome_looks=looks,
         outcomes=[row for cell in shown for row in outcome_rows(cell, families=len(shown) == 1)],
         statuses=[row for cell in shown for row in status_rows(cell)],
         disagreements=_disagreements(shown),
         shown_disagreements=SHOWN_DISAGREEMENTS,
         missing=style.MISSING,
-        metric_look=metric_look,
         plates=plates,
         lacking=lacking,
         index=Markup(embedded(_index(grid, cells))),
@@ -97,11 +98,10 @@ def _only(cell: CellResult) -> dict[str, Any]:
     """Return what the page shows of a cell alone: all metrics, and which estimators differ."""
     first = next(iter(cell_tables.best_estimators(cell, "brier")), None)
     return {
-        "metric_groups": cell_tables.metric_groups(cell),
-        "rows": cell_tables.metric_rows(cell),
+        "metrics": [_rows(table, ["Estimator"]) for table in cell_tables.page_tables(cell)],
         "caption": cell_tables.CAPTION,
         "reference": estimator_look(first).name if first else None,
-        "comparisons": cell_tables.comparisons(cell, first) if first else [],
+        "comparisons": _rows(cell_tables.comparisons(cell, first), ["Estimator"]) if first else {},
     }
 
 
@@ -243,26 +243,22 @@ def _outcomes(looks: Mapping[str, style.Look]) -> list[dict[str, str]]:
 
 
 def _shown(table: GridTable) -> dict[str, Any]:
-    """Return a table with each row's names first, so that rows can be sorted."""
-    shown = layout(table)
     grouped = [", ".join(table.group).capitalize()] if table.group else []
-    return {
-        "title": table.title,
-        "note": explained(table),
-        "names": [*grouped, table.row.capitalize()],
-        "columns": shown.columns,
-        "rows": [
-            {
-                "names": [*([block.heading] if table.group else []), line.name],
-                "entries": line.entries,
-            }
-            for block in shown.blocks
-            for line in block.lines
-        ],
-    }
+    rows = _rows(layout(table), [*grouped, table.row.capitalize()])
+    return {"title": table.title, "note": explained(table), **rows}
 
 
-def _notes(grid: Grid, most: set[int]) -> list[str]:
+def _rows(shown: Layout, names: Sequence[str]) -> dict[str, Any]:
+    """Return a table with each row's names first, so that rows can be sorted."""
+    rows = [
+        {"names": [block.heading, line.name][-len(names) :], "line": line}
+        for block in shown.blocks
+        for line in block.lines
+    ]
+    return {"names": names, "columns": shown.columns, "rows": rows}
+
+
+def _what_was_run(grid: Grid, most: set[int]) -> str:
     """Return what was run, and how much of it the page shows.
 
     Args:
@@ -271,17 +267,19 @@ def _notes(grid: Grid, most: set[int]) -> list[str]:
     """
     cells = grid.cells.values()
     questions = sum(len(cell.questions) for cell in cells)
-    graded = sum(len(cell.grades) + len(cell.left_out) for cell in cells)
-    held = "none"
-    if most:
-        span = f"{min(most)}" if len(most) == 1 else f"{min(most)} to {max(most)}, by cell,"
-        held = f"at most {span} per question"
+    judged = sum(len(cell.grades) + len(cell.left_out) for cell in cells)
+    counted = {n for cell in cells for n in cell.capability["n"].unique()}
+    held = f"at most {_span(most)} per question" if most else "none"
     if any(cell.counted for cell in cells):
-        held += ": only counts were given" if not most else "; of some cells only counts were given"
+        held += "; of some cells only counts were given" if most else ": only counts were given"
     places = len(grid.models) * len(grid.datasets)
-    return [
-        f"{len(cells)} of {places} cells, "
-        * (len(cells) > 1)
-        + f"{questions:,} questions and {graded:,} judged responses, "
-        f"of which the page holds {held}.",
-    ]
+    shown = f"{len(cells)} of {places} cells, " if len(cells) > 1 else ""
+    return (
+        f"{shown}{questions:,} questions and {judged:,} judged responses, {_span(counted)} per "
+        f"question, of which the page holds {held}."
+    )
+
+
+def _span(numbers: set[int]) -> str:
+    least, most = min(numbers), max(numbers)
+    return f"{least}" if least == most else f"{least} to {most}"

@@ -18,13 +18,13 @@ from benchmark.records import OUTCOMES, CellResult
 from benchmark.report.plotted import ID
 
 BLOCK = 100  # questions whose responses are unpacked together
-MOST_CHARACTERS = 2000  # of a text
+MOST_CHARACTERS = 2000  # of one text
 TEXT_LENGTHS = (MOST_CHARACTERS, 500, 120, 30)  # of a question's texts: the first that fits
 SHOWN_RESPONSES = (  # per question, and the length of their texts: the first that fits
     (16, MOST_CHARACTERS), (8, MOST_CHARACTERS), (4, MOST_CHARACTERS), (2, MOST_CHARACTERS),
     (2, 500), (1, 500), (1, 120), (1, 30), (0, 0),
 )  # fmt: skip
-DECIMALS = 4  # of a confidence
+DECIMALS = 4  # digits after the point of a confidence
 _QUESTION_TEXTS = ("question", "prompt", "references")
 _RESPONSE_TEXTS = ("answer", "reason", "text", "reasoning")
 
@@ -33,10 +33,10 @@ class Payload(NamedTuple):
     """The packed blocks of one cell.
 
     Attributes:
-        points: ids, counts, outcomes, confidences.
-        texts: what was asked, and the accepted answers.
-        responses: with their grades, per ``BLOCK`` questions.
-        shown: responses per question at most.
+        points: block of the questions' ids, counts, outcomes and confidences.
+        texts: block of what was asked, and of the accepted answers.
+        responses: blocks of responses with their grades, each of ``BLOCK`` questions.
+        shown: most responses of a question.
     """
 
     points: str

@@ -14,18 +14,19 @@ from PIL import Image
 
 from benchmark.applications import Budget, Study
 from benchmark.report import style
-from benchmark.report.figures import grid as figures
+from benchmark.report.figures import write as figures
 from benchmark.report.figures.axes import log_axis
-from benchmark.report.figures.grid import FIGURES, estimator_pages, write_figures
-from benchmark.report.figures.grid_calibration import draw_cost, draw_reliability
-from benchmark.report.figures.grid_cells import HIGHEST, MOST_LINES, main_estimators
-from benchmark.report.figures.grid_curves import (
+from benchmark.report.figures.calibration import draw_reliability
+from benchmark.report.figures.cost import draw_cost
+from benchmark.report.figures.curves import (
     draw_budget,
     draw_convergence,
     draw_layers,
     draw_pass_at_k,
     draw_scaling,
 )
+from benchmark.report.figures.grid_panels import HIGHEST, MOST_LINES, main_estimators
+from benchmark.report.figures.write import FIGURES, estimator_pages, write_figures
 from benchmark.report.grid import make_grid
 
 PLACE = ("olmo3_7b", "triviaqa")

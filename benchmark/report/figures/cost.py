@@ -1,16 +1,15 @@
-"""Stage 8: figures of what confidences cost, and of how the expected accuracies spread."""
+"""Stage 8: the figure of what confidences cost."""
 
 from typing import Any
 
 import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, NullLocator
 
 from benchmark.records import CellResult
 from benchmark.report import plotted, style
-from benchmark.report.figures.axes import TICKS, Drawing
+from benchmark.report.figures.axes import Drawing
 from benchmark.report.figures.grid_panels import (
     draw_cells,
     left_out,
@@ -86,22 +85,3 @@ def _scale_tokens(axes: Axes, most: float) -> None:
     axes.xaxis.set_major_locator(FixedLocator([0, *decades]))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels(["0", *(f"{d:,.0f}" for d in decades)])
-
-
-def draw_histogram(cell: CellResult) -> Drawing:
-    """Draw how the expected accuracies of a cell's questions spread."""
-    figure = Figure(figsize=(style.COLUMN_WIDTH, 2.3), layout="constrained")
-    axes = figure.subplots()
-    bars = plotted.accuracy_histogram(cell.capability)
-    axes.bar(bars.left, bars.counts, bars.width, align="edge", color=style.BLUE, ec="white", lw=0.4)
-    axes.set(xlabel="Expected accuracy c/n", ylabel="Questions", xticks=TICKS)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlim(min(0, bars.left[0]) - 0.02, bars.left[-1] + bars.width + 0.02)
-    mean = float((cell.capability["c"] / cell.capability["n"]).to_numpy().mean())
-    return Drawing(
-        "expected_accuracy",
-        "Expected accuracy of the questions",
-        f"Share c/n of correct responses of each of {len(cell.capability)} questions; their mean "
-        f"is {mean:.3f}.",
-        figure,
-    )
