@@ -101,7 +101,9 @@ def _only(cell: CellResult) -> dict[str, Any]:
         "metrics": [_rows(table, ["Estimator"]) for table in cell_tables.page_tables(cell)],
         "caption": cell_tables.CAPTION,
         "reference": estimator_look(first).name if first else None,
-        "comparisons": _rows(cell_tables.comparisons(cell, first), ["Estimator"]) if first else {},
+        "comparisons": _rows(cell_tables.comparisons(cell, first), ["Estimator"])
+        if first
+        else None,
     }
 
 
