@@ -95,7 +95,7 @@ def test_a_single_estimator_is_compared_with_nobody(cell, tmp_path):
 
 
 def test_where_nobody_answered_nobody_is_best_and_nothing_is_compared(cell, tmp_path):
-    nobody = cell.metrics.with_columns(value=pl.lit(float("nan")), answered=pl.lit(0))
+    nobody = cell.metrics.with_columns(value=pl.lit(float("nan")), answered=pl.lit(0, pl.Int64))
     assert "Differences from" not in written(tmp_path, replace(cell, metrics=nobody)).read_text()
 
 
