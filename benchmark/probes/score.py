@@ -16,7 +16,6 @@ from io import TextIOWrapper
 from typing import Any, NoReturn
 
 from omegaconf import OmegaConf
-from rich.console import Console
 
 from benchmark.config.checks import check_folder
 from benchmark.config.composing import system_fault
@@ -24,6 +23,7 @@ from benchmark.config.schema import typed
 from benchmark.engines.settings import TransformersConfig
 from benchmark.errors import BenchmarkError, ConfigError, DataError, StoreError
 from benchmark.records import storable
+from benchmark.terminal import Terminal
 
 _TEXTS = ("question", "prompt")
 _FOLDERS = ("probe", "cache")
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
+    console = Terminal(stderr=True)
     console.print(f"Error: {message}", markup=False)
     sys.exit(1)
 
