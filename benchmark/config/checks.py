@@ -24,6 +24,7 @@ from benchmark.config.schema import (
     SamplingConfig,
     near_names,
 )
+from benchmark.config.secrets import refuse_secrets
 from benchmark.errors import ConfigError
 from benchmark.records import storable
 
@@ -43,6 +44,7 @@ def checked(composed: DictConfig) -> Config:
     Raises:
         ConfigError: a value is missing or breaks one of the rules below.
     """
+    refuse_secrets(composed)
     _refuse_unknown(composed, "")
     try:
         config = OmegaConf.to_object(composed)

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from benchmark.config.schema import Config, register_schema
 from benchmark.errors import ConfigError
+from benchmark.terminal import ERRORS, OUTPUT
 
 CONF = next(
     folder
@@ -161,6 +162,11 @@ def system_fault(error: OSError, folder: Path | None = None) -> str:
     """
     if isinstance(error, BrokenPipeError):
         return "Nobody reads the output any more. Run again: what was finished is kept."
+    if error.filename in (OUTPUT, ERRORS):
+        return (
+            f"{error.filename} can't be written: {error.strerror}. Send it to another file or "
+            f"terminal, then run again: what was finished is kept."
+        )
     place = error.filename or folder
     where = f"{place}: " if place else ""
     return (

@@ -14,7 +14,6 @@ import numpy as np
 import polars as pl
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
 
 from benchmark.config.checks import check_model
 from benchmark.config.schema import ModelConfig, typed
@@ -26,6 +25,7 @@ from benchmark.probes.probe import TrainedProbe
 from benchmark.progress import meter
 from benchmark.records import storable
 from benchmark.store.artifact import read_json
+from benchmark.terminal import Terminal
 
 _CARD = "card.json"
 _FORMAT = 2  # of the card
@@ -102,7 +102,7 @@ class CapabilityProbe:
         card = _read_card(folder)
         probe, model = TrainedProbe.load(folder, card["probe"]), card["model"]
         try:
-            console = Console(stderr=True, soft_wrap=True, markup=False)
+            console = Terminal(stderr=True)
             weights = find_weights(model, Path(cache).expanduser(), console)
         except ModelError as error:
             raise ModelError(f"{error} The model is that of {folder / _CARD}.") from error
@@ -154,7 +154,7 @@ class CapabilityProbe:
         assert self.engine is not None, "load the probe"
         states: dict[str, torch.Tensor] = {}
         keyed = {str(place): prompt for place, prompt in enumerate(prompts)}
-        with meter(Console(stderr=True), "Hidden states", len(keyed)) as progress:
+        with meter(Terminal(stderr=True), "Hidden states", len(keyed)) as progress:
             for key, layers in self.engine.hidden_states(keyed):
                 states[key] = self.probe.predict(layers[None])
                 progress.advance()

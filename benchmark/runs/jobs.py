@@ -15,9 +15,11 @@ from typing import Any, Literal, NamedTuple, get_args
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from benchmark.config.composing import job_overrides
+from benchmark.config.composing import job_overrides, own_folders
 from benchmark.config.schema import TrackerConfig
+from benchmark.config.secrets import refuse_secrets
 from benchmark.errors import StoreError
+from benchmark.redaction import told
 from benchmark.store.artifact import read_json
 from benchmark.store.files import write_whole
 
@@ -70,16 +72,47 @@ class Job(NamedTuple):
 
 
 class JobList(Callback):  # type: ignore[misc]
-    """Hydra's callback that lists the jobs of a multirun in its folder before any starts."""
+    """Hydra's callback before any job starts, and before Hydra writes any file.
+
+    It refuses secrets in the configuration and lists the jobs of a multirun in its folder. It stops
+    the command with ``SystemExit``, since Hydra goes on after any other fault of a callback.
+    """
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Check a single run."""
+        _check(config)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Write the list."""
+        """Check all jobs and write their list."""
+        _check(config)
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
+        _keep_private(OmegaConf.select(config, "hydra.launcher.submitit_folder"))
         jobs = job_overrides(config.hydra.sweeper.params, config.hydra.overrides.task)
         (folder / _JOBS).write_text(json.dumps(jobs, indent=1))
         tracker: Any = OmegaConf.to_object(config.tracker)
         launched.append(Launched(folder, config.grid, tracker, jobs))
+
+
+def _check(config: DictConfig) -> None:
+    """Refuse secrets in what Hydra is about to write.
+
+    Raises:
+        SystemExit: with the whole message.
+    """
+    try:
+        overrides: Any = OmegaConf.to_container(config.hydra.overrides)  # as they were written
+        refuse_secrets(config, [*overrides["task"], *overrides["hydra"]], own_folders())
+    except Exception as error:  # Hydra would go on after any other than SystemExit
+        raise SystemExit(str(error)) from error
+
+
+def _keep_private(folder: str | None) -> None:
+    """Let nobody else read, or put others in place of, the pickles of jobs on a cluster."""
+    if folder is not None:
+        above = Path(folder.partition("%")[0])  # the rest is a folder for each job
+        above.mkdir(parents=True, exist_ok=True)
+        above.chmod(0o700)
 
 
 @contextmanager
@@ -100,7 +133,12 @@ def recorded(
     """
 
     def write(state: State, reason: str = "") -> None:
-        known = {"number": number, "overrides": [*overrides], "state": state, "reason": reason}
+        known = {
+            "number": number,
+            "overrides": [*overrides],
+            "state": state,
+            "reason": told(reason),
+        }
         write_whole(folder / _STATE, json.dumps(known).encode())
 
     write("not ended")

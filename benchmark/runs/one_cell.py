@@ -212,5 +212,6 @@ def build_engine(config: Config, folder: Path, console: Console) -> Engine:
     target = str(config.engine[TARGET]).rpartition(".")[2]
     named = re.sub(r"[0-9a-f]{40,}", lambda found: found[0][:12], weights.identity)
     console.print(f"Model: {config.model.name}, weights {named}, run by {target}")
-    run = Surroundings(config.model, weights, cache, folder, console)
+    store = outputs_of(config) / "store"
+    run = Surroundings(config.model, weights, cache, folder, store, console)
     return engine_config(config.engine).start(run)

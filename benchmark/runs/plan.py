@@ -27,6 +27,7 @@ from benchmark.cell.saved import is_finished
 from benchmark.config.checks import checked
 from benchmark.config.composing import compose_jobs, explained, misread, system_fault
 from benchmark.config.schema import Config, DatasetConfig, Role
+from benchmark.config.secrets import refuse_argument
 from benchmark.engines.construction import engine_config
 from benchmark.engines.settings import ServerConfig
 from benchmark.engines.weights import find_weights
@@ -38,6 +39,7 @@ from benchmark.report.style import dataset_name, model_name
 from benchmark.runs.lengths import mean_length, stored
 from benchmark.sampling.responses import SAMPLE, wanted_samples
 from benchmark.store.artifact import Store, fingerprint
+from benchmark.terminal import Terminal
 
 _CHARACTERS_PER_TOKEN = 4  # roughly, of English text
 _WIDTH = 132  # characters of a line, where the table is not shown in a terminal
@@ -251,9 +253,11 @@ def main(arguments: Sequence[str]) -> None:
     given = parser.parse_intermixed_args(arguments)
     if given.tokens_per_second is not None and not given.tokens_per_second > 0:
         parser.error(f"--tokens-per-second={given.tokens_per_second:g} must be above 0.")
-    told = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    told = Terminal(stderr=True)
     wrong = None
     try:
+        for argument in given.overrides:
+            refuse_argument(argument)
         jobs = compose_jobs(given.overrides)
         planner = Planner(told)
         rows = [planner.row(job) for job in jobs]
@@ -267,9 +271,9 @@ def main(arguments: Sequence[str]) -> None:
     if wrong is not None:
         told.print(f"Error: {wrong}")
         sys.exit(1)
-    console = Console(highlight=False, markup=False)
+    console = Terminal(soft_wrap=False)
     if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=_WIDTH)
+        console = Terminal(soft_wrap=False, width=_WIDTH)
     console.print(plan_table(rows, given.tokens_per_second))
     console.print(_NOTE)
     faults = dict.fromkeys(row.fault for row in rows if row.fault)

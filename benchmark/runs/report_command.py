@@ -17,6 +17,7 @@ from benchmark.report.grid import Grid, make_grid
 from benchmark.report.report import write_report
 from benchmark.report.style import dataset_name, model_name
 from benchmark.runs.jobs import read_jobs
+from benchmark.terminal import Terminal
 
 _DESCRIPTION = """\
 Regenerates every table and figure from finished runs, beside the paper's numbers, and one
@@ -33,7 +34,7 @@ def main(arguments: Sequence[str]) -> None:
     )  # fmt: skip
     parser.add_argument("--name", help="name of the report's folder (default: the first FOLDER's)")
     given = parser.parse_args(arguments)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = Terminal()
     try:
         page = report(given.runs, given.name or given.runs[0].resolve().name, console)
     except BenchmarkError as error:
@@ -153,5 +154,5 @@ def _tell(grid: Grid, console: Console) -> None:
 
 
 def _fail(message: str) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"Error: {message}", markup=False)
+    Terminal(stderr=True).print(f"Error: {message}")
     sys.exit(1)

@@ -20,6 +20,7 @@ from benchmark.engines.settings import TransformersConfig
 from benchmark.engines.weights import Weights, model_identity
 from benchmark.errors import ModelError
 from benchmark.records import FinishReason
+from benchmark.terminal import Terminal
 
 _TAIL = 8  # tokens at the end of a prompt, which may open the reasoning
 _TRIED = "Two and two make four, as everybody knows."  # what the ways to run a model are tried on
@@ -50,7 +51,7 @@ class TransformersEngine:
         self._config = config
         self._weights = weights
         self._device = find_device(config.device)
-        self._console = console or Console(stderr=True, soft_wrap=True, markup=False)
+        self._console = console or Terminal(stderr=True)
         self.precisions = config.precisions
         self._tokenizer = load_tokenizer(model_config, weights)
         self.identity = model_identity(

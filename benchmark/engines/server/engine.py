@@ -5,8 +5,10 @@ a server of our own has freed the accelerator. ``abilities`` checks a server bef
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -35,6 +37,8 @@ from benchmark.engines.server.replies import Reply
 from benchmark.engines.server.requests import Endpoint, RequestError, run_all
 from benchmark.engines.settings import ServerConfig
 from benchmark.errors import ModelError
+from benchmark.store.artifact import fingerprint
+from benchmark.store.files import remember
 
 _PATIENCE = 30.0  # seconds without a first reply before the terminal is told
 _FIRST_TOKEN = Decoding(1.0, 1.0, 1)  # enough without reasoning: it is the answer's first token
@@ -55,6 +59,8 @@ class ServerEngine:
         in_process: function that makes the engine that reads hidden states.
         launched: server that the harness runs itself, if it does.
         headers: headers of every request; their values are never stored or logged.
+        names: folder that keeps what the server calls its model, of each model it has; None keeps
+            nothing.
     """
 
     model_config: ModelConfig
@@ -65,6 +71,7 @@ class ServerEngine:
     in_process: Callable[[], Engine]
     launched: LaunchedServer | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    names: Path | None = None
     _failures: int = field(default=0, init=False)  # in a row
     _known: Endpoint | None = field(default=None, init=False)
     _decoding: Decoding | None = field(default=None, init=False)  # of the last requests
@@ -174,6 +181,7 @@ class ServerEngine:
             sent = terms.applied(self._body("", self._decoding, 1, 0))
             known = {
                 "server": abilities.server,
+                "model": self._known.served,
                 "sent": {name: value for name, value in sent.items() if name not in _NO_SETTINGS},
                 "confirmed": [*abilities.confirmed],
                 "refused": sorted(terms.left_out),
@@ -201,10 +209,27 @@ class ServerEngine:
             alive = (lambda: None) if launched is None else launched.alive
             self._known = Endpoint(
                 url, self.api_key, config.attempts, config.timeout, alive,
-                headers=self.headers, say=self.console.print,
+                headers=self.headers, say=self.console.print, keep=self._keep_name,
             )  # fmt: skip
         self._known.base_url = url  # its port is another after each start
         return self._known
+
+    def _keep_name(self, name: str) -> None:
+        """Keep what the server calls its model; refuse another one than stored responses are of.
+
+        Where the weights are known, they say which model it is, whatever the server calls it.
+        """
+        if self.names is None or "served" not in self.identity:
+            return
+        kept = self.names / f"served-{fingerprint(self.identity)}.txt"
+        with suppress(OSError):
+            if (before := kept.read_text().strip()) != name:
+                raise ModelError(
+                    f"The server of engine.model={self.config.model} calls its model {name!r}, but "
+                    f"the stored responses are of {before!r}. Choose another model.name for the "
+                    f"new one; if both are the same model, delete {kept}."
+                )
+        remember(kept, name)
 
     def _prepare(self, decoding: Decoding) -> Endpoint:
         """Return the endpoint, checked to draw responses as they are meant."""
