@@ -9,6 +9,7 @@ Kept is what costs time: responses, P(True), hidden states, judgements. Rows tha
 produced and added; what is a pure function of stored rows (grades, capability) is made anew.
 """
 
+import errno
 import hashlib
 import json
 import subprocess
@@ -88,6 +89,7 @@ class Artifact:
     def lock(self) -> Iterator[None]:
         """Hold the artifact; a second run waits. The kernel frees a dead process's lock."""
         self.refuse_links()
+        refuse_links(self.folder, ".lock")
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / ".lock")
@@ -308,7 +310,10 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        way_out = "Free space"
+        if error.errno in {errno.EACCES, errno.EPERM}:  # a store that is shared with others
+            way_out = "Let its owner give you the right to write there (chmod -R g+rwX; umask 002)"
         raise StoreError(
-            f"{path} can't be written: {error.strerror or error}. Free space or choose another "
+            f"{path} can't be written: {error.strerror or error}. {way_out}, or choose another "
             f"folder with paths.outputs=..., then run again: what was finished is kept."
         ) from error

@@ -40,6 +40,8 @@ def whole_parts(paths: Iterable[Path]) -> list[Path]:
                 digest = hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST]
         except FileNotFoundError as error:
             raise StoreError(f"{path} was replaced by another run; run again.") from error
+        except OSError as error:
+            raise StoreError(f"{path} can't be read: {error.strerror or error}.") from error
         if path.stem != f"part-{digest}":
             raise StoreError(
                 f"{path} is damaged: its content has checksum {digest}. Delete this file and "
@@ -71,10 +73,11 @@ def read_parts(
                 f"{path} is not one of this artifact's parts: {with_cause(error)}. Move it away."
             ) from error
         if mark != own if mark is not None else _is_foreign(path.name, paths, manifest):
-            whose = f"belongs to {mark}, not to {own}" if mark else "has no mark of this artifact"
+            why = f"it is marked as a part of {mark}, not of {own}"
+            if mark is None:
+                why = "it has no mark, and manifest.json doesn't list it"
             raise StoreError(
-                f"{path} is another artifact's part: it {whose}, and manifest.json doesn't list "
-                f"it. Move it away and run again."
+                f"{path} is another artifact's part: {why}. Move it away and run again."
             )
         tables.append(table)
     return tables
