@@ -107,7 +107,7 @@ for _name, _text in _NAMES.items():
     ATTACKS[f"listed name: {_name}"] = _listed(_text)
 
 
-@attack("listed name, and its content lies where it leads")
+@attack("listed name: its content lies where it leads")
 def _listed_with_content(store: Path, outside: Path) -> None:
     _listed("probes/../../../../../../{outside}/read")(store, outside)
     cell = folder_of(store, "cell")
@@ -115,36 +115,36 @@ def _listed_with_content(store: Path, outside: Path) -> None:
     reseal(cell / "cell.json", lambda c: c["files"].update({name: checksum(b"alive")}))
 
 
-@attack("listed names of another type")
+@attack("listed name: a list of them")
 def _files_as_list(store: Path, _: Path) -> None:
     path = folder_of(store, "cell") / "cell.json"
     reseal(path, lambda c: c.update(files=[*c["files"]]))
 
 
-@attack("names of response parts that lead up")
+@attack("listed name: parts of responses lead up")
 def _responses_up(store: Path, _: Path) -> None:
     path = folder_of(store, "cell") / "cell.json"
     reseal(path, lambda c: c.update(responses=[f"../{name}" for name in c["responses"]]))
 
 
-@attack("the responses' fingerprint leads up")
+@attack("listed name: the responses' fingerprint leads up")
 def _parent_up(store: Path, _: Path) -> None:
     path = folder_of(store, "cell") / "cell.json"
     reseal(path, lambda c: c["parents"].update(responses="x/../../../../.."))
 
 
-@attack("a parent of another type")
+@attack("listed name: a parent of another type")
 def _parent_type(store: Path, _: Path) -> None:
     reseal(folder_of(store, "cell") / "cell.json", lambda c: c["parents"].update(responses=[[]]))
 
 
-@attack("another model among the parents leads up")
+@attack("listed name: another model leads up")
 def _model_up(store: Path, _: Path) -> None:
     path = folder_of(store, "cell") / "cell.json"
     reseal(path, lambda c: c["parents"].update({"cell/../../..": "cell-0"}))
 
 
-@attack("the report lies elsewhere")
+@attack("listed name: the report lies elsewhere")
 def _report_elsewhere(store: Path, outside: Path) -> None:
     said = {"report": f"../{outside.name}/canary", "logged": []}
     (folder_of(store, "cell") / "report.json").write_text(json.dumps(said))
@@ -257,7 +257,7 @@ def _special(name: str, make: Callable[[Path], object]) -> None:
 
     places = {"part": in_part, "manifest": in_manifest, "list": in_cell, "table": in_table}
     for place, play in places.items():
-        ATTACKS[f"{name} as {place}"] = play
+        ATTACKS[f"no file: {name} as {place}"] = play
 
 
 def _socket(path: Path) -> None:
@@ -311,10 +311,10 @@ for _stage in STAGES:
     for _mark in ("0123456789ab", None):
         for _beside in (True, False):
             _how = f"{'with' if _mark else 'without'} a mark, {'beside' if _beside else 'in place'}"
-            ATTACKS[f"foreign {_stage} {_how}"] = _foreign(_stage, _mark, beside=_beside)
+            ATTACKS[f"foreign data: {_stage} {_how}"] = _foreign(_stage, _mark, beside=_beside)
 
 
-@attack("a part that doubles rows under the artifact's own mark")
+@attack("foreign data: doubled rows under the artifact's own mark")
 def _doubled(store: Path, _: Path) -> None:
     without_cell(store)
     part = part_of(store, "responses")
@@ -322,7 +322,7 @@ def _doubled(store: Path, _: Path) -> None:
     (part.parent / named(data, part.suffix)).write_bytes(data)
 
 
-@attack("a folder under another's name")
+@attack("foreign data: a folder under another's name")
 def _renamed(store: Path, _: Path) -> None:
     without_cell(store)
     folder = folder_of(store, "responses")
@@ -331,7 +331,7 @@ def _renamed(store: Path, _: Path) -> None:
     reseal(folder / "manifest.json", lambda c: c.update(inputs=own))
 
 
-@attack("another's folder without its manifest")
+@attack("foreign data: another's folder without its manifest")
 def _renamed_bare(store: Path, _: Path) -> None:
     without_cell(store)
     folder = folder_of(store, "p_true")
@@ -340,13 +340,13 @@ def _renamed_bare(store: Path, _: Path) -> None:
     (folder / "manifest.json").unlink()
 
 
-@attack("a finished cell under another's name")
+@attack("foreign data: a finished cell under another's name")
 def _renamed_cell(store: Path, _: Path) -> None:
     path = folder_of(store, "cell") / "cell.json"
     reseal(path, lambda c: c["inputs"].update(other=1))
 
 
-@attack("a finished cell of another model")
+@attack("foreign data: a finished cell of another model")
 def _cell_of_other(store: Path, _: Path) -> None:
     reseal(folder_of(store, "cell") / "cell.json", lambda c: c.update(model="another"))
 
@@ -374,7 +374,7 @@ def _content(stage: str, change: Callable[[bytes], bytes]) -> Attack:
 
 for _name, _change in _CONTENTS.items():
     for _stage in ("responses", "features"):
-        ATTACKS[f"{_stage}: {_name} under a right name"] = _content(_stage, _change)
+        ATTACKS[f"content: {_stage}, {_name} under a right name"] = _content(_stage, _change)
 
 
 def _states(change: Callable[[torch.Tensor, dict[str, str]], torch.Tensor]) -> Attack:
@@ -398,12 +398,12 @@ def _ids(text: str) -> Attack:
 
 
 ATTACKS |= {
-    "hidden states of fewer questions": _states(lambda states, _: states[:-1]),
-    "hidden states without layers": _states(lambda states, _: states[:, 0]),
-    "ids of hidden states are deep JSON": _ids("[" * 100_000 + "]" * 100_000),
-    "ids of hidden states are numbers": _ids("[1, 2]"),
-    "ids of hidden states are one text": _ids('"abc"'),
-    "ids of hidden states are missing": _ids("[]"),
+    "content: hidden states of fewer questions": _states(lambda states, _: states[:-1]),
+    "content: hidden states without layers": _states(lambda states, _: states[:, 0]),
+    "content: ids of hidden states are deep JSON": _ids("[" * 100_000 + "]" * 100_000),
+    "content: ids of hidden states are numbers": _ids("[1, 2]"),
+    "content: ids of hidden states are one text": _ids('"abc"'),
+    "content: ids of hidden states are missing": _ids("[]"),
 }
 
 
@@ -419,9 +419,9 @@ def _table(change: Callable[[pl.DataFrame], pl.DataFrame]) -> Attack:
 
 
 ATTACKS |= {
-    "responses without a column": _table(lambda table: table.drop("text")),
-    "responses with numbers as texts": _table(lambda t: t.with_columns(text=pl.lit(1))),
-    "responses with a list as seed": _table(lambda t: t.with_columns(seed=pl.lit([1]))),
+    "content: responses without a column": _table(lambda table: table.drop("text")),
+    "content: responses with numbers as texts": _table(lambda t: t.with_columns(text=pl.lit(1))),
+    "content: responses with a list as seed": _table(lambda t: t.with_columns(seed=pl.lit([1]))),
 }
 
 _TEXTS = {
