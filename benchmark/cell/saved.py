@@ -10,7 +10,6 @@
 Responses stay in their own artifact beside it. Nothing here imports what is slow to import.
 """
 
-import io
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from benchmark.errors import DataError, StoreError
 from benchmark.records import (
@@ -31,12 +31,12 @@ from benchmark.records import (
     PROBE_SELECTION,
     QUESTION,
     RESPONSE,
-    STORED_RESPONSE,
     CellResult,
     ChosenProbe,
     Estimate,
     check_table,
 )
+from benchmark.sampling.responses import RESPONSES
 from benchmark.store.artifact import (
     Artifact,
     prompt_hash,
@@ -47,7 +47,7 @@ from benchmark.store.artifact import (
 from benchmark.store.folder import read_folder, replace_folder
 from benchmark.store.names import file_name, inside
 from benchmark.store.parts import PART, whole_parts
-from benchmark.store.rows import parquet
+from benchmark.store.rows import parquet, read_parquet
 
 CELL = "cell/"  # before the model's name, among the parents
 LISTING = "cell.json"
@@ -170,13 +170,13 @@ def load_cell(folder: str | Path) -> CellResult:
     content = read_listing(folder)
     try:
         tables = {
-            name.removesuffix(".parquet"): pl.read_parquet(io.BytesIO(data))
+            name.removesuffix(".parquet"): read_parquet(data)[0]
             for name, data in read_folder(folder, LISTING, FILES)
             if name.endswith(".parquet")
         }
         tables |= {name: check_table(tables[name], TABLES[name], name) for name in TABLES}
         estimates = _estimates(tables, content["estimates"])
-    except (KeyError, TypeError, DataError, pl.exceptions.PolarsError) as error:
+    except (KeyError, TypeError, ValueError, DataError, pl.exceptions.PolarsError) as error:
         raise _not_whole(folder, f"{type(error).__name__}: {error}") from error
     known: dict[str, Any] = {name: tables[name] for name in _OF_RESULT}
     return CellResult(
@@ -258,20 +258,29 @@ def _responses(
     graded = pl.concat([tables["grades"], tables["left_out"]])["question_id", "sample_index"]
     key = ["question_id", "prompt_hash", "sample_index"]
 
-    def read() -> pl.LazyFrame:
+    def read(
+        columns: list[str] | None, predicate: pl.Expr | None, most: int | None, _: int | None
+    ) -> Iterator[pl.DataFrame]:
         gone = sum(not path.exists() for path in paths)
         if gone or not paths:
             raise StoreError(
                 f"{folder}: {gone} of {len(paths)} parts are gone; run the cell again to draw "
                 f"their responses again."
             )
-        parts = whole_parts(paths)
-        stored = pl.scan_parquet(parts, schema=STORED_RESPONSE, hive_partitioning=False, glob=False)
-        wanted = graded.join(prompts, on="question_id").lazy()
-        drawn = stored.filter(pl.col("finish_reason") != "error").join(wanted, on=key, how="semi")
-        return drawn.unique(key).select(list(RESPONSE))
+        of_cell = graded.join(prompts, on="question_id")
+        for path in whole_parts(paths):
+            try:
+                table = RESPONSES.read(path)[0]
+            except DataError as error:
+                raise StoreError(f"{path} holds no responses: {error} Move it away.") from error
+            drawn = table.filter(RESPONSES.done).join(of_cell, on=key, how="semi")
+            drawn = drawn.select(list(RESPONSE))
+            if most is not None:  # rows before those that the predicate leaves out
+                drawn, most = drawn.head(most), max(0, most - drawn.height)
+            drawn = drawn if predicate is None else drawn.filter(predicate)
+            yield drawn if columns is None else drawn.select(columns)
 
-    return pl.defer(read, schema=RESPONSE)  # type: ignore[arg-type]  # a LazyFrame does as well
+    return register_io_source(read, schema=RESPONSE)
 
 
 def cell_of(run: Path) -> Path:

@@ -53,11 +53,7 @@ def table_rows(schema: pl.Schema, unit: str, done: pl.Expr = _ALL) -> Rows:
     """
 
     def read(path: Path) -> tuple[pl.DataFrame, str | None]:
-        try:
-            table = pl.read_parquet(path, hive_partitioning=False, glob=False)
-            mark = pl.read_parquet_metadata(path).get(MARK)
-        except pl.exceptions.PolarsError as error:
-            raise DataError(f"It can't be read: {error}") from error
+        table, mark = read_parquet(path)
         return check_table(table, schema, "Its rows"), mark
 
     def pack(rows: list[Row], mark: str) -> bytes:
@@ -71,6 +67,29 @@ def parquet(table: pl.DataFrame, metadata: dict[str, str] | None = None) -> byte
     buffer = io.BytesIO()
     table.write_parquet(buffer, metadata=metadata)
     return buffer.getvalue()
+
+
+def read_parquet(source: Path | bytes) -> tuple[pl.DataFrame, str | None]:
+    """Return the table of a Parquet file, or of what one holds, and its mark.
+
+    Raises:
+        DataError: it is none, or damaged.
+    """
+    # polars ends the whole process at some files that are damaged on purpose; pyarrow refuses them.
+    import pyarrow
+    from pyarrow import parquet as arrow
+
+    try:
+        opened = pyarrow.BufferReader(source) if isinstance(source, bytes) else source
+        with arrow.ParquetFile(opened) as file:
+            mark = (file.metadata.metadata or {}).get(MARK.encode())
+            table = pl.DataFrame(file.read(use_threads=False))
+    except (
+        pyarrow.ArrowException, OSError, ValueError, TypeError, MemoryError,
+        pl.exceptions.PolarsError, pl.exceptions.PanicException,
+    ) as error:  # fmt: skip
+        raise DataError(f"It can't be read: {error}") from error
+    return table, mark and mark.decode(errors="replace")
 
 
 def in_parts(

@@ -136,6 +136,9 @@ def test_its_responses_are_read_from_their_own_artifact_when_they_are_needed(cel
     assert_frame_equal(found.collect().sort(key), cell.responses.collect().sort(key))
     one = found.filter(pl.col("question_id") == "basics/test/0003").collect()
     assert sorted(one["sample_index"]) == list(range(12))
+    assert found.select("text").collect().height == cell.responses.collect().height
+    assert found.head(60).collect().height == 60
+    assert found.filter(pl.col("sample_index") > 5).head(7).collect().height == 7
     part = next(source.folder.glob("part-*"))
     part.write_bytes(part.read_bytes()[:-1])
     with pytest.raises(StoreError, match="damaged"):
