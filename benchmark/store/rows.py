@@ -83,7 +83,10 @@ def read_parquet(source: Path | bytes) -> tuple[pl.DataFrame, str | None]:
         opened = pyarrow.BufferReader(source) if isinstance(source, bytes) else source
         with arrow.ParquetFile(opened) as file:
             mark = (file.metadata.metadata or {}).get(MARK.encode())
-            table = pl.DataFrame(file.read(use_threads=False))
+            read = file.read(use_threads=False)
+        read.validate(full=True)  # polars trusts that texts are in UTF-8
+        columns = zip(read.column_names, read.columns, strict=True)  # without their metadata
+        table = pl.DataFrame({name: pl.Series(column) for name, column in columns})
     except (
         pyarrow.ArrowException, OSError, ValueError, TypeError, MemoryError,
         pl.exceptions.PolarsError, pl.exceptions.PanicException,
