@@ -2,10 +2,12 @@
 
 import shutil
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
+from random import Random
 
 import polars as pl
 import pytest
@@ -15,17 +17,20 @@ from benchmark.cell.cell import Cell
 from benchmark.cell.finished import REPORT, _report_of, is_finished
 from benchmark.cell.saved import export_probes, load_cell, save_cell
 from benchmark.cell.stages import SAMPLED
-from benchmark.errors import StoreError
+from benchmark.errors import DataError, StoreError
 from benchmark.estimators import build_estimators
 from benchmark.questions import load_splits
 from benchmark.records import PROBE_SELECTION, ChosenProbe
 from benchmark.runs.one_cell import _evaluate
+from benchmark.sampling.responses import RESPONSES
 from benchmark.store.artifact import Store
+from benchmark.store.hidden_states import HIDDEN_STATES
 from benchmark.store.names import file_name, inside
+from benchmark.store.rows import Rows
 from tests.cell.test_saved import FileProbe
 from tests.config.test_conf import composed
 from tests.estimators.planted_cell import PlantedEngine
-from tests.hostile_store import ATTACKS
+from tests.hostile_store import ATTACKS, part_of
 
 SETTINGS = [
     "dataset=basics", "dataset.limit=4", "grading=[exact]", "sampling.k=3",
@@ -151,3 +156,22 @@ def test_only_known_names_are_taken(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["a b", "..", ".", "../x", "/root", "a\0b", "ä", "\u202e", "%2E"])
 def test_any_text_is_made_a_name_of_its_own(tmp_path: Path, text: str) -> None:
     assert inside(tmp_path, file_name(text), "it").parent == tmp_path
+
+
+@pytest.mark.parametrize(("stage", "rows"), [("responses", RESPONSES), ("features", HIDDEN_STATES)])
+def test_bytes_changed_at_random_are_read_or_refused(
+    finished: tuple[Path, str], tmp_path: Path, stage: str, rows: Rows
+) -> None:
+    whole, rng, outcomes = part_of(finished[0] / "store", stage).read_bytes(), Random(0), Counter()
+    part = tmp_path / "part"
+    for _ in range(500):
+        data = bytearray(whole)
+        for _ in range(rng.choice([1, 2, 8])):
+            data[rng.randrange(len(data))] = rng.randrange(256)
+        part.write_bytes(data[: rng.choice([len(data), rng.randrange(len(data))])])
+        try:
+            rows.read(part)
+            outcomes["read"] += 1
+        except DataError:
+            outcomes["refused"] += 1
+    assert outcomes["refused"] > 200

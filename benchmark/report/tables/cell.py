@@ -21,6 +21,7 @@ from benchmark.report.style import (
     metric_look,
     model_name,
 )
+from benchmark.store.names import file_name
 
 CAPTION = (
     f"95 % intervals over questions and their responses. {MISSING} undefined. All: with "
@@ -199,9 +200,10 @@ def write_applications(result: CellResult, folder: Path) -> list[str]:
     Returns:
         The names of the files.
     """
-    for name, table in result.applications.items():
-        _with_cell(result, table).write_csv(folder / f"{name}.csv")
-    return [f"{name}.csv" for name in result.applications]
+    files = {f"{file_name(name)}.csv": table for name, table in result.applications.items()}
+    for name, table in files.items():
+        _with_cell(result, table).write_csv(folder / name)
+    return [*files]
 
 
 def _with_cell(result: CellResult, table: pl.DataFrame) -> pl.DataFrame:
