@@ -227,6 +227,8 @@ def read_listing(folder: Path) -> dict[str, Any]:
     for name, of in _CONTENT.items():
         if not isinstance(content.get(name), of):
             raise _not_whole(folder, f"{LISTING} has no {name}")
+    if not all(isinstance(why, str) for why in content["failed"].values()):
+        raise _not_whole(folder, f"{LISTING} has no reasons under failed")
     if folder.name.startswith("cell-"):  # a copy under another name is nobody's
         refuse_renamed(folder / LISTING, content, folder.name.removeprefix("cell-"))
     return content
