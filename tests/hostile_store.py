@@ -212,6 +212,25 @@ def _link_aside(store: Path, outside: Path) -> None:
     (cell / "metrics.parquet").unlink()
 
 
+@attack("link: what is written beside a cell")
+def _link_new(store: Path, outside: Path) -> None:
+    cell = folder_of(store, "cell")
+    beside = cell.with_name(f".{cell.name}")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    (outside / "new").mkdir()
+    (beside / "new").symlink_to(outside / "new")
+    (cell / "metrics.parquet").unlink()
+
+
+@attack("link: a half-written report.json")
+def _link_report(store: Path, outside: Path) -> None:
+    cell = folder_of(store, "cell")
+    (cell / "report.json").unlink()
+    for pid in range(os.getpid(), os.getpid() + 200):  # that of the run is not known before
+        (cell / f".partial-{pid}-report.json").symlink_to(outside / "canary")
+
+
 @attack("link: half-written files")
 def _link_partial(store: Path, outside: Path) -> None:
     without_cell(store)

@@ -10,7 +10,7 @@ from typing import Any
 from benchmark.errors import StoreError
 from benchmark.store.artifact import Artifact, made_by, read_sealed, sealed, writing
 from benchmark.store.files import sync
-from benchmark.store.names import inside, open_plain
+from benchmark.store.names import inside, open_plain, refuse_links
 from benchmark.store.parts import DIGEST
 
 
@@ -38,6 +38,7 @@ def replace_folder(
     new, old = beside.folder / "new", beside.folder / "old"
     with beside.lock(), writing(folder):
         for left in (new, old):  # by a run that was killed
+            refuse_links(beside.folder, left.name)
             shutil.rmtree(left, ignore_errors=True)
         try:
             for name, data in {**files, listing: sealed(said)}.items():
