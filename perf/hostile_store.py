@@ -77,7 +77,9 @@ def _named(outputs: Path, *said: str) -> Iterator[Path]:
         for word in message.split():
             path = Path(word.rstrip(".,:"))
             if outputs / "store" in path.parents:
-                # A manifest that is another's stands for its folder, and a list for its cell.
+                # A manifest of another stands for its folder, and a list for its cell. Hidden
+                # states have the same bits only where all of them are read again together.
                 whole = path.name in {"manifest.json", "cell.json"} and path.is_file()
+                whole = whole or path.suffix == ".safetensors"
                 yield path.parent if whole and not path.is_symlink() else path
                 break

@@ -176,8 +176,9 @@ class Artifact:
                 finished row is there twice.
         """
         paths = self.parts(rows.suffix)
-        tables = read_parts(paths, rows, self.fingerprint, self._known())
-        refuse_doubled(paths, tables, rows, key)
+        known = self._known()
+        tables = read_parts(paths, rows, self.fingerprint, known)
+        refuse_doubled(paths, tables, rows, key, known)
         return pl.concat([rows.none, *tables])
 
     def _known(self) -> dict[str, Any]:

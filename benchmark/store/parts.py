@@ -85,8 +85,7 @@ def read_parts(
 
 def _is_foreign(name: str, paths: Sequence[Path], manifest: Mapping[str, Any]) -> bool:
     """Tell whether a part without a mark can't be the artifact's own."""
-    said = manifest.get("parts")
-    listed = said if isinstance(said, list) else []
+    listed = _listed(manifest)
     names = {path.name for path in paths}
     # Where a listed part is gone and another one is there, that one may stand in its place.
     return name not in listed and (
@@ -94,13 +93,22 @@ def _is_foreign(name: str, paths: Sequence[Path], manifest: Mapping[str, Any]) -
     )
 
 
+def _listed(manifest: Mapping[str, Any]) -> list[Any]:
+    said = manifest.get("parts")
+    return said if isinstance(said, list) else []
+
+
 def refuse_doubled(
-    paths: Sequence[Path], tables: Sequence[pl.DataFrame], rows: Rows, key: Sequence[str]
+    paths: Sequence[Path],
+    tables: Sequence[pl.DataFrame],
+    rows: Rows,
+    key: Sequence[str],
+    manifest: Mapping[str, Any],
 ) -> None:
     """Refuse parts that hold a finished row twice.
 
     Raises:
-        StoreError: naming the parts.
+        StoreError: naming the parts, one that the manifest doesn't list first.
     """
     done = [table.filter(rows.done).select(key) for table in tables]
     every = pl.concat([rows.none.select(key), *done])
@@ -108,10 +116,11 @@ def refuse_doubled(
         return
     twice = every.filter(every.is_duplicated()).head(1)
     among = [path for path, table in zip(paths, done, strict=True) if _holds(table, twice)]
+    among.sort(key=lambda path: path.name in _listed(manifest))
     raise StoreError(
         f"{' and '.join(map(str, among[:2]))}: {rows.unit} occur twice, the first is "
-        f"{twice.rows()[0][:3]!r:.200}. One of the parts is another artifact's, or was copied: "
-        f"move it away and run again."
+        f"{twice.rows()[0][:3]!r:.200}. One part too many is there: move the first away "
+        f"and run again."
     )
 
 

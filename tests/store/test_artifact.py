@@ -162,6 +162,18 @@ def test_rows_that_are_there_twice_are_refused_with_both_parts(
     assert all(str(part) in str(refused.value) for part in parts)
 
 
+def test_of_two_parts_with_a_row_the_one_that_is_not_listed_is_named_first(
+    artifact: Artifact,
+) -> None:
+    for values in ((1, 2), (1, 3), (1, 4)):
+        fill(artifact, 1)
+        with artifact.lock():
+            part = artifact.append_table(rows(*values))
+        with pytest.raises(StoreError, match=rf"^{part} and "):
+            fill(artifact, 1)
+        part.unlink()
+
+
 def test_rows_twice_in_one_part_are_refused(artifact: Artifact) -> None:
     with artifact.lock():
         part = add_unmarked(artifact, 1, 1)
