@@ -5,10 +5,10 @@
 Runs of a tiny random model, with a judge behind a scripted server, are killed in every stage, by
 the clock or before a change of the disk. Others meet a full disk, a store that is read-only, a part
 that is truncated or has a flipped bit, a clock that is a day off, other runs at work, a lock of a
-dead process, or a server that is gone or hostile: it attacks, or sends the key back. Then the same
-command runs again. Every table, hidden state, probe and CSV file must have the same bits as those
-of an undisturbed run, and no row may occur twice; faults that the user has to mend must end in one
-message, with exit status 1, that says what to do.
+dead process, a server that is gone or hostile (it attacks, or sends the key back), or in the store
+what an attacker put there. Then the same command runs again. Every table, hidden state, probe and
+CSV file must have the same bits as those of an undisturbed run, and no row may occur twice; faults
+that the user has to mend must end in one message, with exit status 1, that says what to do.
 
 Prints a line for each trial that failed and a table at the end; exit status 1 after any failure.
 Mounts, for the disk's faults, need root. Runs are forks of one process (``tests/forked.py``).
@@ -37,6 +37,7 @@ from rich.table import Table
 
 from benchmark.progress import Meter, meter
 from perf.hostile_server import BOUNDED, hostile_server, secrets
+from perf.hostile_store import hostile_store, trials
 from tests import forked
 from tests.engines.server.hostile import ECHOES
 from tests.faulty import damaged_copy, mounted, read_only, server_process
@@ -145,13 +146,17 @@ class Campaign:
         if run.wait():
             self.fail(tally, f"the rerun ended with {run.status}", run)
             return
+        self.compare(tally, outputs, run, "the rerun")
+
+    def compare(self, tally: Tally, outputs: Path, run: Run, what: str) -> None:
+        """Compare what a run that has ended well has left with what an undisturbed one leaves."""
         tally.completed += 1
         try:
             wrong = differences(apart(lambda: snapshot(outputs)), self.expected)
         except RuntimeError as error:
             wrong = [str(error)]
         if wrong:
-            self.fail(tally, f"the result differs: {', '.join(wrong[:4])}", run)
+            self.fail(tally, f"the result of {what} differs: {', '.join(wrong[:4])}", run)
             return
         tally.identical += 1
 
@@ -369,7 +374,8 @@ def _seconds(run: Run) -> float:
 
 FAULTS: dict[str, Callable[[Campaign, Meter], None]] = {
     "processes": processes, "clocks": clocks, "locks": locks, "damage": damage, "disk": disk,
-    "servers": servers, "hostile-server": hostile_server, "secrets": secrets,
+    "servers": servers, "hostile-server": hostile_server, "hostile-store": hostile_store,
+    "secrets": secrets,
 }  # fmt: skip
 
 
@@ -410,6 +416,8 @@ def main() -> None:
 
 
 def _trials(fault: str, campaign: Campaign) -> int:
+    if fault == "hostile-store":
+        return len(trials(campaign.each, random.Random()))
     if fault == "damage":
         return len(KINDS) * 2 * max(1, campaign.each // 3)
     counts = {"disk": 2 * campaign.each, "hostile-server": len(BOUNDED), "secrets": len(ECHOES)}

@@ -257,7 +257,7 @@ def test_a_cell_runs_from_questions_to_report(
     table = pl.read_csv(report.parent / "pass_at_k.csv")
     assert dict(table.group_by("estimator").agg(pl.col("k").max()).rows())["random"] == 4
     manifests = [json.loads(p.read_text()) for p in tmp_path.glob("out/store/**/manifest.json")]
-    assert len({json.dumps(m["inputs"], sort_keys=True) for m in manifests}) > 5
+    assert len({json.dumps(m["inputs"], sort_keys=True) for m in manifests}) >= 4
 
 
 @pytest.mark.parametrize("name", ["runs [v2]", "*", "a?b", "{x,y}", "[!a]*", "~", "a#b%20c=d"])

@@ -23,6 +23,7 @@ from benchmark.config.schema import typed
 from benchmark.engines.settings import TransformersConfig
 from benchmark.errors import BenchmarkError, ConfigError, DataError, StoreError
 from benchmark.records import storable
+from benchmark.terminal import Terminal
 
 _TEXTS = ("question", "prompt")
 _FOLDERS = ("probe", "cache")

@@ -25,6 +25,7 @@ from benchmark.report.style import (
     number,
 )
 from benchmark.report.tables.formats import Block, Entry, Layout, Line, sort_key
+from benchmark.store.names import file_name
 
 CAPTION = (
     f"95 % intervals over questions and their responses. {MISSING} undefined. All: with "
@@ -185,8 +186,8 @@ def write_all_numbers(grid: Grid, folder: Path) -> list[str]:
         del tables["disagreements"]
         (folder / "disagreements.csv").unlink(missing_ok=True)
     for name, table in tables.items():
-        table.write_csv(folder / f"{name}.csv")
-    return [f"{name}.csv" for name in tables]
+        table.write_csv(folder / f"{file_name(name)}.csv")
+    return [f"{file_name(name)}.csv" for name in tables]
 
 
 def _entry(row: dict[str, Any], best: bool) -> Entry:
