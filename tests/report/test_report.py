@@ -94,6 +94,11 @@ def test_a_single_estimator_is_compared_with_nobody(cell, tmp_path):
     assert "Differences from" not in written(tmp_path, only(cell, "p_true")).read_text()
 
 
+def test_where_nobody_answered_nobody_is_best_and_nothing_is_compared(cell, tmp_path):
+    nobody = cell.metrics.with_columns(value=pl.lit(float("nan")), answered=pl.lit(0, pl.Int64))
+    assert "Differences from" not in written(tmp_path, replace(cell, metrics=nobody)).read_text()
+
+
 def test_what_a_model_wrote_is_text_and_never_markup(hostile):
     scripts = [value for tag, name, value in hostile.attributes if (tag, name) == ("script", "src")]
     assert not scripts

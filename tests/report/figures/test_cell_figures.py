@@ -41,7 +41,7 @@ def drawn(cell, folder):
 
 def all_of(cell):
     with mpl.rc_context(style.RC):
-        return [d for _, pages in _drawings(make_grid([cell]), ()) for d in pages]
+        return [d for _, pages in _drawings(make_grid([cell])) for d in pages]
 
 
 def test_every_figure_is_written_at_print_resolution_and_page_width(report):
