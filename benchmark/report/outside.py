@@ -74,7 +74,7 @@ def file_name(name: str) -> str:
         ('risk_2', 'a_b-75e96e29')
     """
     safe = re.sub(r"[^A-Za-z0-9_-]+", "_", name)[:_LONGEST_FILE_NAME].strip("_-")
-    return safe if safe == name else f"{safe}-{zlib.crc32(name.encode(errors='replace')):08x}"
+    return safe if safe == name != "" else f"{safe}-{zlib.crc32(name.encode(errors='replace')):08x}"
 
 
 def write_csv(table: pl.DataFrame, path: Path) -> None:
