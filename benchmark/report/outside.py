@@ -16,6 +16,7 @@ import polars as pl
 LONGEST_NAME = 80  # characters of a name that is shown
 _LONGEST_FILE_NAME = 60  # characters, without the ending
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}  # categories of Unicode that show as nothing
+_IN_TEXTS = "\n\t\u200c\u200d"  # line breaks, and what joins letters of Persian or parts of emoji
 # What spreadsheets take for the start of a formula, also in its full-width forms.
 _FORMULA = re.compile(r"[=+\-@|%＝＋－＠]")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?%?")
@@ -35,12 +36,12 @@ _ACCENTS = {
 }  # fmt: skip
 
 
-def plain(text: str, keep: str = "\n\t") -> str:
+def plain(text: str, keep: str = _IN_TEXTS) -> str:
     r"""Return the text with characters spelled out that show as nothing or turn its direction.
 
     Args:
         text: any text.
-        keep: control characters that stay as they are.
+        keep: hidden characters that stay as they are.
 
     Examples:
         >>> plain("a\x1b[2Jb\u202ec")

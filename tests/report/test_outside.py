@@ -5,13 +5,15 @@ import re
 import shutil
 import subprocess
 from dataclasses import replace
+from html.parser import HTMLParser
 
 import matplotlib as mpl
 import polars as pl
 import pytest
-from cells import only
+from cells import only, with_texts
 from matplotlib.figure import Figure
 
+from benchmark.records import DISAGREEMENT
 from benchmark.report import style
 from benchmark.report.figures.axes import Drawing
 from benchmark.report.figures.write import write_figures
@@ -175,6 +177,68 @@ def test_names_that_look_like_formulas_are_drawn_as_they_are(cell, tmp_path):
     alone, _ = write_figures(make_grid(cells[:1]), tmp_path / "cell")
     assert plates
     assert alone
+
+
+class Tags(HTMLParser):
+    """The elements of a page in their order, with the names of their attributes."""
+
+    def __init__(self, page):
+        super().__init__()
+        self.found = []
+        self.feed(page.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append((tag, [name for name, _ in attrs]))
+
+
+MARKUP = [
+    "</script><script>alert(1)</script>", "<!--", "--><script>", "<!--<script>", "\u2028\u2029",
+    "javascript:alert(1)", '" onmouseover="alert(1)', "' onload='x", "</pre><img src=x onerror=a>",
+    "]]>", "{{ 7 * 7 }}{% include 'x' %}", "&lt;&#x3c;script>", "<svg/onload=x>",
+    "</title></style>",
+    "<base href=//evil>", "`${x}`", "<meta http-equiv=refresh content=0>", "x" * 10**5,
+    "\x00\x1b[2J\x08\u202e",
+]  # fmt: skip
+
+
+def marked(cell, text):
+    """The cell with a text wherever one comes from a dataset, a mirror, a model or a grader."""
+    base = only(cell, "p_true")
+    families = [[{"key": "family", "value": f"{text}{i % 2}"}] for i in range(60)]
+    questions = base.questions.with_columns(
+        metadata=pl.Series(families, dtype=base.questions.schema["metadata"]),
+        references=pl.Series([[text]] * 60),
+        prompt=pl.lit(text),
+        question=pl.lit(text),
+    )
+    said = pl.DataFrame([("q", text, text, 3)], schema=DISAGREEMENT, orient="row")
+    log_loss = base.metrics.head(1).with_columns(metric=pl.lit(text))
+    return replace(
+        with_texts(base, text),
+        questions=questions,
+        disagreements=said,
+        model=text,
+        dataset=text,
+        split=text,
+        estimates={text: base.estimates["p_true"]},
+        metrics=pl.concat([base.metrics, log_loss]).with_columns(estimator=pl.lit(text)),
+        applications={text: pl.DataFrame({text: [text]})},
+        failed={text: text},
+    )
+
+
+@pytest.mark.parametrize("text", MARKUP)
+def test_no_text_adds_an_element_or_an_attribute_to_the_page(text, cell, tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmark.report.report.write_figures", lambda *_: ([], {}))
+    pages = [
+        write_report(make_grid([marked(cell, shown)]), tmp_path / name, {shown: shown})
+        for name, shown in (("plain", "x"), ("odd", text))
+    ]
+    plain_page, odd_page = (Tags(page).found for page in pages)
+    assert odd_page == plain_page
+    assert pages[1].stat().st_size < 3_000_000
+    visible = re.sub(r"<script.*?</script>", "", pages[1].read_text(encoding="utf-8"), flags=re.S)
+    assert not [char for char in HIDDEN if char in visible]
 
 
 def broken_formula(_):
