@@ -64,7 +64,7 @@ def test_markdown_marks_the_best_and_shows_the_paper_s_number_and_the_difference
     assert "| Probe |  | **0.110** (0.115, −0.005) |" in lines
     assert "| P(True) | *0.120* (0.100, +0.020) |  |" in lines
     assert "| Verbalized |  | – |" in lines
-    assert r"| **my\_model\|$** | | |" in lines
+    assert r"| **my\_model\|\$** | | |" in lines
     assert "| P(True) | 0.500† |  |" in lines
     rows = [line for line in lines if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows}) == 1
