@@ -8,6 +8,8 @@ import math
 import zlib
 from typing import Literal, NamedTuple
 
+from benchmark.report.outside import one_line
+
 
 class Look(NamedTuple):
     """How an estimator or an outcome is shown; shape and colour both tell it apart."""
@@ -201,7 +203,7 @@ def estimator_look(estimator: str) -> Look:
     whole, _, place = estimator.partition(".")
     if place:
         look = estimator_look(whole)
-        return look._replace(name=f"{look.name} ({place})")
+        return look._replace(name=one_line(f"{look.name} ({place})"))
     digest = zlib.crc32(estimator.encode())
     return Look(
         _readable(estimator),
@@ -228,13 +230,13 @@ def metric_look(metric: str) -> Metric:
 
 
 def model_name(model: str) -> str:
-    """Return the display name of a model; an unlisted one is shown as it is."""
-    return MODELS.get(model, model)
+    """Return the display name of a model; an unlisted one is shown as it is, in one line."""
+    return MODELS.get(model) or one_line(model)
 
 
 def dataset_name(dataset: str) -> str:
-    """Return the display name of a dataset; an unlisted one is shown as it is."""
-    return DATASETS.get(dataset, dataset)
+    """Return the display name of a dataset; an unlisted one is shown as it is, in one line."""
+    return DATASETS.get(dataset) or one_line(dataset)
 
 
 def number(value: float, decimals: int) -> str:
@@ -277,5 +279,5 @@ def broken(name: str) -> str:
 
 
 def _readable(name: str) -> str:
-    words = name.replace("_", " ").strip()
+    words = one_line(name.replace("_", " ").strip())
     return words[:1].upper() + words[1:]

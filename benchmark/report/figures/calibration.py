@@ -104,9 +104,9 @@ def draw_reliability(grid: Grid) -> Drawing | None:
             return None
         return "no answer" if present else "not run"
 
-    legend = [
-        Line2D([], [], color=look.colour, marker=look.marker, ms=3, lw=0.9, label=model_name(model))
-        for model, look in looks.items()
+    legend = [  # a label that began with "_" would be left out
+        Line2D([], [], color=look.colour, marker=look.marker, ms=3, lw=0.9, label=f" {name}")
+        for name, look in zip(map(model_name, grid.models), looks.values(), strict=True)
     ]
     figure = draw_panels(
         names, dataset_names(grid), draw, "Mean confidence", "Mean expected accuracy c/n", legend

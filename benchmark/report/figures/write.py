@@ -30,8 +30,10 @@ from benchmark.report.figures.curves import (
 from benchmark.report.figures.decisions import draw_abstention, draw_adaptive, draw_routing
 from benchmark.report.figures.grid_panels import MOST_ROWS, main_estimators
 from benchmark.report.grid import Grid
+from benchmark.report.outside import file_name, one_line
 
 DrawCell = Callable[[CellResult], Drawing]
+_LOG = logging.getLogger(__name__)
 _RC = style.RC | {"pdf.fonttype": 42}  # fonts that editors and search can read
 
 
@@ -95,28 +97,49 @@ def write_figures(
     _tell_missing_letters(grid)
     with mpl.rc_context(_RC), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from")  # for each text, twice
-        for needs, drawings in _drawings(grid, more):
+        for needs, drawings in _drawings(grid):
             if not drawings:
                 lacking |= needs
             for number, drawing in enumerate(drawings, start=1):
                 several = f" ({number} of {len(drawings)})" if len(drawings) > 1 else ""
-                figure = drawing.figure
-                path = folder / f"{drawing.name}{f'_{number}' if number > 1 else ''}.png"
-                figure.savefig(path)
-                figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
-                title = f"{drawing.title}{several}"
-                plates.append(Plate(title, drawing.caption, path, figure.get_figwidth()))
+                name = f"{drawing.name}_{number}" if number > 1 else drawing.name
+                plates.append(_save(drawing, folder / f"{name}.png", several))
+        if len(grid.cells) == 1:
+            plates += _outside(next(iter(grid.cells.values())), folder, more)
     return plates, lacking
 
 
-def _drawings(
-    grid: Grid, more: Iterable[DrawCell]
-) -> Iterator[tuple[dict[str, str], list[Drawing]]]:
+def _save(drawing: Drawing, path: Path, several: str = "") -> Plate:
+    figure = drawing.figure
+    figure.savefig(path)
+    figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
+    return Plate(f"{drawing.title}{several}", drawing.caption, path, figure.get_figwidth())
+
+
+def _outside(cell: CellResult, folder: Path, more: Iterable[DrawCell]) -> Iterator[Plate]:
+    """Yield the figures of other packages; one that fails is said and left out."""
+    for draw in more:
+        try:
+            drawing = draw(cell)
+            name = file_name(drawing.name)
+            taken = (folder / f"{name}.png").exists()  # of the harness's own, or of another
+            plate = _save(drawing, folder / f"{name}{'_outside' * taken}.png")
+        except Exception as error:  # noqa: BLE001 - of a package of others, and all else is done
+            _LOG.warning(
+                "A figure that %s.%s draws is left out. It failed with %s: %s",
+                draw.__module__, getattr(draw, "__qualname__", draw), type(error).__name__,
+                one_line(str(error), 300),
+            )  # fmt: skip
+        else:
+            yield plate
+
+
+def _drawings(grid: Grid) -> Iterator[tuple[dict[str, str], list[Drawing]]]:
     """Yield, of each figure, what it needs by its name, and its pages."""
     cell, own = next(iter(grid.cells.values())), dict[str, DrawCell]()
     if len(grid.cells) == 1:
         drawn = {k: d for k, d in APPLICATION_FIGURES.items() if len(cell.applications.get(k, ()))}
-        own = CELL_FIGURES | drawn | {f"more {i}": draw for i, draw in enumerate(more)}
+        own = CELL_FIGURES | drawn
     for name, draw, needs in FIGURES:
         if name in own:
             yield {}, [own.pop(name)(cell)]
@@ -156,7 +179,7 @@ def _tell_missing_letters(grid: Grid) -> None:
     font = get_font(findfont(str(style.RC["font.family"]))).get_charmap()
     missing = sorted({char for char in "".join(names) if ord(char) not in font})
     if missing:
-        logging.getLogger(__name__).warning(
+        _LOG.warning(
             "Figures: their font, %s, lacks %s and shows boxes in place of it; tables and page "
             "don't. Names in Latin, Greek or Cyrillic letters are there.",
             style.RC["font.family"],

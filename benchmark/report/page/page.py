@@ -21,13 +21,20 @@ from benchmark.records import OUTCOMES, CellResult
 from benchmark.report import style
 from benchmark.report.figures.write import Plate
 from benchmark.report.grid import Grid
-from benchmark.report.page.payload import BLOCK, Payload, family_of, pack_cells
+from benchmark.report.outside import plain
+from benchmark.report.page.payload import (
+    BLOCK,
+    MOST_CHARACTERS,
+    Payload,
+    clip,
+    family_of,
+    pack_cells,
+)
 from benchmark.report.plotted import ID
 from benchmark.report.style import dataset_name, estimator_look, metric_look, model_name
 from benchmark.report.tables import cell as cell_tables
 from benchmark.report.tables.formats import Layout, explained, layout
 from benchmark.report.tables.grid import GridTable
-from benchmark.store.files import write_whole
 
 MOST_BYTES = 40_000_000  # of all texts; packed they take about half of it
 SHOWN_DISAGREEMENTS = 100
@@ -67,7 +74,10 @@ def write_page(
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER), autoescape=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["base64"] = lambda file: base64.b64encode(file.read_bytes()).decode()
+    environment.finalize = _shown_text
+    environment.filters["base64"] = lambda file: Markup(
+        base64.b64encode(file.read_bytes()).decode()
+    )
     html = environment.get_template("report.html").render(
         title=cells[0]["name"] if len(shown) == 1 else f"Capability calibration: {grid.size}",
         policy=_policy(scripts),
@@ -88,21 +98,20 @@ def write_page(
         plates=plates,
         lacking=lacking,
         index=Markup(embedded(_index(grid, cells))),
-        blocks=blocks,
+        blocks={name: Markup(text) for name, text in blocks.items()},
     )
-    write_whole(path, html.encode())
+    path.write_text(html, encoding="utf-8")
 
 
 def _only(cell: CellResult) -> dict[str, Any]:
     """Return what the page shows of a cell alone: all metrics, and which estimators differ."""
     first = next(iter(cell_tables.best_estimators(cell, "brier")), None)
+    compared = cell_tables.comparisons(cell, first) if first else None
     return {
         "metrics": [_rows(table, ["Estimator"]) for table in cell_tables.page_tables(cell)],
         "caption": cell_tables.CAPTION,
         "reference": estimator_look(first).name if first else None,
-        "comparisons": _rows(cell_tables.comparisons(cell, first), ["Estimator"])
-        if first
-        else None,
+        "comparisons": compared and _rows(compared, ["Estimator"]),
     }
 
 
@@ -141,6 +150,13 @@ def _disagreements(cells: Sequence[CellResult]) -> pl.DataFrame:
 
 def _cell_name(cell: CellResult) -> str:
     return f"{model_name(cell.model)} on {dataset_name(cell.dataset)}, {cell.split}"
+
+
+def _shown_text(value: Any) -> Any:
+    """Return a text as the page may show it: cut, and without hidden characters."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return clip(plain(value), MOST_CHARACTERS)
+    return value
 
 
 def embedded(value: Any) -> str:

@@ -24,6 +24,7 @@ SHOWN_RESPONSES = (  # per question, and the length of their texts: the first th
     (16, MOST_CHARACTERS), (8, MOST_CHARACTERS), (4, MOST_CHARACTERS), (2, MOST_CHARACTERS),
     (2, 500), (1, 500), (1, 120), (1, 30), (0, 0),
 )  # fmt: skip
+_LONGEST_ID = 300  # characters of a question's id or family
 DECIMALS = 4  # digits after the point of a confidence
 _QUESTION_TEXTS = ("question", "prompt", "references")
 _RESPONSE_TEXTS = ("answer", "reason", "text", "reasoning")
@@ -133,7 +134,7 @@ def _points(cell: CellResult, questions: pl.DataFrame) -> dict[str, Any]:
             lacking.select(pl.col("index").cast(str), "status").drop_nulls().rows()
         )
     return {
-        "ids": questions[ID].to_list(),
+        "ids": [clip(key, _LONGEST_ID) for key in questions[ID]],
         **counts(0),
         "outcomes": outcomes.select(OUTCOMES).rows(),
         "confidences": confidences,
@@ -154,7 +155,7 @@ def _texts(questions: pl.DataFrame, most: int) -> dict[str, Any]:
         "question": [clip(text, most) for text in questions["question"]],
         "prompt": [clip(text, most) for text in questions["prompt"]],
         "references": [clip("; ".join(accepted), most) for accepted in questions["references"]],
-        "group": family["family"].to_list(),
+        "group": [name and clip(name, _LONGEST_ID) for name in family["family"]],
     }
 
 

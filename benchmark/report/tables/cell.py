@@ -14,6 +14,7 @@ from rich.text import Text
 from benchmark.metrics.pairing import IMPUTED
 from benchmark.records import COSTS, DIFFERENCE, METRIC, OUTCOMES, CellResult, check_table
 from benchmark.report.grid import Grid
+from benchmark.report.outside import file_name, write_csv
 from benchmark.report.ranking import BEST_COVERAGE, LEVEL, p_values, paired_losses, ranks
 from benchmark.report.style import (
     METRICS,
@@ -25,8 +26,8 @@ from benchmark.report.style import (
     number,
 )
 from benchmark.report.tables.formats import Block, Entry, Layout, Line, sort_key
-from benchmark.store.names import file_name
 
+_OWN_TABLES = ("metrics", "differences", "disagreements")  # names that no application can take
 CAPTION = (
     f"95 % intervals over questions and their responses. {MISSING} undefined. All: with "
     f"{IMPUTED} for each missing confidence.\n"
@@ -169,25 +170,26 @@ def metric_table(result: CellResult) -> Table:
 def write_all_numbers(grid: Grid, folder: Path) -> list[str]:
     """Write metrics, differences, disagreements and what applications found, one file of each.
 
-    Each row names its cell. What no cell has isn't written, and an older file of it goes.
+    Each row names its cell. What no cell has isn't written.
 
     Returns:
         The names of the files.
     """
-    parts: dict[str, list[pl.DataFrame]] = {"metrics": [], "differences": [], "disagreements": []}
+    parts: dict[str, list[pl.DataFrame]] = {}
     for cell in grid.cells.values():
-        own = {"metrics": cell.metrics, "differences": cell.differences, **cell.applications}
-        for name, table in (own | {"disagreements": cell.disagreements}).items():
-            identity = {"model": cell.model, "dataset": cell.dataset, "split": cell.split}
-            named = table.select(*(pl.lit(v).alias(k) for k, v in identity.items()), pl.all())
-            parts.setdefault(name, []).append(named)
-    tables = {name: pl.concat(part, how="diagonal_relaxed") for name, part in parts.items()}
-    if tables["disagreements"].is_empty():
-        del tables["disagreements"]
-        (folder / "disagreements.csv").unlink(missing_ok=True)
-    for name, table in tables.items():
-        table.write_csv(folder / f"{file_name(name)}.csv")
-    return [f"{file_name(name)}.csv" for name in tables]
+        own = {"metrics": cell.metrics, "differences": cell.differences}
+        if len(cell.disagreements):
+            own["disagreements"] = cell.disagreements
+        for name, table in cell.applications.items():
+            own[f"application_{name}" if name in _OWN_TABLES else name] = table
+        identity = {"model": cell.model, "dataset": cell.dataset, "split": cell.split}
+        for name, table in own.items():
+            columns = {f"cell_{k}" if k in table.columns else k: v for k, v in identity.items()}
+            named = table.select(*(pl.lit(v).alias(k) for k, v in columns.items()), pl.all())
+            parts.setdefault(f"{file_name(name)}.csv", []).append(named)
+    for file, tables in parts.items():
+        write_csv(pl.concat(tables, how="diagonal_relaxed"), folder / file)
+    return list(parts)
 
 
 def _entry(row: dict[str, Any], best: bool) -> Entry:

@@ -41,7 +41,7 @@ def drawn(cell, folder):
 
 def all_of(cell):
     with mpl.rc_context(style.RC):
-        return [d for _, pages in _drawings(make_grid([cell]), ()) for d in pages]
+        return [d for _, pages in _drawings(make_grid([cell])) for d in pages]
 
 
 def test_every_figure_is_written_at_print_resolution_and_page_width(report):
@@ -91,7 +91,7 @@ def test_an_estimator_that_never_answered_is_drawn_empty(cell, tmp_path):
 def test_one_response_per_question_is_enough(cell, tmp_path):
     single = cell.grades.filter(pl.col("sample_index") == 0)
     shown = with_estimates(cell, {"probe": cell.estimates["probe"]}, single)
-    assert drawn(shown, tmp_path) == ["reliability", "pass_at_k", "confidences"]
+    assert drawn(shown, tmp_path) == ["reliability", "pass_at_k", "layers", "confidences"]
 
 
 def test_without_pass_at_k_and_selection_the_other_figures_are_drawn(cell, tmp_path):
