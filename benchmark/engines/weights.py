@@ -88,7 +88,7 @@ def _check_gguf(gguf: GGUFConfig) -> None:
     """
     if not gguf.package.isidentifier():  # a dotted name would import the packages above it
         raise ModelError(f"model.gguf.package={gguf.package!a} is not the name of a package.")
-    if gguf.file is not None and Path(gguf.file).name != gguf.file:
+    if gguf.file is not None and (Path(gguf.file).name != gguf.file or gguf.file in ("", "..")):
         raise ModelError(f"model.gguf.file={gguf.file!a} is not the name of a file in the package.")
 
 

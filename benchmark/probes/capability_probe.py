@@ -220,7 +220,7 @@ def _read_card(folder: Path) -> dict[str, Any]:
         model = typed(_escaped(card["model"]), ModelConfig, "model")
         check_model(model)
         _check_package(model)
-    except ConfigError as error:
+    except (ConfigError, RecursionError) as error:  # nested deeper than Python goes
         fault = str(error).removesuffix(".")
         raise StoreError(f"{path}: {fault}; export the probe again.") from error
     return {**card, "model": model}
