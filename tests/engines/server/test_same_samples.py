@@ -1,7 +1,7 @@
 """What a server samples doesn't depend on how it was asked, and repeats that can't be are told."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from benchmark.config.schema import ModelConfig
-from benchmark.engines import Decoding, SampleRequest
+from benchmark.engines import Decoding, Response, SampleRequest
 from benchmark.engines.server.engine import ServerEngine
 from benchmark.engines.server.repeats import Repeats, warmth
 from benchmark.engines.settings import ServerConfig
@@ -24,6 +24,21 @@ PROMPTS = {f"q{i}": f"Question {i}?" for i in range(5)}
 CONTENT = ["question_id", "sample_index", "text", "seed"]  # tokens are shared out by request
 
 
+class Cut:
+    """An engine whose process ends after some responses."""
+
+    settings: dict[str, Any] = {}  # noqa: RUF012
+
+    def __init__(self, engine: ServerEngine, responses: int) -> None:
+        self.engine, self.responses = engine, responses
+
+    def sample(self, *asked: Any) -> Iterator[Response]:
+        for count, response in enumerate(self.engine.sample(*asked)):
+            if count == self.responses:
+                raise SystemExit
+            yield response
+
+
 def sampled(
     server: ScriptedServer,
     folder: Path,
@@ -31,35 +46,26 @@ def sampled(
     size: int = 8,
     prompts: dict[str, str] = PROMPTS,
     console: Console | None = None,
-    decoding: Decoding = WARM,
+    cut: int | None = None,
 ) -> pl.DataFrame:
+    """Return k responses to each prompt; the run ends after ``cut`` of them, as one is killed."""
     console = console or Console(quiet=True)
     config = ServerConfig(
         base_url=server.url, model="served", attempts=1, concurrency=3, samples_per_request=size
     )
     engine = ServerEngine(ModelConfig(name="m"), config, {}, "key", console, None)
+    if cut is not None:
+        engine = Cut(engine, cut)  # type: ignore[assignment]
     artifact = Store(folder, console).artifact("m", "d", "test", "responses", {})
     return sample_responses(
-        prompts, k, engine=engine, decoding=decoding, seed=0, artifact=artifact, what="Responses"
+        prompts, k, engine=engine, decoding=WARM, seed=0, artifact=artifact, what="Responses"
     )
-
-
-def lose(folder: Path, rng: random.Random) -> None:
-    """Remove rows at random, as a kill leaves an artifact, and cut the parts anew."""
-    (artifact,) = folder.glob("m/d/test/responses-*")
-    table = pl.concat([pl.read_parquet(path) for path in artifact.glob("part-*")])
-    for path in artifact.glob("part-*"):
-        path.unlink()
-    kept = table.filter([rng.random() < 0.4 for _ in range(table.height)])
-    store = Store(folder, Console(quiet=True)).artifact("m", "d", "test", "responses", {})
-    store.append_table(kept)
 
 
 @pytest.mark.parametrize("faults", [(), ("own seeds",), ("ignores n",), ("no usage",)])
 def test_samples_do_not_depend_on_how_a_server_was_asked(
     tmp_path: Path, faults: tuple[str, ...]
 ) -> None:
-    rng = random.Random(0)
     with ScriptedServer(*faults) as server:
         whole = sampled(server, tmp_path / "whole", 24).select(CONTENT)
         assert whole.height == 120
@@ -77,9 +83,25 @@ def test_samples_do_not_depend_on_how_a_server_was_asked(
             for k, size in steps:
                 found = sampled(server, tmp_path / name, k, size)
             assert found.select(CONTENT).equals(whole), name
-        for size in (8, 5, 1):
-            lose(tmp_path / "whole", rng)
-            assert sampled(server, tmp_path / "whole", 24, size).select(CONTENT).equals(whole)
+
+
+@pytest.mark.parametrize("faults", [(), ("own seeds",)])
+def test_a_run_that_ended_anywhere_goes_on_to_the_same_bits(
+    tmp_path: Path, faults: tuple[str, ...]
+) -> None:
+    with ScriptedServer(*faults) as server:
+        whole = sampled(server, tmp_path / "whole", 12)
+        for cut in (0, 1, 7, 8, 9, 13, 30, 44, 59):
+            folder = tmp_path / str(cut)
+            with pytest.raises(SystemExit):
+                sampled(server, folder, 12, cut=cut)
+            assert sampled(server, folder, 12).equals(whole), cut
+        with pytest.raises(SystemExit):
+            sampled(server, tmp_path / "sizes", 12, 8, cut=20)
+        with pytest.raises(SystemExit):
+            sampled(server, tmp_path / "sizes", 12, 5, cut=15)
+        found = sampled(server, tmp_path / "sizes", 12, 3)
+        assert found.select(CONTENT).equals(whole.select(CONTENT))
 
 
 def test_a_request_that_failed_is_made_up_for_with_the_same_samples(tmp_path: Path) -> None:
