@@ -306,6 +306,35 @@ def test_logits_that_are_not_finite_are_an_error_state_of_their_question_alone(
     assert 0 < found["one"].probabilities["Yes"] < 1
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("rows", [1, 2, 8])
+def test_what_overflows_reaches_no_other_question_and_float32_draws_it_anew(
+    tiny_model: Path, tmp_path: Path, dtype: str, rows: int
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    with torch.no_grad():  # more than float16 holds, of a token that is never among the first five
+        embedding = model.get_input_embeddings().weight
+        embedding[tokenizer.convert_tokens_to_ids("~")] = 1e6
+        model.get_output_embeddings().weight[tokenizer.convert_tokens_to_ids("~")] = 0.0
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    config = ModelConfig(name="tiny", hub_id=str(tmp_path))
+    settings = TransformersConfig(device="cpu", dtype=dtype, max_rows=rows, token_budget=64)
+    engine = TransformersEngine(config, settings, Weights(str(tmp_path), None, "tiny"))
+    # Long prompts run while those of middle length break, whose rows the short ones take then.
+    whole = [request(f"ok {i}", range(4), "How? " * (20 if i < 3 else 1)) for i in range(6)]
+    broken = [request(f"~ {i}", range(2), "Is ~ it? " * 5) for i in range(2)]
+    responses = list(engine.sample(broken + whole, Decoding(0.7, 1.0, 24, top_k=5)))
+    assert len(responses) == 28
+    for response in responses:
+        overflows = dtype == "float16" and response.question_id.startswith("~")
+        assert (response.finish_reason == "error") == overflows
+    states = dict(engine.hidden_states({"~": "~ is", "ok": "How?"}))
+    assert states["ok"].isfinite().all()
+    assert states["~"].isfinite().all() == (dtype != "float16")
+
+
 def test_end_tokens_are_those_of_the_generation_settings_and_of_the_tokenizer(
     tiny_model: Path, tmp_path: Path
 ) -> None:
