@@ -59,7 +59,7 @@ IN_PROCESS = [
 ]  # fmt: skip
 SERVED = [
     "engine=server", "engine.model=served", "engine.attempts=1", "engine.concurrency=4",
-    "engine.samples_per_request=1", "estimator=[random,verbalized,p_true]",
+    "engine.samples_per_request=8", "estimator=[random,verbalized,p_true]",
 ]  # fmt: skip
 
 
