@@ -40,6 +40,8 @@ class DatasetConfig(ABC):
         train_limit: number of questions that probes are trained on.
         validation_limit: number of questions that probes are chosen on.
         seed: of the order whose first ``limit`` questions are taken.
+        near_duplicates: largest share, in [0, 1], of a split's questions that may nearly be
+            questions of another split.
         instruction: the answer format that every prompt asks for.
         prompts: wording of the questions, by the names that the dataset's class gives them.
         counted: whether responses were sampled and judged elsewhere, so that no model is run.
@@ -53,6 +55,7 @@ class DatasetConfig(ABC):
     train_limit: int | None = None
     validation_limit: int | None = None
     seed: int = 0
+    near_duplicates: float = 0.05
     instruction: str = ""
     prompts: dict[str, str] = field(default_factory=dict)
     counted: ClassVar[bool] = False

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import accumulate
@@ -15,8 +15,8 @@ from omegaconf import MISSING
 from benchmark.config.schema import DatasetConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.questions.columns import Columns
+from benchmark.questions.content import asked, normalised, representatives
 from benchmark.questions.items import Item, Row, question_of, read_item
-from benchmark.questions.overlap import normalised
 from benchmark.records import Question
 from benchmark.store.files import is_pointer, pointer_fault
 
@@ -89,23 +89,26 @@ class FileDataset(DatasetConfig):
         if split not in known:
             raise ConfigError(f"dataset={self.name} has no split '{split}'; it has {known}.")
         items = _items(Path(self._paths["test" if self.shares else split]).expanduser(), self)
-        return [
-            question_of(self, split, key, item)
-            for key, item in items.items()
-            if self.shares is None or _share(self.shares, item) == split
-        ]
+        if self.shares is not None:
+            sides = _sides(self.shares, items.values())
+            items = {k: i for k, i in items.items() if sides[asked(i.question, i.choices)] == split}
+        return [question_of(self, split, key, item) for key, item in items.items()]
 
 
-def _share(shares: dict[str, int], item: Item) -> str:
-    """Return the split of an item; its content decides, so that new questions move no old ones."""
-    percent = int(_checksum(item), 16) % _WHOLE
-    bounds = zip(shares, accumulate(shares.values()), strict=True)
-    return next(split for split, bound in bounds if percent < bound)
+def _sides(shares: dict[str, int], items: Iterable[Item]) -> dict[str, str]:
+    """Return the split of each content: it alone decides, so new questions move no old ones."""
+    texts = representatives((asked(i.question, i.choices), _text_of(i)) for i in items)
+    bounds = [*zip(shares, accumulate(shares.values()), strict=True)]
+    percents = {key: int(_checksum(text), 16) % _WHOLE for key, text in texts.items()}
+    return {key: next(s for s, b in bounds if percent < b) for key, percent in percents.items()}
 
 
-def _checksum(item: Item) -> str:
-    content = normalised(item.question + "\n" + "\n".join(item.choices))
-    return sha256(content.encode()).hexdigest()
+def _text_of(item: Item) -> str:
+    return item.question + "\n" + "\n".join(item.choices)
+
+
+def _checksum(text: str) -> str:
+    return sha256(normalised(text).encode()).hexdigest()
 
 
 def _items(path: Path, config: FileDataset) -> dict[str, Item]:
@@ -121,7 +124,7 @@ def _items(path: Path, config: FileDataset) -> dict[str, Item]:
             )
         item = read_item(config.columns, row, where)
         assert item is not None  # columns leave no row out
-        key = item.row_id or _checksum(item)[:_KEY]
+        key = item.row_id or _checksum(_text_of(item))[:_KEY]
         other = found.setdefault(key, item)
         if other != item:
             raise DataError(
