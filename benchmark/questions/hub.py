@@ -22,9 +22,11 @@ from benchmark.questions.items import (
     Reader,
     Row,
     UnansweredError,
+    listed,
     question_of,
     read_item,
 )
+from benchmark.questions.mirror import mirrored_files
 from benchmark.questions.rows import SourceConfig, read_table, rows_of
 from benchmark.records import Question
 
@@ -59,7 +61,7 @@ class HubDataset(DatasetConfig):
             return []
         root = Path(self.hub_root).expanduser()
         ids = {source.hub_id for source in self.sources.values()}
-        return sorted(p for hub_id in ids for p in (root / hub_id).rglob("*") if p.is_file())
+        return sorted(path for hub_id in ids for path in mirrored_files(root / hub_id, root))
 
     @property
     def revisions(self) -> set[tuple[str, str | None]]:
@@ -136,7 +138,7 @@ def _rows(
         for column in reader.columns:
             if column not in table.column_names:
                 raise DataError(
-                    f"{where}: column '{column}' is missing; it has {table.column_names}. "
+                    f"{where}: column '{column}' is missing; it has {listed(table.column_names)}. "
                     f"Is the revision ({source.revision}) the one that the harness knows?"
                 )
         wanted = {*reader.columns, *reader.optional}
