@@ -12,6 +12,7 @@ import yaml
 from benchmark.errors import ConfigError
 from benchmark.questions.limits import check_file, check_packed, check_parquet
 
+_TOOLS = {".git", ".cache"}  # folders of git and the Hub's client, which hold no rows
 _CARDS = ("README.md", ".huggingface.yaml")
 _LONGEST_CARD = 2**20  # bytes
 _ARCHIVES = {".zip", ".tar", ".tgz", ".7z", ".rar", ".zst", ".lz4"}  # are unpacked unseen
@@ -26,10 +27,16 @@ def mirrored_files(folder: Path, root: Path) -> list[Path]:
     """
     inside, found = root.resolve(), []
     for path in sorted(folder.rglob("*")):
-        if not path.resolve().is_relative_to(inside):
+        if _TOOLS.intersection(path.relative_to(folder).parts[:-1]):
+            continue
+        try:
+            target = path.resolve()
+        except (OSError, RuntimeError) as error:  # a link to itself
+            raise ConfigError(f"{str(path)!r} can't be read as a file: {error}.") from error
+        if not target.is_relative_to(inside):
             raise ConfigError(
-                f"{str(path)!r} is a link out of the mirror, to {str(path.resolve())!r}; put the "
-                f"file itself there."
+                f"{str(path)!r} is a link out of the mirror, to {str(target)!r}; put the file "
+                f"itself there."
             )
         if not path.is_dir():
             check_file(path)
