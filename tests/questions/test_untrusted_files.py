@@ -104,22 +104,14 @@ def test_a_card_that_is_no_yaml_or_a_bomb_is_one_message(mirror, tmp_path):
 
 
 def test_a_picture_in_the_place_of_a_text_is_not_fetched(mirror, tmp_path):
-    declared = {
-        "info": {
-            "features": {
-                "question": {"_type": "Image"},
-                "answer": {"dtype": "string", "_type": "Value"},
-            }
-        }
-    }
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    picture = [{"bytes": None, "path": "https://example.org/x.png"}]
-    table = pa.table({"question": picture, "answer": ["#### 1"]})
-    table = table.replace_schema_metadata({"huggingface": json.dumps(declared)})
-    parquet.write_table(table, mirror / "main" / "test-00000-of-00001.parquet")
-    with pytest.raises(BenchmarkError, match="row 0: its question is"):
+    pictures = [{"bytes": None, "path": "https://example.org/x.png"}]
+    rows = pl.DataFrame({"question": pictures, "answer": ["#### 1"]})
+    rows.write_parquet(mirror / "main" / "test-00000-of-00001.parquet")
+    features = "  - name: question\n    dtype: image\n  - name: answer\n    dtype: string"
+    info = f"dataset_info:\n- config_name: main\n  features:\n{features}\n"
+    readme = (mirror / "README.md").read_text()
+    (mirror / "README.md").write_text(readme.replace("configs:", f"{info}configs:"))
+    with pytest.raises(BenchmarkError, match=r"row 0: its question is \{'bytes': None"):
         loaded(tmp_path)
 
 
