@@ -25,10 +25,11 @@ from benchmark.store.checksums import file_checksum
 _ELSEWHERE = (
     "hub_root",
     "licence",
+    "near_duplicates",
     "path",
     "train_path",
     "validation_path",
-)  # say where rows lie, not what they hold
+)  # say where rows lie and which are refused, not what they hold
 
 
 def cell_artifact(config: Config, console: Console) -> Artifact:

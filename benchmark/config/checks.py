@@ -102,6 +102,8 @@ def build_dataset(entry: object, where: str) -> DatasetConfig:
     require(known, f"{where}.splits", splits, f"the split of evaluation, with others of {roles}")
     for role, split in splits.items():
         _check_name(f"{where}.splits.{role}", split)
+    near = dataset.near_duplicates
+    require(0 <= near <= 1, f"{where}.near_duplicates", near, "a share from 0 to 1")
     for name in ("limit", "train_limit", "validation_limit"):
         value = getattr(dataset, name)
         require(value is None or value >= 1, f"{where}.{name}", value, "at least 1, or null")

@@ -37,11 +37,13 @@ class DatasetConfig(ABC):
         grading: graders by name, used unless ``grading=[...]`` chooses others; the first decides.
         splits: name of the split that each role takes: evaluation, train, validation.
         limit: number of evaluation questions; None for all.
-        train_limit: number of questions that probes are trained on; None for all.
+            train_limit: number of questions that probes are trained on; None for all.
         validation_limit: number of questions that probes are chosen on; None for all.
         seed: seed of the order whose first ``limit`` questions are taken.
+        near_duplicates: largest share, in [0, 1], of a split's questions that may nearly be
+            questions of another split.
         instruction: sentence in every prompt that asks for a form of answer.
-        prompts: wording of the questions, by the names that the dataset's class gives them.
+            prompts: wording of the questions, by the names that the dataset's class gives them.
         counted: whether responses were sampled and judged elsewhere, so that no model is run.
     """
 
@@ -53,6 +55,7 @@ class DatasetConfig(ABC):
     train_limit: int | None = None
     validation_limit: int | None = None
     seed: int = 0
+    near_duplicates: float = 0.05
     instruction: str = ""
     prompts: dict[str, str] = field(default_factory=dict)
     counted: ClassVar[bool] = False

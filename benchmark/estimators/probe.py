@@ -164,6 +164,7 @@ def _refuse_overlap(a: Cell, role_of_a: Role, b: Cell, role_of_b: Role) -> None:
             f"{role_of_a} of dataset={a.config.dataset.name}",
             f"{role_of_b} of dataset={b.config.dataset.name}",
         ),
+        b.config.dataset.near_duplicates,
     )
 
 
