@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.config.build import build
 from benchmark.config.schema import (
+    PHASES,
     ROLES,
     Config,
     DatasetConfig,
@@ -62,6 +63,7 @@ def checked(composed: DictConfig) -> Config:
     resamples = config.statistics.resamples
     require(resamples <= _MOST, "statistics.resamples", resamples, f"at most {_MOST:,}")
     at_least(0, config.statistics, "statistics", "seed")
+    one_of(PHASES, config, "", "phase")
     one_of(("none", "wandb"), config.tracker, "tracker", "kind")
     one_of(("offline", "online"), config.tracker, "tracker", "mode")
     require(bool(config.estimator), "estimator", [], "a list of at least one estimator")
@@ -233,7 +235,7 @@ def at_least(least: int, node: object, where: str, *names: str) -> None:
 def one_of(allowed: tuple[str, ...], node: object, where: str, name: str) -> None:
     """Refuse a field of a node that has none of the allowed values."""
     value = getattr(node, name)
-    require(value in allowed, f"{where}.{name}", value, f"one of {allowed}")
+    require(value in allowed, f"{where}.{name}".removeprefix("."), value, f"one of {allowed}")
 
 
 def require(holds: bool, key: str, value: object, rule: str) -> None:

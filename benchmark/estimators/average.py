@@ -59,11 +59,15 @@ class Average(Estimator):
         for part in self.of.values():
             yield from part.requests(cell, role)
 
+    def collect(self, cell: Cell, role: Role = "evaluation") -> None:
+        """Let all of them ask."""
+        for name in self._in_order():
+            self.of[name].collect(cell, role)
+
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the mean in each question, at the cost of all."""
         parts: dict[str, Estimate] = {
-            name: self.of[name].estimate(cell, role)
-            for name in sorted(self.of, key=lambda name: self.of[name].hidden_states)
+            name: self.of[name].estimate(cell, role) for name in self._in_order()
         }
         return Estimate(
             _mean([part.confidences for part in parts.values()]),
@@ -75,6 +79,10 @@ class Average(Estimator):
                 for place, probe in part.probes.items()
             },
         )
+
+    def _in_order(self) -> list[str]:
+        """Return the names, last of those that read hidden states: a server stops before them."""
+        return sorted(self.of, key=lambda name: self.of[name].hidden_states)
 
 
 def _mean(tables: list[pl.DataFrame]) -> pl.DataFrame:

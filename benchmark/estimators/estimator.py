@@ -46,6 +46,14 @@ class Estimator(ABC):
         """
         return ()
 
+    def collect(self, cell: Cell, role: Role = "evaluation") -> None:
+        """Ask the model for all that `estimate` reads, where it has an accelerator.
+
+        By default it estimates. An estimator whose estimate costs much beside the model's answers,
+        such as the training of a probe, only asks.
+        """
+        self.estimate(cell, role)
+
     @abstractmethod
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the confidences in a split's questions, asking the cell for what they need."""

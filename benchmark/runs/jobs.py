@@ -7,6 +7,7 @@ far it came.
 """
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from benchmark.config.composing import job_overrides
-from benchmark.config.schema import TrackerConfig
+from benchmark.config.schema import PHASES, TrackerConfig
 from benchmark.errors import StoreError
 from benchmark.store.artifact import read_json
 
@@ -83,14 +84,16 @@ class JobList(Callback):  # type: ignore[misc]
 
 @contextmanager
 def recorded(
-    folder: Path, number: int | None = None, overrides: Sequence[str] = ()
+    folder: Path, phase: str = "whole", number: int | None = None, overrides: Sequence[str] = ()
 ) -> Iterator[list[str]]:
     """Write into a job's folder that it runs, and how it ended: finished, or failed and why.
 
-    A job that is stopped or killed leaves what was written at its start.
+    A job that is stopped or killed leaves what was written at its start. So does one that only
+    samples, for another one of the same folder evaluates.
 
     Args:
         folder: of the job.
+        phase: of ``Config.phase``.
         number: of the job in its grid.
         overrides: that make it.
 
@@ -100,7 +103,7 @@ def recorded(
 
     def write(state: State, reason: str = "") -> None:
         known = {"number": number, "overrides": [*overrides], "state": state, "reason": reason}
-        partial = folder / f".partial-{_STATE}"
+        partial = folder / f".partial-{os.getpid()}-{_STATE}"
         partial.write_text(json.dumps(known))
         partial.rename(folder / _STATE)
 
@@ -111,7 +114,8 @@ def recorded(
     except Exception as error:
         write("failed", str(error) or type(error).__name__)
         raise
-    write("failed" if faults else "finished", "; ".join(faults))
+    if phase != "sample":
+        write("failed" if faults else "finished", "; ".join(faults))
 
 
 def wait_for_submitted() -> None:
@@ -136,6 +140,7 @@ def read_jobs(grid: Path) -> list[Job]:
     except _UNREADABLE as error:
         raise StoreError(f"{grid / _JOBS} is damaged; launch the grid again.") from error
     shared = set.intersection(*map(set, planned)) if len(planned) > 1 else set()
+    shared |= {f"phase={phase}" for phase in PHASES}  # told to a cell's jobs by their launcher
     jobs = [Job(_name(job, shared), "not started") for job in planned]
     for path in sorted(grid.rglob(_STATE)):
         with suppress(*_UNREADABLE):  # damaged: as if it had not started
