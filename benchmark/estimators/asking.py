@@ -1,18 +1,17 @@
 """Prompts that ask the model about a question, or about responses to it; whose answer is whose."""
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import polars as pl
 
 from benchmark.cell.cell import Cell
+from benchmark.config.filling import filled
 from benchmark.config.schema import Role
 from benchmark.errors import ConfigError
 from benchmark.records import CONFIDENCE
 
 _SHOWN = " / response "  # between a question's id and the index of the response that is shown
 _NO_ANSWER = "(no answer)"
-_PLACE = re.compile(r"\{(\w+)\}")
 
 
 def check_prompt(template: str, name: str, responses: int, examples: int = 0) -> None:
@@ -33,16 +32,6 @@ def check_prompt(template: str, name: str, responses: int, examples: int = 0) ->
             )
 
 
-def filled(template: str, values: Mapping[str, str]) -> str:
-    """Return the template with every place in it filled; what it is filled with stays as it is.
-
-    Examples:
-        >>> filled("{a}, box{{b}}, {c}", {"a": "{b}", "b": "0.5"})
-        '{b}, box{0.5}, {c}'
-    """
-    return _PLACE.sub(lambda place: values.get(place[1], place[0]), template)
-
-
 def fill_prompts(
     template: str,
     cell: Cell,
@@ -53,11 +42,11 @@ def fill_prompts(
     """Return the template around each bare question, or around each shown response to it.
 
     Args:
-        template: with the places ``{question}``, ``{response}`` and ``{examples}``.
-        cell: has the questions and responses.
+        template: wording with the places ``{question}``, ``{response}`` and ``{examples}``.
+        cell: the cell that has the questions and responses.
         role: split of the questions.
-        responses: how many responses to each question are shown.
-        examples: what is shown to the question of an id.
+        responses: number of responses to each question that are shown.
+        examples: returns the examples that the question of an id is shown.
     """
     table = cell.questions[role]["question_id", "question"]
     if not responses:

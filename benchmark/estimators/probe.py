@@ -27,9 +27,9 @@ class Probe(Estimator):
     """Trained on training counts; layer, pooling and setting are chosen on validation questions.
 
     Attributes:
-        train_on: datasets whose train and validation splits are used, all together; none takes
-            the evaluated dataset's own.
-        settings: how probes are trained and which settings are tried.
+        train_on: datasets whose train and validation splits are used, all together; without any,
+            those of the evaluated dataset.
+        settings: settings of the training, and those that are tried.
     """
 
     train_on: dict[str, TrainingConfig] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Probe(Estimator):
 
     @property
     def hidden_states(self) -> bool:
-        """It does."""
+        """True: they are all that it reads."""
         return True
 
     def check(self, cell: Cell, role: Role = "evaluation") -> None:
@@ -64,7 +64,9 @@ class Probe(Estimator):
         """
         sources = self._sources(cell)
         if self.settings.by_steps:
-            bank.check_trainer(cell.config.trainer)
+            from benchmark.probes.training import make_trainer  # Lightning takes seconds to import
+
+            make_trainer(cell.config.trainer)
         for source, other in permutations(sources, 2):
             _refuse_overlap(source, "train", other, "validation")
         for source, other in combinations(sources, 2):

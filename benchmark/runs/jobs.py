@@ -7,7 +7,6 @@ far it came.
 """
 
 import json
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from benchmark.config.composing import job_overrides
 from benchmark.config.schema import PHASES, TrackerConfig
 from benchmark.errors import StoreError
 from benchmark.store.artifact import read_json
+from benchmark.store.files import write_whole
 
 State = Literal["finished", "failed", "not ended", "not started"]
 
@@ -33,10 +33,10 @@ class Launched(NamedTuple):
     """The multirun that this process has launched.
 
     Attributes:
-        folder: its own, with a folder for each job.
-        name: of the grid, ``Config.grid``.
-        tracker: where its report is logged.
-        jobs: the overrides of each.
+        folder: folder of the grid, with a folder for each job.
+        name: name of the grid, ``Config.grid``.
+        tracker: where the grid's report is logged.
+        jobs: overrides of each job.
     """
 
     folder: Path
@@ -52,10 +52,10 @@ class Job(NamedTuple):
     """One cell of a grid as the disk shows it.
 
     Attributes:
-        name: the overrides that the grid's jobs don't share.
-        state: ``not ended`` is a job that runs still, or was killed.
-        reason: why it failed, else empty.
-        folder: its own; None where it has not started.
+        name: overrides that aren't the same for all jobs of the grid.
+        state: how far it came; ``not ended`` is a job that still runs, or was killed.
+        reason: why it failed; empty where it hasn't.
+        folder: folder of the job; None where it has not started.
     """
 
     name: str
@@ -92,20 +92,18 @@ def recorded(
     samples, for another one of the same folder evaluates.
 
     Args:
-        folder: of the job.
-        phase: of ``Config.phase``.
-        number: of the job in its grid.
-        overrides: that make it.
+        folder: folder of the job.
+        phase: part of the run that the job is, as in ``Config.phase``.
+        number: place of the job in its grid.
+        overrides: settings on the command line that make it.
 
     Yields:
-        A list of faults, which the job may add to; with any, it has failed.
+        A list to which the job adds faults; with any of them, it has failed.
     """
 
     def write(state: State, reason: str = "") -> None:
         known = {"number": number, "overrides": [*overrides], "state": state, "reason": reason}
-        partial = folder / f".partial-{os.getpid()}-{_STATE}"
-        partial.write_text(json.dumps(known))
-        partial.rename(folder / _STATE)
+        write_whole(folder / _STATE, json.dumps(known).encode())
 
     write("not ended")
     faults: list[str] = []
@@ -130,11 +128,7 @@ def wait_for_submitted() -> None:
 
 
 def read_jobs(grid: Path) -> list[Job]:
-    """Return the jobs of a grid's folder, in their order.
-
-    Raises:
-        StoreError: the list of the jobs is damaged.
-    """
+    """Return a grid's jobs in their order; a ``StoreError`` where their list is damaged."""
     try:
         planned = [[*map(str, job)] for job in read_json(grid / _JOBS)]
     except _UNREADABLE as error:
@@ -143,10 +137,10 @@ def read_jobs(grid: Path) -> list[Job]:
     shared |= {f"phase={phase}" for phase in PHASES}  # told to a cell's jobs by their launcher
     jobs = [Job(_name(job, shared), "not started") for job in planned]
     for path in sorted(grid.rglob(_STATE)):
-        with suppress(*_UNREADABLE):  # damaged: as if it had not started
+        with suppress(*_UNREADABLE):  # a damaged state counts as a job that has not started
             found = read_json(path)
             state: State = _STATES[_STATES.index(found["state"])]
-            # its overrides are drawn anew by ``shuffle``
+            # Not those of the list: ``shuffle`` in an override draws another order for each.
             name = _name([*map(str, found["overrides"])], shared)
             jobs[found["number"]] = Job(name, state, str(found["reason"]), path.parent)
     return jobs
