@@ -21,10 +21,8 @@ from benchmark.config.composing import OWN_FOLDERS, explained, system_fault
 from benchmark.config.schema import GGUFConfig, ModelConfig
 from benchmark.engines.weights import find_weights
 from benchmark.errors import ModelError
-from benchmark.report.figures import cell as figures
-from benchmark.report.figures import grid as grid_figures
+from benchmark.report.figures import write as figures
 from tests.conftest import save_tiny_model
-from tests.forked import one_figure
 
 
 def run(
@@ -39,8 +37,9 @@ def run(
     arguments += [f"paths.outputs={tmp_path}/out", f"paths.cache={tmp_path}/cache"]
     with monkeypatch.context() as patch:
         if not every_figure:
-            patch.setattr(figures, "_draw", one_figure)
-            patch.setattr(grid_figures, "FIGURES", grid_figures.FIGURES[:1])
+            patch.setattr(figures, "FIGURES", figures.FIGURES[:1])
+            patch.setattr(figures, "CELL_FIGURES", {})
+            patch.setattr(figures, "APPLICATION_FIGURES", {})
         patch.setattr("sys.argv", [*arguments, *overrides])
         patch.setenv(OWN_FOLDERS, "")  # which --config-dir adds to
         try:

@@ -4,6 +4,7 @@ Nothing else in the report spells a name or a colour. What isn't listed here sti
 name and a colour of its own that stays the same from run to run.
 """
 
+import math
 import zlib
 from typing import Literal, NamedTuple
 
@@ -21,7 +22,7 @@ class Metric(NamedTuple):
 
     Attributes:
         name: the full name.
-        short: the column header in the terminal.
+        short: the head of its column, in the terminal and on the page.
         best: which value is best; None where better or worse has no meaning.
         decimals: digits after the point.
         main: shown in the terminal.
@@ -88,7 +89,6 @@ POLICIES = {  # that spend a sampling budget
     "uniform": Look("Uniform", BLACK, "o"),
     "greedy": Look("Greedy", BLUE, "D"),
     "uniform_stopping": Look("Uniform, stopping", GREY, ""),
-    "greedy_stopping": Look("Greedy, stopping", SKY, ""),
     "posterior": Look("Posterior", VERMILLION, ""),
     "thompson": Look("Thompson", GREEN, ""),
 }
@@ -128,9 +128,6 @@ METRICS = {
     "signed_error": Metric("Signed calibration error", "Signed\nerror", "nearest zero"),
     "pearson": Metric("Pearson r", "Pearson", "highest", detail=True),
     "spearman": Metric("Spearman ρ", "Spearman", "highest", main=True),
-    "spearman_ceiling": Metric(
-        "Spearman ρ, most that the noise of c/n allows", "Spearman\nceiling", None, detail=True
-    ),
     "auroc": Metric("AUROC, single responses", "AUROC", "highest", main=True),
     "tokens": Metric("Mean tokens spent", "Tokens", None, decimals=1, main=True),
     "prompt_tokens": Metric("Of these, prompt", "Prompt\ntokens", None, decimals=1, detail=True),
@@ -238,6 +235,19 @@ def model_name(model: str) -> str:
 def dataset_name(dataset: str) -> str:
     """Return the display name of a dataset; an unlisted one is shown as it is."""
     return DATASETS.get(dataset, dataset)
+
+
+def number(value: float, decimals: int) -> str:
+    """Return a number for people, with a real minus sign; NaN is shown as missing.
+
+    Examples:
+        >>> number(-0.0621, 2), number(-0.0001, 2), number(float("nan"), 2)
+        ('−0.06', '0.00', '–')
+    """
+    if math.isnan(value):
+        return MISSING
+    text = f"{value:z.{decimals}f}"
+    return text.replace("-", "−")
 
 
 def clipped(name: str) -> str:

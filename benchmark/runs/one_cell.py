@@ -42,7 +42,8 @@ from benchmark.estimators import (
 )
 from benchmark.metrics.evaluate import evaluate
 from benchmark.records import CellResult, Estimate
-from benchmark.report.page.cell import write_report
+from benchmark.report.grid import make_grid
+from benchmark.report.report import write_report
 from benchmark.report.tables.cell import metric_table, outcome_line
 from benchmark.runs.tracking import track
 from benchmark.store.artifact import Artifact, Store, git_commit
@@ -80,7 +81,7 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
         save_cell(result, artifact, cell.split("evaluation").parents | read, complete)
     export_probes(artifact, folder / "probes")
     more = [made.draw for made in applications.values() if hasattr(made, "draw")]
-    report = write_report(result, folder, _provenance(artifact, config), more)
+    report = write_report(make_grid([result]), folder, _provenance(artifact, config), more)
     console.print(metric_table(result))
     console.print(outcome_line(result))
     console.print(f"Report: {report}")

@@ -22,7 +22,8 @@ from benchmark.config.schema import (
 )
 from benchmark.questions.basics import Basics
 from benchmark.records import PASS_AT_K
-from benchmark.report.figures.cell import write_figures
+from benchmark.report.figures.write import write_figures
+from benchmark.report.grid import make_grid
 from benchmark.runs import tracking
 from benchmark.runs.tracking import STEP, logged_config, question_table, run_id, track, track_grid
 
@@ -87,7 +88,7 @@ def private_wandb(tmp_path, monkeypatch):
 def run(cell, tmp_path_factory):
     """A run that was logged offline by a process with secrets in its environment."""
     home, folder = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("run")
-    write_figures(cell, folder / "figures")
+    write_figures(make_grid([cell]), folder / "figures")
     names = ("WANDB_API_KEY", "OPENAI_API_KEY", "HF_TOKEN")
     with pytest.MonkeyPatch.context() as patch:
         for name in names:
@@ -234,7 +235,7 @@ def test_no_tracker_logs_no_report(tmp_path):
 def test_a_cell_that_is_logged_again_is_the_same_run_on_the_server(cell, tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    write_figures(cell, tmp_path / "figures")
+    write_figures(make_grid([cell]), tmp_path / "figures")
     with WandbServer() as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         monkeypatch.setenv("WANDB_API_KEY", "a" * 40)

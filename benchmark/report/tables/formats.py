@@ -16,8 +16,8 @@ from benchmark.report.style import (
     estimator_look,
     metric_look,
     model_name,
+    number,
 )
-from benchmark.report.tables.cell import number
 from benchmark.report.tables.grid import GridTable
 
 FEW = "†"  # marks a value over too few of the questions
@@ -42,9 +42,9 @@ class Entry(NamedTuple):
 
     value: str
     number: float | str  # to sort by; empty where undefined
-    rank: str | None  # best, runner-up
-    few: bool  # of the questions answered
-    paper: str  # its number and the difference; empty where it has none
+    rank: str | None = None  # best, runner-up, or warn where something is missing
+    few: bool = False  # of the questions answered
+    notes: tuple[str, ...] = ()  # smaller, below it: the paper's number and the difference, ..
 
 
 class Line(NamedTuple):
@@ -52,6 +52,7 @@ class Line(NamedTuple):
 
     name: str
     entries: list[Entry | None]  # by column; None where the cell doesn't have it
+    oracle: bool = False
 
 
 class Block(NamedTuple):
@@ -116,15 +117,18 @@ def _name(key: str, value: Any) -> str:
 
 def _entry(row: dict[str, Any]) -> Entry:
     decimals = metric_look(row["metric"]).decimals
-    paper = ""
+    notes: tuple[str, ...] = ()
     if row["reported"] is not None:
         sign = "+" if row["difference"] > 0 else ""
-        paper = f"{number(row['reported'], decimals)}, {sign}{number(row['difference'], decimals)}"
+        difference = f"{sign}{number(row['difference'], decimals)}"
+        notes = (f"({number(row['reported'], decimals)}, {difference})",)
     few = row["answered"] < BEST_COVERAGE * row["questions"]
-    value = row["value"]
-    return Entry(
-        number(value, decimals), "" if math.isnan(value) else value, row["rank"], few, paper
-    )
+    return Entry(number(row["value"], decimals), sort_key(row["value"]), row["rank"], few, notes)
+
+
+def sort_key(value: float) -> float | str:
+    """Return what a table sorts by: the number, empty where it is undefined."""
+    return "" if math.isnan(value) else value
 
 
 def explained(table: GridTable) -> str:
@@ -158,7 +162,7 @@ def _markdown_entry(entry: Entry | None) -> str:
         return ""
     mark = {"best": "**", "runner-up": "*"}.get(entry.rank or "", "")
     value = f"{mark}{entry.value}{mark}{FEW if entry.few else ''}"
-    return f"{value} ({entry.paper})" if entry.paper else value
+    return " ".join([value, *entry.notes])
 
 
 def _markdown_text(text: str) -> str:
@@ -248,12 +252,12 @@ def _latex_line(line: Line) -> Iterator[str]:
     yield " & ".join([latex_text(line.name), *map(_latex_entry, line.entries)]) + r" \\"
     paper = [*map(_paper, line.entries)]
     if any(paper):
-        small = [rf"\scriptsize({latex_text(text)})" if text else "" for text in paper]
+        small = [rf"\scriptsize{latex_text(text)}" if text else "" for text in paper]
         yield " & ".join(["", *small]) + r" \\"
 
 
 def _paper(entry: Entry | None) -> str:
-    return entry.paper if entry else ""
+    return " ".join(entry.notes) if entry else ""
 
 
 def _latex_entry(entry: Entry | None) -> str:

@@ -2,27 +2,36 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib as mpl
 from matplotlib.font_manager import findfont, get_font
 
+from benchmark.records import CellResult
 from benchmark.report import style
 from benchmark.report.figures.axes import Drawing
-from benchmark.report.figures.cell import Plate
-from benchmark.report.figures.grid_calibration import draw_cost, draw_divergence, draw_reliability
-from benchmark.report.figures.grid_cells import MOST_ROWS, main_estimators
-from benchmark.report.figures.grid_curves import (
+from benchmark.report.figures.budget import draw_cell_budget, draw_pass_at_k_extrapolation
+from benchmark.report.figures.calibration import (
+    draw_cell_reliability,
+    draw_confidences,
+    draw_divergence,
+    draw_reliability,
+)
+from benchmark.report.figures.cost import draw_cost
+from benchmark.report.figures.curves import (
     draw_budget,
     draw_convergence,
     draw_layers,
     draw_pass_at_k,
     draw_scaling,
 )
+from benchmark.report.figures.decisions import draw_abstention, draw_adaptive, draw_routing
+from benchmark.report.figures.grid_panels import MOST_ROWS, main_estimators
 from benchmark.report.grid import Grid
 
+DrawCell = Callable[[CellResult], Drawing]
 _RC = style.RC | {"pdf.fonttype": 42}  # fonts that editors and search can read
 
 
@@ -34,44 +43,88 @@ class Figure(NamedTuple):
     needs: str  # what some cell must have
 
 
+class Plate(NamedTuple):
+    """A figure on the disk."""
+
+    title: str
+    caption: str
+    path: Path
+    width: float  # inches
+
+
 FIGURES = (
     Figure("divergence", draw_divergence, "at least two responses per question"),
     Figure("reliability", draw_reliability, "an estimator that is no oracle"),
-    Figure("cost", draw_cost, "an estimator whose tokens are known"),
+    Figure("cost", draw_cost, "an estimator that is known to spend tokens"),
     Figure("pass_at_k", draw_pass_at_k, "the application pass_at_k"),
     Figure("budget", draw_budget, "the application budget"),
     Figure("layers", draw_layers, "a probe"),
     Figure("scaling", draw_scaling, "a probe in several runs with different dataset.train_limit"),
     Figure("convergence", draw_convergence, "at least two responses per question"),
 )
+CELL_FIGURES: dict[str, DrawCell] = {  # of one cell alone, in place of a grid's of that name
+    "confidences": draw_confidences,
+    "reliability": draw_cell_reliability,
+}
+APPLICATION_FIGURES: dict[str, DrawCell] = {  # likewise, by the name of the table that is drawn
+    "budget": draw_cell_budget,
+    "pass_at_k_extrapolation": draw_pass_at_k_extrapolation,
+    "abstention": draw_abstention,
+    "routing": draw_routing,
+    "adaptive": draw_adaptive,
+}
 
 
-def write_figures(grid: Grid, folder: Path) -> tuple[list[Plate], dict[str, str]]:
+def write_figures(
+    grid: Grid, folder: Path, more: Iterable[DrawCell] = ()
+) -> tuple[list[Plate], dict[str, str]]:
     """Draw each figure into ``folder`` as PDF and PNG.
 
     One that is higher than a page becomes several: ``name``, ``name_2`` and so on.
 
+    Args:
+        grid: of one cell it has that cell's own figures, too.
+        folder: is made if it doesn't exist.
+        more: figures beside the harness's own, of a grid of one cell.
+
     Returns:
         The figures as PNG, and what the grid lacks for each of those that couldn't be drawn.
     """
-    plates, lacking = [], {}
+    plates, lacking = list[Plate](), dict[str, str]()
+    folder.mkdir(parents=True, exist_ok=True)
     _tell_missing_letters(grid)
     with mpl.rc_context(_RC), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph .* missing from")  # for each text, twice
-        for name, draw, needs in FIGURES:
-            pages = estimator_pages(grid) if draw is draw_reliability else model_pages(grid)
-            drawings = [drawing for drawing in map(draw, pages) if drawing is not None]
+        for needs, drawings in _drawings(grid, more):
             if not drawings:
-                lacking[name] = needs
+                lacking |= needs
             for number, drawing in enumerate(drawings, start=1):
                 several = f" ({number} of {len(drawings)})" if len(drawings) > 1 else ""
                 figure = drawing.figure
-                path = folder / f"{name}{f'_{number}' if number > 1 else ''}.png"
+                path = folder / f"{drawing.name}{f'_{number}' if number > 1 else ''}.png"
                 figure.savefig(path)
                 figure.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
                 title = f"{drawing.title}{several}"
                 plates.append(Plate(title, drawing.caption, path, figure.get_figwidth()))
     return plates, lacking
+
+
+def _drawings(
+    grid: Grid, more: Iterable[DrawCell]
+) -> Iterator[tuple[dict[str, str], list[Drawing]]]:
+    """Yield, of each figure, what it needs by its name, and its pages."""
+    cell, own = next(iter(grid.cells.values())), dict[str, DrawCell]()
+    if len(grid.cells) == 1:
+        drawn = {k: d for k, d in APPLICATION_FIGURES.items() if len(cell.applications.get(k, ()))}
+        own = CELL_FIGURES | drawn | {f"more {i}": draw for i, draw in enumerate(more)}
+    for name, draw, needs in FIGURES:
+        if name in own:
+            yield {}, [own.pop(name)(cell)]
+            continue
+        pages = estimator_pages(grid) if draw is draw_reliability else model_pages(grid)
+        yield {name: needs}, [page for page in map(draw, pages) if page is not None]
+    for draw_cell in own.values():
+        yield {}, [draw_cell(cell)]
 
 
 def model_pages(grid: Grid) -> Iterator[Grid]:
