@@ -16,14 +16,12 @@ from rich.console import Console
 from benchmark.applications import Application, Study, build_applications
 from benchmark.cell.cell import Cell, KnownModel, Split
 from benchmark.cell.counted import counted_cell, read_counts
-from benchmark.cell.finished import point_to_cell
+from benchmark.cell.finished import is_finished, newest_cell, point_to_cell
 from benchmark.cell.key import cell_artifact, engine_identity, outputs_of
 from benchmark.cell.saved import (
     CELL,
     export_probes,
-    is_finished,
     load_cell,
-    newest_cell,
     save_cell,
 )
 from benchmark.cell.stages import SAMPLED

@@ -22,8 +22,8 @@ from rich.table import Table
 
 from benchmark.cell.asked import HIDDEN, Asked
 from benchmark.cell.cell import Cell, KnownModel, Split, Stages
+from benchmark.cell.finished import is_finished
 from benchmark.cell.key import cell_artifact, engine_identity, has_cells, outputs_of
-from benchmark.cell.saved import is_finished
 from benchmark.config.checks import checked
 from benchmark.config.composing import compose_jobs, explained, misread, system_fault
 from benchmark.config.schema import Config, DatasetConfig, Role

@@ -4,12 +4,16 @@ import io
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 
+from benchmark.errors import DataError
 from benchmark.progress import Meter
+from benchmark.records import check_table
 
+MARK = "capcal.artifact"  # key of a part's metadata: the fingerprint of the artifact that it is of
 _PART_SECONDS = 5.0  # of work that a killed run may lose
 _PART_ROWS = 2000
 _ALL = pl.lit(True)
@@ -20,15 +24,20 @@ class Rows(NamedTuple):
     """How the rows of an artifact are kept.
 
     Attributes:
-        read: function that returns the rows of an artifact, the columns of their key among them.
-        append: function that writes rows as one part of an artifact.
+        none: table without rows, with the columns that ``read`` returns.
+        suffix: ending of the names of parts.
+        read: function that returns the rows of a part, and its mark; a part that was written before
+            parts had marks has None. It raises ``DataError`` where the part can't be one.
+        pack: function that returns rows as the content of a part with a mark.
         unit: name of what a row is, in the plural, for the manifest.
         done: expression that tells the rows that need not be made again.
         most: largest number of rows of one part; None takes the usual one.
     """
 
-    read: Callable[[Any], pl.DataFrame]
-    append: Callable[[Any, list[Row]], object]
+    none: pl.DataFrame
+    suffix: str
+    read: Callable[[Path], tuple[pl.DataFrame, str | None]]
+    pack: Callable[[list[Row], str], bytes]
     unit: str
     done: pl.Expr = _ALL
     most: int | None = None
@@ -38,22 +47,29 @@ def table_rows(schema: pl.Schema, unit: str, done: pl.Expr = _ALL) -> Rows:
     """Return how rows of a schema are kept, in Parquet parts.
 
     Args:
-        schema: of the rows, the columns of their key among them.
-        unit: what a row is, in the plural.
-        done: tells the rows that need not be made again; by default all.
+        schema: columns of the rows, those of their key among them.
+        unit: name of what a row is, in the plural.
+        done: expression that tells the rows that need not be made again; by default all.
     """
-    return Rows(
-        lambda artifact: artifact.read_table(schema),
-        lambda artifact, rows: artifact.append_table(pl.DataFrame(rows, schema)),
-        unit,
-        done,
-    )
+
+    def read(path: Path) -> tuple[pl.DataFrame, str | None]:
+        try:
+            table = pl.read_parquet(path, hive_partitioning=False, glob=False)
+            mark = pl.read_parquet_metadata(path).get(MARK)
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"It can't be read: {error}") from error
+        return check_table(table, schema, "Its rows"), mark
+
+    def pack(rows: list[Row], mark: str) -> bytes:
+        return parquet(pl.DataFrame(rows, schema), {MARK: mark})
+
+    return Rows(schema.to_frame(), ".parquet", read, pack, unit, done)
 
 
-def parquet(table: pl.DataFrame) -> bytes:
+def parquet(table: pl.DataFrame, metadata: dict[str, str] | None = None) -> bytes:
     """Return a table as a Parquet file."""
     buffer = io.BytesIO()
-    table.write_parquet(buffer)
+    table.write_parquet(buffer, metadata=metadata)
     return buffer.getvalue()
 
 
@@ -66,10 +82,10 @@ def in_parts(
     """Append rows as they are made, a part after so many rows or seconds.
 
     Args:
-        made: yields them; None is counted, but not kept.
-        append: writes a part.
-        most: rows of one part; None takes the usual number.
-        progress: counts them.
+        made: rows as they are made; None is counted, but not kept.
+        append: function that writes a part.
+        most: largest number of rows of one part; None takes the usual one.
+        progress: meter that counts them.
     """
     waiting: list[Row] = []
 
