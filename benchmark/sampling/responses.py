@@ -46,17 +46,24 @@ def sample_responses(
     wanted = wanted_samples(prompts, k)
     hashes = dict(wanted["question_id", "prompt_hash"].unique().iter_rows())
 
-    def draw(missing: pl.DataFrame) -> Iterator[Row]:
+    def draw(missing: pl.DataFrame) -> Iterator[list[Row]]:
         each = missing.group_by("question_id", maintain_order=True).agg("sample_index")
         requests = [
             SampleRequest(
                 question_id, prompts[question_id], tuple(indices),
                 tuple(sample_seed(seed, question_id, index) for index in indices),
+                first_seed=sample_seed(seed, question_id, 0),
             )
             for question_id, indices in each.iter_rows()
         ]  # fmt: skip
+        together: list[Row] = []
         for response in engine.sample(requests, decoding):
-            yield asdict(response) | {"prompt_hash": hashes[response.question_id]}
+            row = asdict(response) | {"prompt_hash": hashes[response.question_id]}
+            if not row.pop("more"):
+                yield [*together, row]
+                together = []
+            else:
+                together.append(row)
 
     stored = artifact.fill(wanted, draw, RESPONSES, what, lambda: engine.settings)
     drawn = stored.filter(~_FAILED)

@@ -108,7 +108,7 @@ class Artifact:
     def fill(
         self,
         wanted: pl.DataFrame,
-        produce: Callable[[pl.DataFrame], Iterable[Row | None]],
+        produce: Callable[[pl.DataFrame], Iterable[Row | list[Row] | None]],
         rows: Rows,
         what: str,
         settings: Callable[[], Mapping[str, Any]] = dict,
@@ -121,7 +121,8 @@ class Artifact:
         Args:
             wanted: keys of rows, [N]; its columns are the key.
             produce: makes the rows of the keys that are missing, in any order, one after another.
-                None stands for one that could not be made and is tried again by the next run.
+                None stands for one that could not be made and is tried again by the next run; the
+                rows of a list are kept together.
             rows: how they are kept.
             what: names the work in the progress line.
             settings: returns how the engine ran that made the rows, for the manifest.

@@ -74,7 +74,7 @@ def parquet(table: pl.DataFrame, metadata: dict[str, str] | None = None) -> byte
 
 
 def in_parts(
-    made: Iterable[Row | None],
+    made: Iterable[Row | list[Row] | None],
     append: Callable[[list[Row]], object],
     most: int | None,
     progress: Meter,
@@ -82,7 +82,8 @@ def in_parts(
     """Append rows as they are made, a part after so many rows or seconds.
 
     Args:
-        made: rows as they are made; None is counted, but not kept.
+        made: rows as they are made; None is counted, but not kept. A list's rows are kept in one
+            part: after a kill all of them are there, or none.
         append: function that writes a part.
         most: largest number of rows of one part; None takes the usual one.
         progress: meter that counts them.
@@ -97,10 +98,11 @@ def in_parts(
     last = time.monotonic()
     with closing(_each(made)) as every:
         try:
-            for row in every:
-                progress.advance(tokens=(row or {}).get("completion_tokens") or 0)
-                if row is not None:
-                    waiting.append(row)
+            for found in every:
+                for row in found if isinstance(found, list) else [found]:
+                    progress.advance(tokens=(row or {}).get("completion_tokens") or 0)
+                    if row is not None:
+                        waiting.append(row)
                 if len(waiting) >= (most or _PART_ROWS) or time.monotonic() - last > _PART_SECONDS:
                     flush()
                     last = time.monotonic()
@@ -108,6 +110,8 @@ def in_parts(
             flush()
 
 
-def _each(made: Iterable[Row | None]) -> Generator[Row | None, None, None]:
+def _each(
+    made: Iterable[Row | list[Row] | None],
+) -> Generator[Row | list[Row] | None, None, None]:
     """Yield the rows; closing it closes a generator that makes them, and the requests it has."""
     yield from made

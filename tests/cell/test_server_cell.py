@@ -38,7 +38,7 @@ def assert_each_once(table, questions, k):
 def tokens_of(model):
     """Return what counts a prompt's tokens as the model's own template renders it."""
     tokenizer, config = AutoTokenizer.from_pretrained(model), ModelConfig(name="tiny")
-    return lambda prompt: len(rendered(config, tokenizer, prompt))
+    return lambda prompt: len(*rendered(config, tokenizer, [prompt]))
 
 
 def test_a_cell_runs_through_a_server_with_hidden_states_in_process(

@@ -5,7 +5,7 @@ a server of our own has freed the accelerator. ``abilities`` checks a server bef
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -31,6 +31,7 @@ from benchmark.engines.server.answers import (
 )
 from benchmark.engines.server.bodies import SEEDS, logprobs_of, sample_body
 from benchmark.engines.server.launch import LaunchedServer
+from benchmark.engines.server.repeats import Repeats, warmth
 from benchmark.engines.server.replies import Reply
 from benchmark.engines.server.requests import Endpoint, RequestError, run_all
 from benchmark.engines.settings import ServerConfig
@@ -67,6 +68,7 @@ class ServerEngine:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     _failures: int = field(default=0, init=False)  # in a row
     _known: Endpoint | None = field(default=None, init=False)
+    _repeats: dict[Decoding, Repeats] = field(default_factory=dict, init=False)
     _decoding: Decoding | None = field(default=None, init=False)  # of the last requests
 
     @property
@@ -77,21 +79,19 @@ class ServerEngine:
     def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
         """Yield every requested response once, as it is finished.
 
-        Samples are asked for in chunks of ``samples_per_request``; a chunk's seed is that of its
-        first sample. Where the server counts the tokens of a chunk as a whole, they are shared out
-        by length of text. A request that fails for good gives responses with finish_reason
-        ``error`` and the reason.
+        Samples are asked for in chunks of at most ``samples_per_request``. The seed of a sample is
+        that of the question's first plus its index, as servers number the choices of a request: how
+        samples are shared out among requests changes nothing. Where the server counts the tokens of
+        a chunk as a whole, they are shared out by length of text. A request that fails for good
+        gives responses with finish_reason ``error`` and the reason.
 
         Raises:
             ModelError: the server refuses, is gone, or can't give different samples.
         """
         endpoint, model = self._prepare(decoding), self.model_config
         size = self.config.samples_per_request if self._abilities.several else 1
-        chunks = (
-            (request, range(start, min(start + size, len(request.sample_indices))))
-            for request in requests
-            for start in range(0, len(request.sample_indices), size)
-        )
+        chunks = ((request, chunk) for request in requests for chunk in _chunks(request, size))
+        repeats = self._repeats.setdefault(decoding, Repeats(warmth(decoding)))
 
         async def draw(
             client: openai.AsyncOpenAI, job: tuple[SampleRequest, Sequence[int]]
@@ -99,7 +99,7 @@ class ServerEngine:
             request, waiting = job
             responses: list[Response] = []
             while waiting:
-                seed = request.seeds[waiting[0]] % SEEDS
+                seed = request.counted_seed(waiting[0])
                 body = self._body(request.prompt, decoding, len(waiting), seed)
                 if not self._abilities.counts_all and len(waiting) > 1:
                     body |= logprobs_of(model, 1)
@@ -107,15 +107,16 @@ class ServerEngine:
                     reply = await endpoint.ask(client, body)
                 except RequestError as error:
                     self._count_failure(str(error))
-                    failed = [
-                        failed_response(request, index, seed, str(error)) for index in waiting
-                    ]
-                    return responses + failed
+                    responses += [failed_response(request, i, str(error)) for i in waiting]
+                    break
                 reply = within_cap(reply, decoding.max_new_tokens)
                 self._count_choices(reply)
-                responses += responses_of(model, request, waiting, seed, reply)
+                texts = [choice.whole for choice in reply.choices if choice.error is None]
+                if finding := repeats.add(request.prompt, texts):
+                    raise ModelError(_repeated(endpoint, finding, decoding))
+                responses += responses_of(model, request, waiting, reply)
                 waiting = waiting[len(reply.choices) :]
-            return responses
+            return [replace(response, more=True) for response in responses[:-1]] + responses[-1:]
 
         yield from run_all(endpoint, chunks, draw, self.config.concurrency)
 
@@ -259,3 +260,22 @@ class ServerEngine:
         endpoint = self._endpoint
         (found,) = run_all(endpoint, iter([self.config.top_logprobs]), check, 1)
         return found
+
+
+def _chunks(request: SampleRequest, size: int) -> Iterator[range]:
+    """Yield the places of samples that follow one another, cut at multiples of ``size``."""
+    indices, start = request.sample_indices, 0
+    for place in range(1, len(indices) + 1):
+        last = place == len(indices) or indices[place] != indices[place - 1] + 1
+        if last or indices[place] % size == 0:
+            yield range(start, place)
+            start = place
+
+
+def _repeated(endpoint: Endpoint, finding: str, decoding: Decoding) -> str:
+    return (
+        f"{endpoint.base_url} repeats itself at temperature {decoding.temperature}: {finding}. "
+        f"Chance can't explain that: a cache in front of the server may answer whatever the seed. "
+        f"Switch it off, or choose another server. The responses of this run that are stored may "
+        f"be such repeats; delete their folder before you run it again."
+    )

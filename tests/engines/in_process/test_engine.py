@@ -212,7 +212,7 @@ def test_a_base_model_is_asked_with_solved_examples_and_stops_at_its_sign(tiny_m
     config = ModelConfig(name="base", hub_id=str(tmp_path), few_shot=few_shot)
     settings = TransformersConfig(device="cpu", dtype="float32")
     engine = TransformersEngine(config, settings, Weights(str(tmp_path), None, "base"))
-    assert engine._tokens("k", "x") == tokenizer("Q: 1\nA: 2\n\nQ: x\nA:")["input_ids"]
+    assert engine._tokens({"k": "x"})["k"] == tokenizer("Q: 1\nA: 2\n\nQ: x\nA:")["input_ids"]
     responses = list(engine.sample([request("one", range(200))], Decoding(1.0, 1.0, 30)))
     assert {r.finish_reason for r in responses} == {"stop", "length"}
     assert not any("a" in r.text for r in responses)
@@ -232,7 +232,7 @@ def test_p_true_is_read_behind_the_reasoning(tiny_model):
     assert found["two"].completion_tokens == len(drawn[1])
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     for key, before in (("one", thought[:-1]), ("three", [])):
-        tokens = torch.tensor([[*engine._tokens(key, PROMPTS[key]), *before]])
+        tokens = torch.tensor([[*engine._tokens(PROMPTS)[key], *before]])
         expected = model(tokens).logits[0, -1].softmax(-1)[encode("Yes")[0]].item()
         assert found[key].probabilities["Yes"] == pytest.approx(expected, rel=1e-4)
 
@@ -259,7 +259,7 @@ def test_an_engine_reads_what_transformers_itself_gives_for_each_prompt_alone(
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
     yes = engine._tokenizer.convert_tokens_to_ids("Yes")
     for key, prompt in PROMPTS.items():
-        tokens = torch.tensor([engine._tokens(key, prompt)])
+        tokens = torch.tensor([engine._tokens({key: prompt})[key]])
         with torch.inference_mode():
             output = model(tokens, use_cache=False, output_hidden_states=True)
         expected = torch.stack([layer[0, -1] for layer in output.hidden_states])
@@ -320,7 +320,7 @@ def test_end_tokens_are_those_of_the_generation_settings_and_of_the_tokenizer(
         settings = TransformersConfig(device="cpu", dtype="float32")
         engine = TransformersEngine(config, settings, Weights(str(tmp_path), None, "tiny"))
         expected = {tokenizer.eos_token_id, *(end if isinstance(end, list) else [end])} - {None}
-        assert engine._end_tokens == expected
+        assert engine._vocabulary.ends == expected
 
 
 def test_a_tokenizer_without_chat_template_is_refused(tiny_model: Path, tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """A real HTTP server that speaks OpenAI's protocol and can be told to misbehave.
 
-It answers at once. The text of sample i of a request is a function of prompt, seed and i, so that
+It answers at once. The text of sample i of a request is a function of prompt and seed + i, so that
 tests can tell which samples came from where.
 """
 
@@ -177,6 +177,8 @@ class Handler(BaseHTTPRequestHandler):
         seed = body["seed"] if "seed" in body else secrets.token_hex()
         if "one text" in self.server.faults or greedy(body):
             seed, index = 0, 0
+        if "own seeds" not in self.server.faults and isinstance(seed, int):  # as vLLM counts on
+            seed, index = seed + index, 0
         digest = hashlib.sha256(f"{prompt}/{seed}/{index}".encode()).digest()
         words = [WORDS[byte % len(WORDS)] for byte in digest[: 3 + digest[0] % 5]]
         return words * (40 if "random words" in prompt else 1)
