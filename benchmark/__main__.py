@@ -33,6 +33,7 @@ from benchmark.config.composing import (
     take_config_dirs,
 )
 from benchmark.config.misread import refuse_misread
+from benchmark.config.schema import Config
 from benchmark.config.secrets import refuse_argument
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.records import storable
@@ -51,33 +52,29 @@ _failures: list[str] = []
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")  # type: ignore[untyped-decorator]
-def _run(composed: DictConfig) -> None:
-    """Run one job, here or wherever a launcher sends it; in a multirun the others go on."""
+def _run(composed: DictConfig) -> bool:
+    """Run one job, here or wherever a launcher sends it; in a multirun the others go on.
+
+    Returns:
+        Whether it ended well.
+    """
     _quiet_libraries()  # of this process, which may be another one
     hide_variables()
     with guarded():
-        _run_job(composed)
+        return _run_job(composed)
 
 
-def _run_job(composed: DictConfig) -> None:
+def _run_job(composed: DictConfig) -> bool:
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir)
     number = OmegaConf.select(hydra_config, "job.num")  # None in a single run
+    overrides = hydra_config.overrides.task
+    before = len(_failures)
     try:
-        with jobs.recorded(folder, number, hydra_config.overrides.task) as faults:
-            overrides = hydra_config.overrides.task
+        with jobs.recorded(folder, composed.phase, number, overrides) as faults:
             refuse_lists(overrides)
             refuse_misread(with_schemas(composed), overrides, config_folders(hydra_config))
-            config = checked(composed)
-            from benchmark.cell.finished import skip_finished  # after the configuration is checked
-
-            console = Terminal(highlight=True)
-            if skip_finished(config, folder, console):
-                return
-            from benchmark.runs.one_cell import run_cell  # seconds to import
-
-            result = run_cell(config, folder, console)
-            faults += [f"application {name}: {reason}" for name, reason in result.failed.items()]
+            faults += _run_checked(checked(composed), folder)
         for fault in faults:
             _report(fault)
     except BenchmarkError as error:
@@ -89,6 +86,23 @@ def _run_job(composed: DictConfig) -> None:
             raise
         _show_traceback()
         _report(f"{type(error).__name__}: {error}")
+    return len(_failures) == before
+
+
+def _run_checked(config: Config, folder: Path) -> list[str]:
+    """Run the job of a configuration that breaks no rule; return what went wrong in the end."""
+    from benchmark.cell.finished import skip_finished  # after the configuration is checked
+
+    console = Terminal(highlight=True)
+    if skip_finished(config, folder, console):
+        return []
+    from benchmark.runs.one_cell import run_cell, sample_cell  # seconds to import
+
+    if config.phase == "sample":
+        sample_cell(config, folder, console)
+        return []
+    result = run_cell(config, folder, console)
+    return [f"application {name}: {reason}" for name, reason in result.failed.items()]
 
 
 def main() -> None:

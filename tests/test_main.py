@@ -214,7 +214,7 @@ def test_bad_configuration_is_one_message(
 @pytest.mark.parametrize(
     ("message", "extra"),
     [
-        ("In 'hydra/launcher/slurm': Could not load 'hydra/launcher/submitit_slurm'.", "slurm"),
+        ("In 'hydra/launcher/slurm': Could not load 'hydra/launcher/staged_slurm'.", "slurm"),
         ("In 'hydra/config': Could not find 'hydra/launcher/joblib'", "joblib"),
     ],
 )

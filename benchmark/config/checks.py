@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from benchmark.config.build import build
 from benchmark.config.rules import at_least, one_of, require
 from benchmark.config.schema import (
+    PHASES,
     ROLES,
     Config,
     DatasetConfig,
@@ -63,6 +64,7 @@ def checked(composed: DictConfig) -> Config:
     at_least(1, config.statistics, "statistics", "resamples")
     _at_most(config.statistics, "statistics", "resamples")
     at_least(0, config.statistics, "statistics", "seed")
+    one_of(PHASES, config, "", "phase")
     one_of(("none", "wandb"), config.tracker, "tracker", "kind")
     one_of(("offline", "online"), config.tracker, "tracker", "mode")
     require(bool(config.estimator), "estimator", [], "a list of at least one estimator")

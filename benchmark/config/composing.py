@@ -189,7 +189,7 @@ def explained(error: Exception) -> str:
     noise = ("object_type", "Config search path", "provider=")
     message = "\n".join(line for line in lines if not line.lstrip().startswith(noise))
     absent = re.search(r"(?:find|load) '([^']+)'", message)
-    for extra, choice in {"slurm": "submitit_slurm", "joblib": "hydra/launcher/joblib"}.items():
+    for extra, choice in {"slurm": "staged_slurm", "joblib": "hydra/launcher/joblib"}.items():
         if absent is not None and choice in absent[1]:
             return f"{message}\nInstall it: pip install -c constraints.txt -e '.[{extra}]'"
     if "Could not override 'grading." in message:

@@ -25,6 +25,7 @@ from benchmark.records import Question
 _UNKNOWN_KEY = (ConfigKeyError, ConfigAttributeError)  # what OmegaConf raises for one
 Role = Literal["evaluation", "train", "validation"]
 ROLES: tuple[Role, ...] = get_args(Role)
+PHASES = ("whole", "sample", "evaluate")  # of ``Config.phase``
 
 
 @dataclass
@@ -272,9 +273,12 @@ class Config:
     """One run: a model on a dataset, with the estimators and applications to evaluate.
 
     ``grid`` names what the run is a part of: the folder of its multirun, its group in W&B.
+    ``phase`` is whole; sample, which only asks the model for what the cell needs; or evaluate,
+    which makes the cell from what is stored and asks no model.
     """
 
     grid: str = "multirun"
+    phase: str = "whole"
     dataset: Any = field(default_factory=dict)  # once it is checked, a DatasetConfig
     model: ModelConfig = field(default_factory=ModelConfig)
     engine: dict[str, Any] = field(default_factory=dict)

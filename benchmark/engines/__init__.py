@@ -4,7 +4,7 @@ A prompt is the user turn of one question; the engine renders the chat template 
 engine returns carries the key it was asked with, in whatever order work ends.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -137,8 +137,11 @@ class Engine(Protocol):
     def settings(self) -> dict[str, Any]:
         """What is known of how it ran, for the manifest: nothing before it has run."""
 
-    def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
-        """Yield every requested response once, as it is finished."""
+    def sample(self, requests: Iterable[SampleRequest], decoding: Decoding) -> Iterator[Response]:
+        """Yield every requested response once, as it is finished.
+
+        Requests are taken as there is room for them: those that are left may go to another run.
+        """
 
     def choice_probabilities(
         self, requests: Sequence[SampleRequest], choices: Sequence[str], decoding: Decoding

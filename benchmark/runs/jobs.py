@@ -16,7 +16,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from benchmark.config.composing import job_overrides, own_folders
-from benchmark.config.schema import TrackerConfig
+from benchmark.config.schema import PHASES, TrackerConfig
 from benchmark.config.secrets import refuse_secrets
 from benchmark.errors import StoreError
 from benchmark.redaction import told
@@ -117,14 +117,16 @@ def _keep_private(folder: str | None) -> None:
 
 @contextmanager
 def recorded(
-    folder: Path, number: int | None = None, overrides: Sequence[str] = ()
+    folder: Path, phase: str = "whole", number: int | None = None, overrides: Sequence[str] = ()
 ) -> Iterator[list[str]]:
     """Write into a job's folder that it runs, and how it ended: finished, or failed and why.
 
-    A job that is stopped or killed leaves what was written at its start.
+    A job that is stopped or killed leaves what was written at its start. So does one that only
+    samples, for another one of the same folder evaluates.
 
     Args:
         folder: folder of the job.
+        phase: part of the run that the job is, as in ``Config.phase``.
         number: place of the job in its grid.
         overrides: settings on the command line that make it.
 
@@ -148,7 +150,8 @@ def recorded(
     except Exception as error:
         write("failed", str(error) or type(error).__name__)
         raise
-    write("failed" if faults else "finished", "; ".join(faults))
+    if phase != "sample":
+        write("failed" if faults else "finished", "; ".join(faults))
 
 
 def wait_for_submitted() -> None:
@@ -169,6 +172,7 @@ def read_jobs(grid: Path) -> list[Job]:
     except _UNREADABLE as error:
         raise StoreError(f"{grid / _JOBS} is damaged; launch the grid again.") from error
     shared = set.intersection(*map(set, planned)) if len(planned) > 1 else set()
+    shared |= {f"phase={phase}" for phase in PHASES}  # told to a cell's jobs by their launcher
     jobs = [Job(_name(job, shared), "not started") for job in planned]
     for path in sorted(grid.rglob(_STATE)):
         with suppress(*_UNREADABLE):  # a damaged state counts as a job that has not started

@@ -13,8 +13,9 @@ import errno
 import hashlib
 import json
 import subprocess
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
@@ -35,6 +36,7 @@ from benchmark.store.rows import MARK, Row, Rows, in_parts, parquet, table_rows
 _FINGERPRINT = 12  # characters of a fingerprint
 _MOST_JSON = 100_000_000  # bytes of a file that is read as JSON
 _MANIFEST = "manifest.json"
+_STALE_SECONDS = 600  # after which a file that is not written to the end is that of a dead process
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
@@ -99,8 +101,10 @@ class Artifact:
                 self.console.print(f"Another run works on {self.folder}; waiting for it.")
                 lock.acquire()
         try:
-            for stale in self.folder.glob(".partial-*"):
-                stale.unlink()
+            for partial in self.folder.glob(".partial-*"):
+                with suppress(FileNotFoundError):
+                    if time.time() - partial.stat().st_mtime > _STALE_SECONDS:
+                        partial.unlink()
             yield
         finally:
             lock.release()
@@ -141,7 +145,7 @@ class Artifact:
                 held = self.read(rows, wanted.columns)
             engine = settings() if missing.height else None
             # A run that was killed after its last part has left an older manifest.
-            self._write_manifest(rows.unit, held.height, engine)
+            self.write_manifest(rows.unit, held.height, engine)
         return held
 
     def append(self, data: bytes, suffix: str) -> Path:
@@ -165,18 +169,21 @@ class Artifact:
         self.refuse_links()
         return whole_parts(self.folder.glob(f"part-*{suffix}"))
 
-    def read(self, rows: Rows, key: Sequence[str]) -> pl.DataFrame:
+    def read(
+        self, rows: Rows, key: Sequence[str], paths: Iterable[Path] | None = None
+    ) -> pl.DataFrame:
         """Return the rows of all parts; none gives an empty table.
 
         Args:
             rows: how they are kept.
             key: the columns in which finished rows differ.
+            paths: some of the parts; None takes all.
 
         Raises:
             StoreError: a part or the manifest is another artifact's, a part is damaged, or a
                 finished row is there twice.
         """
-        paths = self.parts(rows.suffix)
+        paths = self.parts(rows.suffix) if paths is None else whole_parts(paths)
         known = self._known()
         tables = read_parts(paths, rows, self.fingerprint, known)
         refuse_doubled(paths, tables, rows, key, known)
@@ -195,7 +202,7 @@ class Artifact:
         """Refuse symbolic links below the store, on the way to the folder and the folder itself."""
         refuse_links(self.folder.parents[3], *self.folder.parts[-4:])
 
-    def _write_manifest(self, unit: str, rows: int, engine: Mapping[str, Any] | None) -> None:
+    def write_manifest(self, unit: str, rows: int, engine: Mapping[str, Any] | None) -> None:
         """Write what the artifact holds, where the manifest doesn't say the same already.
 
         ``engine`` is how the engine ran for rows that were added; None keeps what is known.

@@ -1,8 +1,9 @@
 """The in-process engine: a transformers model on the CPU or an accelerator."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 
 import torch
 import transformers
@@ -27,6 +28,7 @@ from benchmark.terminal import Terminal
 _TAIL = 8  # tokens at the end of a prompt, which may open the reasoning
 _TRIED = "Two and two make four, as everybody knows."  # what the ways to run a model are tried on
 _TRIED_LEAST = 4  # tokens
+_PORTION = 256  # prompts that are batched together: enough to keep the rows full
 
 
 class TransformersEngine:
@@ -61,8 +63,20 @@ class TransformersEngine:
             model_config, weights, rendering(model_config, self._tokenizer)
         )
 
-    def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
+    def sample(self, requests: Iterable[SampleRequest], decoding: Decoding) -> Iterator[Response]:
         """Yield every requested response once, as it is finished.
+
+        Requests are taken some hundred at a time: others may be left to other runs.
+
+        Raises:
+            ModelError: a single row doesn't fit into memory.
+        """
+        coming = iter(requests)
+        while portion := [*islice(coming, _PORTION)]:
+            yield from self._sample(portion, decoding)
+
+    def _sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
+        """Yield the responses to a portion of the requests.
 
         Out of memory, what isn't finished starts again in batches half as large.
 

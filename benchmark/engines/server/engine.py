@@ -4,7 +4,7 @@ It samples and reads probabilities there; hidden states are read by a model in t
 a server of our own has freed the accelerator. ``abilities`` checks a server before it is trusted.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -83,7 +83,7 @@ class ServerEngine:
         """The precision by stage, as ``Engine.precisions``."""
         return self.config.precisions
 
-    def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
+    def sample(self, requests: Iterable[SampleRequest], decoding: Decoding) -> Iterator[Response]:
         """Yield every requested response once, as it is finished.
 
         Samples are asked for in chunks of at most ``samples_per_request``. The seed of a sample is
