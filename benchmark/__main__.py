@@ -1,7 +1,7 @@
 """The command ``capcal``, also ``python -m benchmark``: runs a cell, or several with ``-m``.
 
-``capcal plan``, ``calibrate-rate``, ``report``, ``score`` and ``grade`` do what ``COMMANDS`` says; without a
-word, or with ``run``, it is a run.
+``capcal plan``, ``calibrate-rate``, ``report``, ``score`` and ``grade`` do what ``COMMANDS`` says;
+without a word, or with ``run``, it is a run.
 
 Whatever a user can mend ends in one message and exit status 1, without a traceback.
 """

@@ -5,7 +5,6 @@ The plan's hours rest on it. The measured row goes into ``rates.csv`` in the fol
 
 import argparse
 import math
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -13,20 +12,19 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import NamedTuple
 
-from hydra.errors import HydraException
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from benchmark.cell.key import outputs_of
 from benchmark.config.build import TARGET
 from benchmark.config.checks import checked
-from benchmark.config.composing import compose_jobs, explained, misread, system_fault
+from benchmark.config.composing import compose_jobs
 from benchmark.config.schema import Config
 from benchmark.engines import Decoding, Engine, Response, SampleRequest
-from benchmark.errors import BenchmarkError, ConfigError, EngineError
+from benchmark.errors import ConfigError, ModelError
 from benchmark.questions import load_splits
 from benchmark.runs.one_cell import build_engine
 from benchmark.runs.rates import Rate, read_rates, write_rate
+from benchmark.runs.told import faults_told
 
 _MOST_TOKENS = 256  # of a reply, so that a batch ends soon; longer ones run at about the same rate
 _FIRST_BATCH = 8  # replies
@@ -63,19 +61,8 @@ def main(arguments: Sequence[str]) -> None:
     if not 0 < given.minutes < math.inf:
         parser.error(f"--minutes={given.minutes:g} must be above 0 and finite.")
     console = Console(soft_wrap=True, highlight=False, markup=False)
-    try:
+    with faults_told(given.overrides):
         calibrate(given.overrides, given.minutes * 60, console)
-        return
-    except (BenchmarkError, HydraException, OmegaConfBaseException) as error:
-        wrong: str | None = explained(error)
-    except OSError as error:
-        wrong = system_fault(error)
-    except ValueError as error:
-        if (wrong := misread(error, given.overrides)) is None:
-            raise
-    told = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    told.print(f"Error: {wrong}")
-    sys.exit(1)
 
 
 def calibrate(overrides: Sequence[str], seconds: float, console: Console) -> Rate:
@@ -137,7 +124,7 @@ def measure(engine: Engine, prompts: Sequence[str], decoding: Decoding, seconds:
         seconds: time that it may take; at least two batches are drawn, whatever it is.
 
     Raises:
-        EngineError: a request failed, or the engine doesn't count its tokens.
+        ModelError: a request failed, or the engine doesn't count its tokens.
     """
     numbers = count()
 
@@ -167,9 +154,9 @@ def measure(engine: Engine, prompts: Sequence[str], decoding: Decoding, seconds:
 def _counted(reply: Response, tokens: int | None) -> int:
     """Return the tokens of a reply, refused where it failed or nobody counted them."""
     if reply.finish_reason == "error":
-        raise EngineError(f"A request failed, so no rate is known: {reply.error}")
+        raise ModelError(f"A request failed, so no rate is known: {reply.error}")
     if tokens is None:
-        raise EngineError(
+        raise ModelError(
             "The engine doesn't say how many tokens it reads and writes, so no rate can be "
             "measured; give capcal plan --tokens-per-second."
         )

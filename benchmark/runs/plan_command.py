@@ -6,19 +6,17 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from benchmark.config.composing import compose_jobs, explained, misread, system_fault
-from benchmark.errors import BenchmarkError
+from benchmark.config.composing import compose_jobs
 from benchmark.report.style import dataset_name, model_name
 from benchmark.runs.plan import Amount, Planner, Row
 from benchmark.runs.rates import Rate, read_rates
 from benchmark.runs.schedule import SCHEMES, ideal
+from benchmark.runs.told import faults_told
 
 _WIDTH = 170  # characters of a line, where the table is not shown in a terminal
 _START_HOURS = 0.1  # of a job, before its first reply and behind its last one; assumed
@@ -37,22 +35,10 @@ def main(arguments: Sequence[str]) -> None:
     """Run the command line; exit status 1 where some cell can't be planned."""
     given = _parsed(arguments)
     told = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    wrong = None
-    try:
+    with faults_told(given.overrides):
         jobs = compose_jobs(given.overrides)
-        rates = _rates(jobs, given.tokens_per_second)
-        planner = Planner(told, rates)
+        planner = Planner(told, _rates(jobs, given.tokens_per_second))
         rows = [planner.row(job) for job in jobs]
-    except (BenchmarkError, HydraException, OmegaConfBaseException) as error:
-        wrong = explained(error)
-    except OSError as error:
-        wrong = system_fault(error)
-    except ValueError as error:
-        if (wrong := misread(error, given.overrides)) is None:
-            raise
-    if wrong is not None:
-        told.print(f"Error: {wrong}")
-        sys.exit(1)
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
         console = Console(highlight=False, markup=False, width=_WIDTH)
