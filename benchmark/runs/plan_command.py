@@ -150,7 +150,10 @@ def makespan_lines(rows: Sequence[Row], accelerators: int | None) -> list[str]:
         return ["On several accelerators: unknown, since a rate is."]
     cells = [row.parts for row in rows if row.parts]
     least = ideal(cells, accelerators)
-    lines = [f"On {accelerators} accelerators, simulated at these rates: {least:,.1f} h at best."]
+    lines = [
+        f"On {accelerators} accelerators, simulated at these rates: {least:,.1f} h at best. "
+        f"A grid runs as cells that lock; the others are other ways to share its work."
+    ]
     for scheme, makespan in SCHEMES.items():
         hours = makespan(cells, accelerators, _START_HOURS)
         more = f" ({hours / least - 1:+.0%})" if least else ""

@@ -82,10 +82,10 @@ def locked_cells(cells: Cells, accelerators: int, start: float) -> float:
 
 
 def sharded_parts(cells: Cells, accelerators: int, start: float, shard: float = 2.0) -> float:
-    """Return the makespan in hours where parts are cut into shards, each a job of its own.
+    """Return the makespan in hours where each model's work is cut into shards, each a job.
 
-    The graph of jobs: shards run longest first and wait for nothing; cells are evaluated behind
-    them, without an accelerator, which isn't counted here.
+    The graph of jobs: shards wait for nothing and run longest first; a small one holds several
+    parts. Cells are evaluated behind them, without an accelerator, which isn't counted here.
 
     Args:
         cells: parts of each cell.
@@ -94,9 +94,9 @@ def sharded_parts(cells: Cells, accelerators: int, start: float, shard: float = 
         shard: longest work of a job, in hours.
     """
     jobs = []
-    for part in work(cells).values():
-        pieces = math.ceil(part.hours / shard)
-        jobs += [start + part.hours / pieces] * pieces
+    for hours in _hours_by_model(cells).values():
+        pieces = math.ceil(hours / shard)
+        jobs += [start + hours / pieces] * pieces
     busy = [0.0] * accelerators
     for hours in sorted(jobs, reverse=True):
         heapq.heapreplace(busy, busy[0] + hours)
@@ -154,9 +154,7 @@ def claimed_by_workers(cells: Cells, accelerators: int, start: float, claim: flo
         start: hours that a worker needs to load a model and to drain its last replies.
         claim: work of a range, in hours.
     """
-    left: dict[str, float] = {}
-    for part in work(cells).values():
-        left[part.model] = left.get(part.model, 0.0) + part.hours
+    left = _hours_by_model(cells)
     models: dict[int, str] = {}
     busy = [(0.0, number) for number in range(accelerators)]
     end = 0.0
@@ -175,6 +173,13 @@ def claimed_by_workers(cells: Cells, accelerators: int, start: float, claim: flo
             models[number] = best
             heapq.heappush(busy, (now + start, number))
     return end
+
+
+def _hours_by_model(cells: Cells) -> dict[str, float]:
+    hours: dict[str, float] = {}
+    for part in work(cells).values():
+        hours[part.model] = hours.get(part.model, 0.0) + part.hours
+    return hours
 
 
 def _claimed(left: dict[str, float], key: str, claim: float) -> float:
