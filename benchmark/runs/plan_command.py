@@ -151,13 +151,13 @@ def makespan_lines(rows: Sequence[Row], accelerators: int | None) -> list[str]:
     cells = [row.parts for row in rows if row.parts]
     least = ideal(cells, accelerators)
     lines = [
-        f"On {accelerators} accelerators, simulated at these rates: {least:,.1f} h at best. "
+        f"On {accelerators} accelerators, simulated at these rates: {_decimal(least)} h at best. "
         f"A grid runs as cells that lock; the others are other ways to share its work."
     ]
     for scheme, makespan in SCHEMES.items():
         hours = makespan(cells, accelerators, _START_HOURS)
         more = f" ({hours / least - 1:+.0%})" if least else ""
-        lines.append(f"  {scheme}: {hours:,.1f} h{more}")
+        lines.append(f"  {scheme}: {_decimal(hours)} h{more}")
     return lines
 
 
@@ -195,7 +195,9 @@ def _sum(values: Iterable[float | None]) -> float | None:
 
 
 def _decimal(number: float | None) -> str:
-    return "–" if number is None else f"{number:,.1f}"
+    if number is None:
+        return "–"
+    return f"{number:.2g}" if number < 1 else f"{number:,.1f}"
 
 
 def _short(number: float) -> str:

@@ -1,7 +1,7 @@
-"""How fast an accelerator runs each model: assumed in ``conf/rates``, or measured.
+"""How fast an accelerator runs each model: as ``conf/rates`` says, or as it was measured here.
 
 ``capcal calibrate-rate`` measures, and writes ``rates.csv`` into the outputs' folder; a row in it
-stands above the assumed one of the same model.
+stands above that of ``conf/rates``.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ import polars as pl
 from benchmark.config.composing import CONF
 from benchmark.errors import ConfigError, DataError
 
-ASSUMED = CONF / "rates" / "assumed.csv"
+PACKAGED = CONF / "rates" / "rates.csv"
 MEASURED = "rates.csv"  # in the folder of outputs
 HIDDEN_STATE_BYTES = 4  # of a number of a hidden state, which is kept in float32
 
@@ -60,7 +60,7 @@ SCHEMA = pl.Schema(
 
 
 def read_rates(outputs: Path) -> dict[str, Rate]:
-    """Return the rate of each model that has one, by name.
+    """Return the rate of each model that has one, by name; a measured one stands above another.
 
     Args:
         outputs: folder where measured rates are kept.
@@ -69,7 +69,7 @@ def read_rates(outputs: Path) -> dict[str, Rate]:
         DataError: a table that is no table of rates, naming file and fault.
     """
     rates: dict[str, Rate] = {}
-    for path in (ASSUMED, outputs / MEASURED):
+    for path in (PACKAGED, outputs / MEASURED):
         if path.exists():
             rates |= {model: Rate(*row) for model, *row in _read(path).iter_rows()}
     return rates

@@ -12,6 +12,8 @@ from benchmark.errors import ModelError
 from benchmark.runs import calibrate_rate
 from benchmark.runs.calibrate_rate import main, measure
 from benchmark.runs.rates import read_rates
+from tests.cell.test_server_cell import settings
+from tests.engines.server.scripted import ScriptedServer
 from tests.test_main import tiny
 
 DECODING = Decoding(temperature=1.0, top_p=1.0, max_new_tokens=20)
@@ -88,6 +90,20 @@ def test_the_command_writes_the_row_of_a_real_engine(tmp_path: Path, capsys, tin
     assert rate.source.startswith("measured on 20")
     assert 1 < rate.output_tokens_per_second < 8 * 4096 * 4 / took * 100
     assert not (tmp_path / "out" / "store").exists()
+
+
+def test_a_server_is_measured_by_the_tokens_that_it_counts(tmp_path, capsys, tiny_model) -> None:
+    with ScriptedServer() as server:
+        main([*settings(tiny_model, server), f"paths.outputs={tmp_path}", "--minutes=0.05"])
+        assert max(server.asked.values()) == 1  # no prompt twice, so that none is in a cache
+    rate = read_rates(tmp_path)["tiny"]
+    assert "by Server, " in rate.source
+    assert rate.output_tokens_per_second > 1
+    with ScriptedServer(failing=[" "]) as server, pytest.raises(SystemExit) as stopped:
+        main([*settings(tiny_model, server), f"paths.outputs={tmp_path}", "--minutes=0.05"])
+    assert stopped.value.code == 1
+    assert "Error:" in capsys.readouterr().err
+    assert read_rates(tmp_path)["tiny"] == rate  # a failure writes no number
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from benchmark.config.composing import compose_jobs
 from benchmark.runs.lengths import REPORTED
 from benchmark.runs.plan import Planner, Row
 from benchmark.runs.plan_command import main
-from benchmark.runs.rates import ASSUMED, Rate, read_rates, write_rate
+from benchmark.runs.rates import PACKAGED, Rate, read_rates, write_rate
 from benchmark.runs.schedule import ideal
 from tests.questions.mirror import invented_mirror
 from tests.test_main import run, tiny
@@ -156,8 +156,8 @@ def test_hours_are_told_at_a_throughput_that_is_given(tmp_path, capsys) -> None:
     with pytest.raises(SystemExit):
         main(settings)
     printed = capsys.readouterr().out
-    assert "800 output tokens a second (assumed: bfloat16 on two CPU cores)" in printed
-    (rate,) = pl.read_csv(ASSUMED).filter(model="smollm2_135m")["output_tokens_per_second"]
+    assert "1,200 output tokens a second (measured for README.md: two CPU cores" in printed
+    (rate,) = pl.read_csv(PACKAGED).filter(model="smollm2_135m")["output_tokens_per_second"]
     assert f"{row.new.output_tokens / rate / 3600:.1f}" in printed
 
 
