@@ -33,7 +33,7 @@ from the number and the length of the replies."""
 
 def main(arguments: Sequence[str]) -> None:
     """Run the command line; exit status 1 where some cell can't be planned."""
-    given = _parsed(arguments)
+    given = parsed(arguments)
     told = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     with faults_told(given.overrides):
         jobs = compose_jobs(given.overrides)
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
     sys.exit(1 if faults else 0)
 
 
-def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
+def parsed(arguments: Sequence[str]) -> argparse.Namespace:
     """Return the command line, refused where a number makes no sense."""
     parser = argparse.ArgumentParser(
         "capcal plan",
