@@ -1,7 +1,7 @@
 """The command ``capcal``, also ``python -m benchmark``: runs a cell, or several with ``-m``.
 
-``capcal plan``, ``report``, ``score`` and ``grade`` do what ``COMMANDS`` says; without a
-word, or with ``run``, it is a run.
+``capcal plan``, ``calibrate-rate``, ``report``, ``score`` and ``grade`` do what ``COMMANDS`` says;
+without a word, or with ``run``, it is a run.
 
 Whatever a user can mend ends in one message and exit status 1, without a traceback.
 """
@@ -43,7 +43,8 @@ from benchmark.runs.summary import conclude
 from benchmark.terminal import Terminal, guarded
 
 COMMANDS = {
-    "plan": "benchmark.runs.plan",  # what a run or a grid takes
+    "plan": "benchmark.runs.plan_command",  # what a run or a grid takes
+    "calibrate-rate": "benchmark.runs.calibrate_rate",  # measures tokens a second for the plan
     "report": "benchmark.runs.report_command",  # every table and figure from finished runs
     "score": "benchmark.probes.score",  # an exported probe's confidence in questions
     "grade": "benchmark.grading.command",  # tries a grader on a text
