@@ -129,7 +129,7 @@ def test_the_mean_accuracy_has_an_interval_around_it(tables, cell):
 def test_a_table_that_no_cell_has_numbers_for_is_left_out(cell):
     bare = replace(only(cell, "p_true"), applications={})
     assert [table.name for table in grid_tables(make_grid([bare]))] == [
-        "brier", "ece", "spearman", "accuracy",
+        "brier", "ece", "spearman", "auroc", "accuracy",
     ]  # fmt: skip
 
 
