@@ -209,7 +209,7 @@ def estimator_look(estimator: str) -> Look:
     whole, _, place = estimator.partition(".")
     if place:
         look = estimator_look(whole)
-        return look._replace(name=f"{look.name} ({place})")
+        return look._replace(name=one_line(f"{look.name} ({place})"))
     digest = zlib.crc32(estimator.encode())
     return Look(
         _readable(estimator),

@@ -95,7 +95,7 @@ def test_hidden_characters_are_spelled_out_everywhere(char, tmp_path):
     everywhere = [
         plain(text), one_line(text), markdown_text(text), latex_text(text), file_name(text),
         (tmp_path / "t.csv").read_text(), model_name(text), dataset_name(text),
-        estimator_look(text).name, metric_look(text).name,
+        estimator_look(text).name, metric_look(text).name, estimator_look(f"probe.{text}").name,
     ]  # fmt: skip
     assert not [shown for shown in everywhere if char in shown]
 
