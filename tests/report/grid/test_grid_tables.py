@@ -45,7 +45,8 @@ def tables(cell):
 
 def test_every_table_of_the_paper_is_made(tables):
     assert [*tables] == [
-        "brier", "ece", "spearman", "auroc", "selected", "flipped", "transfer", "oracles", "pass_at_k", "budget", "accuracy",
+        "brier", "ece", "spearman", "auroc", "selected", "flipped", "transfer", "oracles",
+        "pass_at_k", "budget", "accuracy",
     ]  # fmt: skip
     assert all(table.rows.schema == GRID_TABLE for table in tables.values())
     assert all(len(table.note) > 20 for table in tables.values())
