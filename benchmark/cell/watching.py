@@ -15,7 +15,7 @@ import polars as pl
 from benchmark.cell.asked import Asked
 from benchmark.records import RESPONSE
 
-_GRADED = 2000  # most responses that are graded at one look, so that it stays short
+_GRADED = 10_000  # most responses that are graded at one look, so that it stays short
 
 Point = Mapping[str, float]
 Grade = Callable[[pl.DataFrame], pl.DataFrame]
@@ -56,7 +56,7 @@ class Drawn:
     def look(self) -> Iterator[Point]:
         """Yield one point, where the artifact has parts that were not there at the last look.
 
-        ``responses`` is how many were drawn so far, ``failed`` how many requests have failed so
+        ``drawn`` is how many there are so far, ``failed`` how many requests have failed so
         far and were not repeated with success, ``tokens_per_second`` the rate since the last look,
         ``truncated`` the share of the responses that were cut off, ``accuracy`` the share of them
         that is correct.
@@ -71,7 +71,7 @@ class Drawn:
             self._read.add(path.name)
             drawn = self._add(rows)
             self._judge(drawn, max(1, _GRADED // len(new)))
-            tokens += 0 if path.name in self._held else drawn["completion_tokens"].sum()
+            tokens += 0 if path.name in self._held else int(drawn["completion_tokens"].sum())
         if any(path.name not in self._held for path in new):
             rate = tokens / max(now - self._looked, 1e-9)
             yield {**self._counted(), "tokens_per_second": rate}
@@ -95,7 +95,7 @@ class Drawn:
         self._done = pl.concat([self._done, drawn.select("key")])
         self._failed = pl.concat([self._failed, rows.filter(failed).select("key")]).unique()
         self._failed = self._failed.join(self._done, on="key", how="anti")
-        self._truncated += (drawn["finish_reason"] == "length").sum()
+        self._truncated += int((drawn["finish_reason"] == "length").sum())
         return drawn
 
     def _judge(self, drawn: pl.DataFrame, most: int) -> None:
@@ -104,11 +104,11 @@ class Drawn:
             return
         some = drawn if drawn.height <= most else drawn.sample(most, seed=0)
         outcomes = self._grade(some.select(list(RESPONSE)))["outcome"]
-        self._correct += (outcomes == "correct").sum() / len(outcomes) * drawn.height
+        self._correct += int((outcomes == "correct").sum()) / len(outcomes) * drawn.height
 
     def _counted(self) -> dict[str, float]:
         drawn = self._done.height
-        counted: dict[str, float] = {"responses": drawn, "failed": self._failed.height}
+        counted: dict[str, float] = {"drawn": drawn, "failed": self._failed.height}
         if drawn:
             counted["truncated"] = self._truncated / drawn
             if self._grade is not None:

@@ -18,8 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from rich.console import Console
 
 from benchmark.cell.watching import Point, Watch, unwatched
@@ -90,13 +88,6 @@ def logging(folder: Path, console: Console) -> Iterator[None]:
                 f"W&B can't log this run: {type(error).__name__}: {error} Its results are in "
                 f"{folder}; run again to log them."
             )
-
-
-def swept_run() -> str | None:
-    """Return the id of the run that an agent of a sweep has started this process for."""
-    if HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN:
-        return None  # an agent's run is one cell
-    return os.environ.get("WANDB_RUN_ID") if os.environ.get("WANDB_SWEEP_ID") else None
 
 
 def watching(run: Any, console: Console) -> Watch:
