@@ -141,23 +141,25 @@ class _Uploader:
         fault = f"{self._base_url} can't be reached"
         if _answers(self._base_url):
             fault = self._fault(seconds)
-            if fault and self._process.returncode:  # the server was away, or W&B is an older one
+            begun = [*self._run.glob("*.wandb.syncstate")]
+            if fault and self._process.returncode and not begun:  # without a server, or an old W&B
                 self._process = self._started("sync", str(self._run))
                 fault = self._fault(seconds)
         self._process.kill()
         self._process.wait()
         if fault:
             console.print(
-                f"W&B: {fault}, so the run stays offline. Upload it later: "
-                f"WANDB_RESUME=allow wandb sync {self._run}"
+                f"W&B: {fault}, so the run stays offline. Upload it later: wandb sync {self._run}"
             )
 
     def _started(self, *words: str) -> subprocess.Popen[bytes]:
+        # A process of its own: one that ends the run's would end this one's, too.
+        environment = {k: v for k, v in os.environ.items() if k != "WANDB_SERVICE"}
         with self._log.open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "wandb", *words], stdin=subprocess.DEVNULL, stdout=log,
                 stderr=subprocess.STDOUT, cwd=self._log.parents[1],  # its own log goes into ./wandb
-                env=os.environ | {"WANDB_RESUME": "allow"}, preexec_fn=end_with_parent,
+                env=environment | {"WANDB_RESUME": "allow"}, preexec_fn=end_with_parent,
             )  # fmt: skip
 
     def _fault(self, seconds: float) -> str:
