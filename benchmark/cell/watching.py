@@ -61,7 +61,7 @@ class Drawn:
         ``truncated`` the share of the responses that were cut off, ``accuracy`` the share of them
         that is correct.
         """
-        now, tokens = time.monotonic(), 0
+        now, tokens, more = time.monotonic(), 0, False
         new = [path for path in self._parts() if path.name not in self._read]
         for path in new:
             try:
@@ -71,10 +71,11 @@ class Drawn:
             self._read.add(path.name)
             drawn = self._add(rows)
             self._judge(drawn, max(1, _GRADED // len(new)))
-            tokens += 0 if path.name in self._held else int(drawn["completion_tokens"].sum())
-        if any(path.name not in self._held for path in new):
-            rate = tokens / max(now - self._looked, 1e-9)
-            yield {**self._counted(), "tokens_per_second": rate}
+            if path.name not in self._held:
+                tokens += int(drawn["completion_tokens"].sum())
+                more = True
+        if more:
+            yield {**self._counted(), "tokens_per_second": tokens / max(now - self._looked, 1e-9)}
         self._looked = now
 
     def _parts(self) -> list[Path]:

@@ -54,25 +54,6 @@ def config_of(**tracker) -> Config:
     )
 
 
-def logged(file: Path):
-    """The records of an offline run: LevelDB's log of protocol buffers."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data, block, part = file.read_bytes(), 32 * 1024, b""
-    at, records = 7, []
-    while at + 7 <= len(data):
-        if block - at % block < 7:  # no record starts in the last bytes of a block
-            at += block - at % block
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, at)
-        part += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # a whole record, or the last part of one
-            records.append(Record.FromString(part))
-            part = b""
-    return records
-
-
 @pytest.fixture
 def private_wandb(tmp_path, monkeypatch):
     """W&B without a login, and with places of its own."""
@@ -104,17 +85,6 @@ def run(cell, tmp_path_factory):
 def records(run):
     (file,) = run[1].glob("wandb/offline-run-*/*.wandb")
     return logged(file)
-
-
-def values(records, kind):
-    """Nested keys and JSON values that the records of one kind set."""
-    found = {}
-    for record in records:
-        body = getattr(record, kind)
-        items = body.item if kind == "history" else body.update
-        if record.WhichOneof("record_type") == kind:
-            found |= {"/".join([*i.nested_key] or [i.key]): json.loads(i.value_json) for i in items}
-    return found
 
 
 def test_a_user_without_home_or_entry_in_the_system_is_logged(cell, tmp_path, monkeypatch):
