@@ -224,9 +224,10 @@ def test_the_curves_of_a_training_that_was_killed_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained(SGD, tmp_path / "whole", max_epochs=5)
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         kill_after(3, patch)
-        trained(SGD, tmp_path / "killed", max_epochs=5)
+        with pytest.raises(Killed):
+            trained(SGD, tmp_path / "killed", max_epochs=5)
     trained(SGD, tmp_path / "killed", max_epochs=5)
     whole, killed = (
         [*Curves(tmp_path / name / "curves.jsonl").look()] for name in ("whole", "killed")
