@@ -58,9 +58,10 @@ def wandb_run(
         seconds = _UPLOAD_SECONDS
     finally:
         with logging(folder, console):
+            run.finish(exit_code=0 if seconds == _UPLOAD_SECONDS else 1)
+        with suppress(Exception):  # of what was told already
             import wandb
 
-            run.finish(exit_code=0 if seconds == _UPLOAD_SECONDS else 1)
             wandb.teardown()  # ends W&B's own process: until then it may still write the files
         if uploader is not None:
             uploader.end(seconds, console)

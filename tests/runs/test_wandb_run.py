@@ -81,13 +81,17 @@ def test_what_is_new_at_the_end_is_logged(tmp_path: Path) -> None:
 
 def test_a_run_that_fails_keeps_what_was_logged_and_is_marked(tmp_path: Path) -> None:
     work = Work(1, 2)
-    with (
-        pytest.raises(ZeroDivisionError),
-        wandb_run(OFFLINE, tmp_path, CONSOLE, name="cell") as run,
-        watching(run, CONSOLE)("live", "drawn", work.look),
-    ):
-        work.done()
-        raise ZeroDivisionError
+
+    def cell() -> None:
+        with (
+            wandb_run(OFFLINE, tmp_path, CONSOLE, name="cell") as run,
+            watching(run, CONSOLE)("live", "drawn", work.look),
+        ):
+            work.done()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cell()
     (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     records = logged(file)
     assert [line["live/drawn"] for line in lines(records)] == [1, 2]
