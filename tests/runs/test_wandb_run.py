@@ -193,6 +193,7 @@ def writer(folder: Path, first: int, wait: float) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", WRITER, str(folder), str(first), str(wait)])
 
 
+@pytest.mark.slow  # W&B uploads every 15 seconds, and its agent asks every 5
 def test_a_run_is_seen_on_the_server_while_it_goes_on_and_goes_on_after_a_kill(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,6 +236,7 @@ def test_the_run_of_a_sweep_is_the_agent_s(
     assert swept_run() == expected
 
 
+@pytest.mark.slow  # W&B uploads every 15 seconds, and its agent asks every 5
 def test_an_agent_of_a_sweep_drives_cells_whose_runs_are_the_sweep_s(
     tmp_path: Path, tiny_model: Path
 ) -> None:
