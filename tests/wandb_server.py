@@ -14,13 +14,18 @@ class WandbServer:
     """Keeps runs by their ids, with what is said of them, and their history by line.
 
     Args:
-        stalled: it can be reached, but answers no question.
+        stalled: whether it can be reached, but answers no question; or the part of a path whose
+            requests it doesn't answer.
         sweep: configuration of a sweep, in YAML.
         trials: parameters of each of its runs.
     """
 
     def __init__(
-        self, *, stalled: bool = False, sweep: str = "", trials: Sequence[Mapping[str, Any]] = ()
+        self,
+        *,
+        stalled: bool | str = False,
+        sweep: str = "",
+        trials: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._sweep = sweep
         self._trials = [*trials]
@@ -44,9 +49,9 @@ class WandbServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def wait(self) -> None:
+    def wait(self, path: str) -> None:
         """Return at once, or at the server's end where it is stalled."""
-        if self._stalled:
+        if self._stalled is True or (self._stalled and self._stalled in path):
             self._ended.wait()
 
     def answer(self, operation: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -122,13 +127,14 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
 
         def do_PUT(self) -> None:
             self._body()
+            server.wait(self.path)
             server.files.add(self.path.removeprefix("/"))
             self._reply({})
 
         def do_POST(self) -> None:
             server.requests += 1
             body = self._body()
-            server.wait()
+            server.wait(self.path)
             if self.path == "/graphql":
                 asked = json.loads(body)
                 named = re.search(r"(?:query|mutation)\s+(\w+)", asked["query"])

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
 from rich.console import Console
 
 from benchmark.cell.watching import Point, Watch, unwatched
@@ -146,8 +147,7 @@ class _Uploader:
             if fault and self._process.returncode and not begun:  # without a server, or an old W&B
                 self._process = self._started("sync", str(self._run))
                 fault = self._fault(seconds)
-        self._process.kill()
-        self._process.wait()
+        _kill(self._process)
         if fault:
             console.print(
                 f"W&B: {fault}, so the run stays offline. Upload it later: wandb sync {self._run}"
@@ -173,6 +173,16 @@ class _Uploader:
             return f"the upload didn't end in {seconds:g} s"
         said = self._log.read_text(errors="replace").strip().splitlines()
         return said[-1].removesuffix(".") if said else "no upload"
+
+
+def _kill(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process with all that it has started, which may have sessions of their own."""
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+    process.kill()
+    process.wait()
 
 
 def _answers(base_url: str) -> bool:

@@ -374,6 +374,33 @@ def test_what_can_t_be_uploaded_stays_offline_with_a_notice(
     assert values(logged(next(run.glob("*.wandb"))), "summary")["questions"] == 12
 
 
+@pytest.mark.usefixtures("private_wandb")
+@pytest.mark.parametrize("stalled", ["file_stream", "media/table"])
+def test_a_server_that_hangs_in_the_middle_of_an_upload_is_given_up_with_all_its_processes(
+    cell, tmp_path, monkeypatch, capsys, stalled
+):
+    monkeypatch.setattr(wandb_run, "_UPLOAD_SECONDS", 12.0)
+    with WandbServer(stalled=stalled) as server:
+        monkeypatch.setenv("WANDB_BASE_URL", server.url)
+        monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+        start = time.monotonic()
+        assert track(cell, config_of(kind="wandb", mode="online"), tmp_path)
+        assert time.monotonic() - start < 60
+        assert server.runs  # the upload had begun
+        mark = f"WANDB_BASE_URL={server.url}".encode()
+        left = [p for p in Path("/proc").glob("[0-9]*/environ") if mark in environment_of(p)]
+    assert not left
+    assert "the upload didn't end in 12 s, so the run stays offline" in capsys.readouterr().out
+
+
+def environment_of(path):
+    """Return the environment of a process, but for one that has ended, or is another user's."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
 @pytest.mark.parametrize(
     "key", ["api_key", "hf_token", "Authorization", "password", "OPENAI_API_KEY", "client_secret"]
 )
