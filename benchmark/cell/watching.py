@@ -79,7 +79,8 @@ class Drawn:
         self._looked = now
 
     def _parts(self) -> list[Path]:
-        return sorted(self._asked.artifact.folder.glob("part-*.parquet"))
+        found = sorted(self._asked.artifact.folder.glob("part-*.parquet"))
+        return [path for path in found if path.is_file() and not path.is_symlink()]
 
     def _rows(self, path: Path) -> pl.DataFrame:
         """Return the rows of a part that are asked for; reasoning, which is long, isn't read."""

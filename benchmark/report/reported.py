@@ -77,10 +77,10 @@ def reported(
     Args:
         metric: ``brier``, ``ece``, ``spearman``, ``accuracy`` (mean expected accuracy),
             ``pass_at_k_mse`` or ``success_rate`` (of a sampling budget).
-        model: by this project's name, as are dataset and estimator.
-        dataset: on whose evaluation questions.
-        estimator: None for what belongs to the cell.
-        k: of pass@k, or the mean budget per question.
+        model: name of the model in this project, as of dataset and estimator.
+        dataset: name of the dataset whose evaluation questions were asked.
+        estimator: name of the estimator; None for what belongs to the cell.
+        k: number of tries of pass@k, or samples per question of a budget; else None.
     """
     return _by_our_names().get((metric, model, dataset, estimator, k))
 

@@ -13,7 +13,7 @@ import polars as pl
 from rich.console import Console
 
 from benchmark.cell.cell import RESPONSES_OF
-from benchmark.cell.saved import LISTING, read_listing
+from benchmark.cell.saved import FILES, LISTING, read_listing
 from benchmark.config.composing import swept_run
 from benchmark.config.schema import Config, TrackerConfig
 from benchmark.errors import StoreError
@@ -21,6 +21,7 @@ from benchmark.records import OUTCOMES, CellResult, Outcome
 from benchmark.runs.wandb_run import logging, wandb_run
 from benchmark.store.artifact import read_manifest
 from benchmark.store.folder import read_folder
+from benchmark.store.names import inside
 
 LOGGED_GROUPS = (
     "dataset",
@@ -37,13 +38,6 @@ LOGGED_GROUPS = (
 COUNTED_GROUPS = ("dataset", "estimator", "application", "statistics")  # used by dataset=counts
 # Of a finished cell's files; the others hold questions and answers.
 LOGGED_TABLES = ("metrics", "differences", "confidences", "capability", "selections")
-_SECRET_KEY = re.compile(
-    r"key$|(^|_)token$|secret|passw(or)?d|credential|authorization|headers$", re.IGNORECASE
-)
-_LOGIN_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
-_QUERY_OF_URL = re.compile(r"(https?://[^\s?#]+)[?#]\S*")
-_SECRET_ARGUMENT = re.compile(r"-*[\w-]*(key|token|secret|passw(or)?d)(?=$|=)", re.IGNORECASE)
-_HIDDEN = "***"
 _MOST_POINTS = 10_000  # that a chart of W&B shows
 _MOST_CHARACTERS = 64  # of a tag
 ID = "question_id"
@@ -56,7 +50,7 @@ def cell_run(config: Config, folder: Path, console: Console) -> AbstractContextM
     begun or logged. Where an agent of a sweep started this process, its run is taken.
 
     Args:
-        config: configuration of the run; only ``LOGGED_GROUPS`` are logged, without secrets.
+        config: configuration of the run; only ``LOGGED_GROUPS`` are logged.
         folder: folder of the run; W&B's files go below ``folder/wandb``.
         console: terminal, which is told what W&B can't do.
     """
@@ -171,17 +165,20 @@ def _used(kept: Path) -> Iterator[Any]:
     """Yield what names the responses that a finished cell is made from: they stay in the store."""
     import wandb
 
-    listing, (_, _, model) = read_listing(kept), kept.parents[:3]
+    listing, model = read_listing(kept), kept.parents[2]
     for stage, fingerprint in listing["parents"].items():
-        own = [listing["dataset"], listing["split"]] if stage == "responses" else []
-        place = own or stage.removeprefix(RESPONSES_OF).split("/")
-        if not own and not stage.startswith(RESPONSES_OF):
+        if stage == "responses":
+            place = f"{listing['dataset']}/{listing['split']}"
+        elif stage.startswith(RESPONSES_OF):
+            place = stage.removeprefix(RESPONSES_OF)
+        else:
             continue
         known = {"fingerprint": fingerprint}
         with suppress(StoreError):
-            manifest = read_manifest(model.joinpath(*place, f"responses-{fingerprint}"))
+            folder = inside(model, f"{place}/responses-{fingerprint}", kept / LISTING)
+            manifest = read_manifest(folder)
             known |= {name: manifest[name] for name in ("counts", "parts")}
-        name = _artifact_name(listing["model"], *place, "responses")
+        name = _artifact_name(listing["model"], place, "responses")
         artifact = wandb.Artifact(name, "responses", metadata={"fingerprint": fingerprint})
         with artifact.new_file("responses.json") as file:
             json.dump(known, file, indent=1)
@@ -195,7 +192,7 @@ def _made(kept: Path, config: Config) -> Iterator[Any]:
     cell = config.model.name, config.dataset.name
     split = config.dataset.splits["evaluation"]
     made = {"": wandb.Artifact(_artifact_name(*cell, split), "cell")}
-    for path, data in read_folder(kept, LISTING):
+    for path, data in read_folder(kept, LISTING, FILES):
         where, _, file = path.rpartition("/")
         if where.startswith("probes/"):
             probe = where.removeprefix("probes/")
@@ -223,36 +220,10 @@ def _artifact_name(*parts: str) -> str:
 
 
 def logged_config(config: Config) -> dict[str, Any]:
-    """Return what is logged of the configuration: the groups that are used, without secrets."""
+    """Return what is logged of the configuration, in which no secret stands: the groups in use."""
     resolved = asdict(config)
     groups = COUNTED_GROUPS if config.dataset.counted else LOGGED_GROUPS
-    return {group: _without_secrets(resolved[group]) for group in groups}
-
-
-def _without_secrets(value: Any) -> Any:
-    """Drop keys that are named like a secret, logins and queries of addresses, and arguments."""
-    if isinstance(value, dict):
-        return {k: _without_secrets(v) for k, v in value.items() if not _SECRET_KEY.search(str(k))}
-    if isinstance(value, list):
-        return [
-            _HIDDEN if _names_secret(before) else _without_argument(_without_secrets(item))
-            for before, item in zip([None, *value], value, strict=False)
-        ]
-    if not isinstance(value, str):
-        return value
-    return _QUERY_OF_URL.sub(r"\1", _LOGIN_IN_URL.sub("", value))
-
-
-def _names_secret(item: Any) -> bool:
-    """Tell whether the next argument of a command is a secret, as after ``--api-key``."""
-    return isinstance(item, str) and item.startswith("-") and bool(_SECRET_ARGUMENT.fullmatch(item))
-
-
-def _without_argument(item: Any) -> Any:
-    """Return ``--api-key=...`` or ``TOKEN=...`` without its value."""
-    if isinstance(item, str) and (found := _SECRET_ARGUMENT.match(item)) and "=" in item:
-        return f"{found.group()}={_HIDDEN}"
-    return item
+    return {group: resolved[group] for group in groups}
 
 
 def run_id(name: str, logged: dict[str, Any]) -> str:

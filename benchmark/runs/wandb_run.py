@@ -10,14 +10,13 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import psutil
 from rich.console import Console
 
@@ -141,7 +140,7 @@ class _Uploader:
     def end(self, seconds: float, console: Console) -> None:
         """Wait for the upload; where that can't be done in time, say how to do it later."""
         fault = f"{self._base_url} can't be reached"
-        if _answers(self._base_url):
+        if anyio.run(_answers, self._base_url):
             fault = self._fault(seconds)
             begun = [*self._run.glob("*.wandb.syncstate")]
             if fault and self._process.returncode and not begun:  # without a server, or an old W&B
@@ -185,14 +184,19 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
     process.wait()
 
 
-def _answers(base_url: str) -> bool:
+async def _answers(base_url: str) -> bool:
     """Tell whether there is a server, whatever it says; the system's proxies are used."""
+    import httpx2
+
+    from benchmark.engines.server.client import GuardedClient
+
     try:
-        urllib.request.urlopen(base_url, timeout=_REACH_SECONDS).close()
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
+        async with GuardedClient(_REACH_SECONDS, "WANDB") as client:
+            await client.get(base_url)
+    except (httpx2.RequestError, httpx2.InvalidURL):
         return False
+    except Exception:  # noqa: BLE001  a reply that is too large, or a redirect, is one
+        return True
     return True
 
 

@@ -14,18 +14,19 @@ from PIL import Image
 
 from benchmark.applications import Budget, Study
 from benchmark.report import style
-from benchmark.report.figures import grid as figures
+from benchmark.report.figures import write as figures
 from benchmark.report.figures.axes import log_axis
-from benchmark.report.figures.grid import FIGURES, estimator_pages, write_figures
-from benchmark.report.figures.grid_calibration import draw_cost, draw_reliability
-from benchmark.report.figures.grid_cells import HIGHEST, MOST_LINES, main_estimators
-from benchmark.report.figures.grid_curves import (
+from benchmark.report.figures.calibration import draw_reliability
+from benchmark.report.figures.cost import draw_cost
+from benchmark.report.figures.curves import (
     draw_budget,
     draw_convergence,
     draw_layers,
     draw_pass_at_k,
     draw_scaling,
 )
+from benchmark.report.figures.grid_panels import HIGHEST, MOST_LINES, main_estimators
+from benchmark.report.figures.write import FIGURES, estimator_pages, write_figures
 from benchmark.report.grid import make_grid
 
 PLACE = ("olmo3_7b", "triviaqa")
@@ -87,9 +88,9 @@ def test_figures_of_the_paper_s_grid_fit_a_page_and_show_lines_that_can_be_told_
 
 
 def test_a_figure_higher_than_a_page_becomes_several(paper_grid, cell, tmp_path, monkeypatch):
-    place = next(iter(paper_grid.cells))
+    two = list(paper_grid.cells.values())[:2]
     monkeypatch.setattr(figures, "FIGURES", [f for f in FIGURES if f.name in SPLIT])
-    plates, _ = write_figures(make_grid([paper_grid.cells[place]]), tmp_path)
+    plates, _ = write_figures(make_grid(two), tmp_path)
     assert [plate.path.name for plate in plates if plate.path.stem.startswith("reliability")] == [
         "reliability.png", "reliability_2.png", "reliability_3.png", "reliability_4.png",
     ]  # fmt: skip
@@ -218,7 +219,7 @@ def test_a_figure_that_no_cell_has_data_for_is_left_out_with_the_reason(cell, tm
         "scaling": "a probe in several runs with different dataset.train_limit",
     }
     assert {plate.path.stem for plate in plates} == {
-        "divergence", "reliability", "cost", "convergence",
+        "divergence", "reliability", "cost", "convergence", "confidences",
     }  # fmt: skip
 
 

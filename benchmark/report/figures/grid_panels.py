@@ -21,7 +21,7 @@ from benchmark.report.style import (
 
 _LEFT, _BOTTOM, _TOP, _GAP = 0.88, 0.42, 0.30, 0.10  # inches
 _NAME = 0.52  # from a row's first panel to the middle of its name, beyond the ticks' labels
-_LARGEST, _SMALLEST = 1.7, 0.72  # width of a panel
+_ALONE, _LARGEST, _SMALLEST = 2.9, 1.7, 0.72  # width of a panel
 HIGHEST = 8.4  # of a figure, for a page of a paper
 MOST_ROWS = 8  # of panels, which a page has room for
 MOST_LINES = 8  # of estimators, which a reader can tell apart
@@ -56,7 +56,8 @@ def draw_panels(
 ) -> Figure | None:
     """Return a figure of panels that share both axes, or None where none has anything to draw.
 
-    A panel without data stays and says why, so that a gap is never taken for a result.
+    A panel without data stays and says why, so that a gap is never taken for a result. One panel
+    alone carries no names of row and column, which the page says.
 
     Args:
         rows: names by key.
@@ -67,7 +68,7 @@ def draw_panels(
         legend: what lines and markers stand for.
     """
     figure, panels = _panels(len(rows), len(columns), x_label, y_label, legend)
-    drawn = 0
+    drawn, named = 0, len(rows) + len(columns) > 2
     for line, (row, row_name) in zip(panels, rows.items(), strict=True):
         for axes, column in zip(line, columns, strict=True):
             lacking = draw(axes, row, column)
@@ -80,11 +81,11 @@ def draw_panels(
                 axes.text(0.5, 0.5, lacking, color=GREY, **place)
             drawn += not lacking
         line[0].annotate(
-            broken(row_name), (0, 0.5), (-72 * _NAME, 0), xycoords="axes fraction",
+            broken(row_name) * named, (0, 0.5), (-72 * _NAME, 0), xycoords="axes fraction",
             textcoords="offset points", ha="center", va="center", rotation=90,
         )  # fmt: skip
     for axes, name in zip(panels[0], columns.values(), strict=True):
-        axes.set_title(broken(name))
+        axes.set_title(broken(name) * named)
     return figure if drawn else None
 
 
@@ -98,7 +99,7 @@ def _panels(
 ) -> tuple[Figure, list[list[Axes]]]:
     """Return empty panels and a legend below, all of a size that suits a page."""
     across = (TEXT_WIDTH - _LEFT) / columns - _GAP
-    across = min(_LARGEST, max(_SMALLEST, across))
+    across = min(_ALONE if rows == columns == 1 else _LARGEST, max(_SMALLEST, across))
     width = max(_LEFT + columns * (across + _GAP), TEXT_WIDTH / 2)
     legend_columns = max(1, min(_LEGEND_COLUMNS, int(width / _LEGEND_ENTRY)))
     below = _BOTTOM + _LEGEND_LINE * -(-len(legend) // legend_columns)
