@@ -405,7 +405,8 @@ def test_the_rows_of_a_mirror_are_known_by_their_content(tiny_model, tmp_path):
 
 @pytest.mark.usefixtures("cache")
 def test_a_branch_that_the_hub_does_not_tell_leaves_the_rows_unknown(tiny_model):
-    artifact = cell_artifact(described(tiny_model, "dataset=simpleqa_verified"), QUIET)
+    branch = ["dataset=simpleqa_verified", "dataset.sources.train.revision=main"]
+    artifact = cell_artifact(described(tiny_model, *branch), QUIET)
     assert artifact.inputs["dataset"]["rows"] is None
     artifact = cell_artifact(described(tiny_model, "dataset=gsm8k"), QUIET)
     assert artifact.inputs["dataset"]["rows"] == [
