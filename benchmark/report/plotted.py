@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from benchmark.capability.counts import count_outcomes
 from benchmark.metrics.brier import brier_loss, unbiased_brier_loss
@@ -152,6 +153,16 @@ def target_histogram(response: FloatArray, accuracy: FloatArray) -> TargetHistog
         for weights in (response, np.ones_like(response))
     )
     return TargetHistogram(left, correct, every - correct)
+
+
+def count_histogram(c: NDArray[np.int64], n: NDArray[np.int64]) -> FloatArray:
+    """Return the percentage of questions in each of ``TARGET_BINS`` bins of c / n.
+
+    The lower edge of a bin is closed, the last one holds 1. Counted in integers, so that values on
+    an edge are where they belong.
+    """
+    index = np.minimum(c * TARGET_BINS // n, TARGET_BINS - 1)
+    return 100 * np.bincount(index, minlength=TARGET_BINS) / len(index)
 
 
 def convergence(paired: PairedEstimate) -> Convergence:

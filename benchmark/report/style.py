@@ -136,6 +136,8 @@ METRICS = {
     "completion_tokens": Metric(
         "Of these, completion", "Completion\ntokens", None, decimals=1, detail=True
     ),
+    "selected": Metric("Selected by one response per question", "Selected", None),
+    "flipped": Metric("Another selected than the best", "Flipped", None),
     "accuracy": Metric("Mean expected accuracy", "Accuracy", None),
     "pass_at_k_mse": Metric("MSE of pass@k", "MSE", "lowest", decimals=4),
     "success_rate": Metric("Share of questions solved", "Solved", "highest"),

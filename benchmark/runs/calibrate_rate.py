@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from itertools import count
 from typing import NamedTuple
 
+from rich.console import Console
+
 from benchmark.cell.key import outputs_of
 from benchmark.config.build import TARGET
 from benchmark.config.checks import checked

@@ -106,3 +106,10 @@ def test_probes_inside_others_are_shown_once_each(cell):
     assert shown["mean.of.b"].equals(worse.selection)
     alone = points.probe_selections(replace(cell, estimates={"same": inside["same"]}))
     assert list(alone) == ["same.base"]
+
+
+def test_counts_on_an_edge_are_in_the_upper_bin_and_the_last_bin_holds_one():
+    c = np.array([0, 15, 30, 35, 70, 100])  # 0.15, 0.3, 0.35 and 0.7 are no exact floats
+    shares = points.count_histogram(c, np.full(6, 100))
+    assert np.flatnonzero(shares).tolist() == [0, 3, 6, 7, 14, 19]
+    assert shares.sum() == pytest.approx(100)

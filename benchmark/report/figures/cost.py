@@ -11,13 +11,16 @@ from benchmark.records import CellResult
 from benchmark.report import plotted, style
 from benchmark.report.figures.axes import Drawing
 from benchmark.report.figures.grid_panels import (
+    REPORTED,
     draw_cells,
+    draw_reported,
     left_out,
     legend_of,
     line_style,
     main_estimators,
 )
 from benchmark.report.grid import Grid
+from benchmark.report.reported import reported
 from benchmark.report.style import estimator_look
 
 _DASHED: dict[str, Any] = {"lw": 0.8, "ls": (0, (4, 3))}
@@ -33,14 +36,20 @@ def draw_cost(grid: Grid) -> Drawing | None:
     every = pl.concat(rows.values()).filter(~pl.col("oracle"))
     if not (every["tokens"] > 0).any():
         return None
+    theirs = {(*place, name): _reported_cost(*place, name) for place in rows for name in shown}
+    points = [point for own in theirs.values() for point in own.items()]
+    most = max([float(every["tokens"].max()), *(x for x, _ in points)])  # type: ignore[arg-type]
+    least = min([1 - float(every["brier"].max()), *(y for _, y in points)])  # type: ignore[arg-type]
 
     def draw(axes: Axes, cell: CellResult) -> str | None:
         table = rows[cell.model, cell.dataset]
         if table.is_empty():
             return "no tokens\ncounted"
         _draw_costs(axes, table)
-        _scale_tokens(axes, float(every["tokens"].max()))  # type: ignore[arg-type]
-        axes.set(ylim=(0.98 * (1 - float(every["brier"].max())), 1.02))  # type: ignore[arg-type]
+        for name in table["estimator"]:
+            draw_reported(axes, theirs[cell.model, cell.dataset, name], line_style(name))
+        _scale_tokens(axes, most)
+        axes.set(ylim=(0.98 * least, 1.02))
         return None
 
     oracles = [name for name in shown if grid.oracle(name)]
@@ -55,9 +64,21 @@ def draw_cost(grid: Grid) -> Drawing | None:
         "Mean prompt and completion tokens spent on one confidence, beyond answering the question, "
         "against 1 − Brier score (target c/n), with 95 % intervals over questions. The axis is "
         "logarithmic above 1 token; estimators that spend none stand side by side at 0. Oracles "
-        "are lines: they know the target's own responses." + left_out(shown, names),
+        "are lines: they know the target's own responses."
+        + (f"{REPORTED}, which counts completion tokens only." if points else "")
+        + left_out(shown, names),
         figure,
     )
+
+
+def _reported_cost(model: str, dataset: str, estimator: str) -> dict[float, float]:
+    """Return the paper's 1 - Brier score by its tokens; empty where it has not both."""
+    tokens = reported("output_tokens", model, dataset, estimator)
+    brier = reported("brier", model, dataset, estimator)
+    read = reported("one_minus_brier", model, dataset, estimator)
+    if tokens is None or (brier is None and read is None):
+        return {}
+    return {tokens.value: 1 - brier.value if brier else read.value}  # type: ignore[union-attr]
 
 
 def _draw_costs(axes: Axes, table: pl.DataFrame) -> None:

@@ -10,7 +10,9 @@ from benchmark.records import PASS_AT_K, CellResult
 from benchmark.report import plotted, style
 from benchmark.report.figures.axes import TICKS, UNIT, Drawing, log_axis
 from benchmark.report.figures.grid_panels import (
+    REPORTED,
     draw_cells,
+    draw_reported,
     left_out,
     legend_of,
     line_style,
@@ -18,6 +20,7 @@ from benchmark.report.figures.grid_panels import (
 )
 from benchmark.report.grid import Grid, in_order
 from benchmark.report.ranking import BEST_COVERAGE
+from benchmark.report.reported import reported_by_k
 
 _CHOSEN: dict[str, Any] = {
     "ls": "none", "marker": "o", "ms": 6, "mfc": "none", "mec": style.BLACK, "mew": 0.8,
@@ -88,6 +91,8 @@ def draw_budget(grid: Grid) -> Drawing | None:
         for (method,), line in drawn.group_by("method", maintain_order=True):
             mark = _UNIFORM if method == "uniform" else line_style(str(method))
             axes.plot(line["budget"], line["success"], **mark)
+            theirs = reported_by_k("success_rate", cell.model, cell.dataset, str(method))
+            draw_reported(axes, theirs, {"marker": "o"} | mark)
         log_axis(axes, budgets)
         return None
 
@@ -107,7 +112,8 @@ def draw_budget(grid: Grid) -> Drawing | None:
         "number of samples for each question. Coloured: allocated greedily by the confidences of "
         "an estimator. Both exact in expectation over which responses are drawn. A cell's panel "
         f"leaves out estimators that answered fewer than {100 * BEST_COVERAGE:.0f} % of its "
-        "questions." + left_out(shown, names),
+        f"questions.{REPORTED} where it has any; one seed for all questions puts them too high."
+        + left_out(shown, names),
         figure,
     )
 
@@ -183,11 +189,19 @@ def draw_scaling(grid: Grid) -> Drawing | None:
 def draw_convergence(grid: Grid) -> Drawing | None:
     """Draw the Brier score against the number of samples that the target is counted from."""
     lines = {place: _convergence_lines(cell) for place, cell in grid.cells.items()}
+    theirs = {
+        (*place, name): points
+        for place, own in lines.items()
+        for name in own
+        if (points := reported_by_k("brier", *place, name))
+    }
     present = {name for own in lines.values() for name in own}
     names = [name for name in grid.estimators if name in present]
     shown = main_estimators(names)
     most = max(
-        (int(line.samples[-1]) for own in lines.values() for line in own.values()), default=1
+        [int(line.samples[-1]) for own in lines.values() for line in own.values()]
+        + [max(points) for points in theirs.values()],
+        default=1,
     )
 
     def draw(axes: Axes, cell: CellResult) -> str | None:
@@ -196,6 +210,7 @@ def draw_convergence(grid: Grid) -> Drawing | None:
             mark, line = line_style(name), own[name]
             axes.plot(line.samples, line.brier, **mark | {"ms": 2.2})
             axes.axhline(line.limit, xmin=0.9, color=mark["color"], lw=1.2)
+            draw_reported(axes, theirs.get((cell.model, cell.dataset, name), {}), mark)
         log_axis(axes, (1, round(most**0.5), most))
         axes.set(xlim=(0.85, 1.5 * most))
         return None if own else "one response\nper question"
@@ -210,6 +225,7 @@ def draw_convergence(grid: Grid) -> Drawing | None:
         "The Brier score that k samples of each question give, in exact expectation over which k "
         "of the n responses are taken. Dashes at the right edge: where the lines end with ever "
         "more samples, the unbiased estimate. Oracles, which read the target, are left out."
+        + (f"{REPORTED}, the median over sets of 200 questions." if theirs else "")
         + left_out(shown, names),
         figure,
     )

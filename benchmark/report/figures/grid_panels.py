@@ -1,6 +1,6 @@
 """Stage 8: small multiples of a grid, models down and datasets across."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -22,6 +22,7 @@ from benchmark.report.style import (
 _LEFT, _BOTTOM, _TOP, _GAP = 0.88, 0.42, 0.30, 0.10  # inches
 _NAME = 0.52  # from a row's first panel to the middle of its name, beyond the ticks' labels
 _ALONE, _LARGEST, _SMALLEST = 2.9, 1.7, 0.72  # width of a panel
+REPORTED = " Hollow: reported by the paper (arXiv 2602.13540), read from its figure"
 HIGHEST = 8.4  # of a figure, for a page of a paper
 MOST_ROWS = 8  # of panels, which a page has room for
 MOST_LINES = 8  # of estimators, which a reader can tell apart
@@ -158,6 +159,13 @@ def line_style(estimator: str) -> dict[str, Any]:
         "mew": 0.9 if look.marker == "x" else 0.3,
         "lw": 0.9,
     }
+
+
+def draw_reported(axes: Axes, points: Mapping[Any, float], mark: dict[str, Any]) -> None:
+    """Draw the paper's numbers, y by x, as hollow markers of this ``line_style``."""
+    hollow = {"ls": "none", "ms": 4.5, "mfc": "none", "mew": 0.8, "mec": mark["color"]}
+    if points:
+        axes.plot([*points], [*points.values()], **mark | hollow | {"zorder": 2.5})
 
 
 def legend_of(names: Iterable[str], **style: Any) -> list[Line2D]:

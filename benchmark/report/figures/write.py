@@ -20,6 +20,7 @@ from benchmark.report.figures.calibration import (
     draw_reliability,
 )
 from benchmark.report.figures.cost import draw_cost
+from benchmark.report.figures.counts import draw_counts
 from benchmark.report.figures.curves import (
     draw_budget,
     draw_convergence,
@@ -56,6 +57,7 @@ class Plate(NamedTuple):
 
 FIGURES = (
     Figure("divergence", draw_divergence, "at least two responses per question"),
+    Figure("counts", draw_counts, "a counted response"),
     Figure("reliability", draw_reliability, "an estimator that is no oracle"),
     Figure("cost", draw_cost, "an estimator that is known to spend tokens"),
     Figure("pass_at_k", draw_pass_at_k, "the application pass_at_k"),

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from benchmark.metrics.pairing import IMPUTED
 from benchmark.records import COSTS, DIFFERENCE, METRIC, OUTCOMES, CellResult, check_table
+from benchmark.report import plotted
 from benchmark.report.grid import Grid
 from benchmark.report.outside import file_name, write_csv
 from benchmark.report.ranking import BEST_COVERAGE, LEVEL, p_values, paired_losses, ranks
@@ -27,7 +28,9 @@ from benchmark.report.style import (
 )
 from benchmark.report.tables.formats import Block, Entry, Layout, Line, sort_key
 
-_OWN_TABLES = ("metrics", "differences", "disagreements")  # names that no application can take
+_OWN_TABLES = (  # names that no application can take
+    "metrics", "differences", "disagreements", "probe_selection",
+)  # fmt: skip
 CAPTION = (
     f"95 % intervals over questions and their responses. {MISSING} undefined. All: with "
     f"{IMPUTED} for each missing confidence.\n"
@@ -180,6 +183,10 @@ def write_all_numbers(grid: Grid, folder: Path) -> list[str]:
         own = {"metrics": cell.metrics, "differences": cell.differences}
         if len(cell.disagreements):
             own["disagreements"] = cell.disagreements
+        probes = plotted.probe_selections(cell)
+        if probes:
+            parted = (t.select(pl.lit(n).alias("probe"), pl.all()) for n, t in probes.items())
+            own["probe_selection"] = pl.concat(parted)
         for name, table in cell.applications.items():
             own[f"application_{name}" if name in _OWN_TABLES else name] = table
         identity = {"model": cell.model, "dataset": cell.dataset, "split": cell.split}

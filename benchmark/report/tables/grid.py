@@ -11,6 +11,7 @@ from benchmark.report import plotted
 from benchmark.report.grid import Grid
 from benchmark.report.ranking import ranks
 from benchmark.report.reported import reported
+from benchmark.report.selection import SELECTIONS, selected_by_one_response
 from benchmark.statistics.bootstrap import bootstrap_weights, value_and_interval
 
 RESAMPLES = 1000  # of the bootstrap for the interval of the mean accuracy
@@ -121,6 +122,21 @@ def _budget(cell: CellResult) -> Iterator[dict[str, Any]]:
         }
 
 
+def _selected(cell: CellResult) -> Iterator[dict[str, Any]]:
+    """Yield how often one response per question selects each estimator."""
+    counts = {row["estimator"]: row for row in _metric_rows(cell, "brier")}
+    for name, share in selected_by_one_response(cell).items():
+        of = {key: counts[name][key] for key in ("answered", "questions")}
+        yield {"estimator": name, "metric": "selected", "value": share, **of}
+
+
+def _flipped(cell: CellResult) -> Iterator[dict[str, Any]]:
+    """Yield how often one response per question selects another than the best."""
+    questions = {"answered": len(cell.capability), "questions": len(cell.capability)}
+    for share in [*selected_by_one_response(cell).values()][:1]:
+        yield {"metric": "flipped", "value": 1 - share, **questions}
+
+
 def _accuracy(cell: CellResult) -> Iterator[dict[str, Any]]:
     """Yield the mean expected accuracy."""
     accuracy = (cell.capability["c"] / cell.capability["n"]).to_numpy()
@@ -176,6 +192,24 @@ _TABLES: tuple[Any, ...] = (  # name, title, note, rows of a cell, and where the
         "spearman", "Spearman's correlation with the expected accuracy",
         "Undefined (–) for constant confidences.",
         _of_metric("spearman"), *_BY_ESTIMATOR,
+    ),
+    (
+        "auroc", "AUROC of single responses",
+        "Of all pairs of a correct and a wrong response, ties counted half, whichever questions "
+        "they answer. The paper's is called soft-label AUROC.",
+        _of_metric("auroc"), *_BY_ESTIMATOR,
+    ),
+    (
+        "selected", "Selection by response calibration",
+        "How often an estimator has the lowest Brier score where one response to each question is "
+        f"all that is known, in {SELECTIONS:,} simulated draws from c/n. Those compete that aren't "
+        "random, have read no response and answered nearly all questions; three in the paper.",
+        _selected, *_BY_ESTIMATOR,
+    ),
+    (
+        "flipped", "Selection of another estimator than the best by c/n",
+        "How often one response to each question selects another one; among three in the paper.",
+        _flipped, (), "model", "dataset",
     ),
     (
         "transfer", "Transfer of probes: capability Brier score by training data",

@@ -47,7 +47,8 @@ def all_of(cell):
 def test_every_figure_is_written_at_print_resolution_and_page_width(report):
     paths = {path.stem: path for path in (report.parent / "figures").glob("*.png")}
     assert set(paths) == {
-        "divergence", "confidences", "reliability", "cost", "pass_at_k", "layers", "convergence",
+        "divergence", "counts", "confidences", "reliability", "cost", "pass_at_k", "layers",
+        "convergence",
     }  # fmt: skip
     assert style.DPI >= 200
     for path in paths.values():
@@ -91,7 +92,7 @@ def test_an_estimator_that_never_answered_is_drawn_empty(cell, tmp_path):
 def test_one_response_per_question_is_enough(cell, tmp_path):
     single = cell.grades.filter(pl.col("sample_index") == 0)
     shown = with_estimates(cell, {"probe": cell.estimates["probe"]}, single)
-    assert drawn(shown, tmp_path) == ["reliability", "pass_at_k", "layers", "confidences"]
+    assert drawn(shown, tmp_path) == ["counts", "reliability", "pass_at_k", "layers", "confidences"]
 
 
 def test_without_pass_at_k_and_selection_the_other_figures_are_drawn(cell, tmp_path):
@@ -100,7 +101,7 @@ def test_without_pass_at_k_and_selection_the_other_figures_are_drawn(cell, tmp_p
         applications={"pass_at_k": PASS_AT_K.to_frame()},
     )
     assert drawn(shown, tmp_path) == [
-        "divergence", "reliability", "cost", "convergence", "confidences",
+        "divergence", "counts", "reliability", "cost", "convergence", "confidences",
     ]  # fmt: skip
 
 

@@ -57,7 +57,7 @@ def test_the_page_opens_without_complaint_and_asks_for_nothing_but_itself(page, 
     assert page.title() == "Capability calibration: 2 models, 2 datasets"
     assert page.locator(".u-over").count() == 10
     broken = "e => e.filter(i => !i.naturalWidth).length"
-    assert page.locator("#figures img").count() == 6
+    assert page.locator("#figures img").count() == 7
     assert page.eval_on_selector_all("img", broken) == 0
 
 
