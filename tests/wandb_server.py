@@ -1,9 +1,11 @@
-"""A stand-in for W&B's server that keeps what ``wandb sync`` uploads."""
+"""A stand-in for W&B's server that keeps what is uploaded, and leads a sweep's agent."""
 
 import gzip
 import json
+import re
 import threading
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,12 +16,23 @@ class WandbServer:
     Args:
         stalled: whether it can be reached, but answers no question; or the part of a path whose
             requests it doesn't answer.
+        sweep: configuration of a sweep, in YAML.
+        trials: parameters of each of its runs.
     """
 
-    def __init__(self, *, stalled: bool | str = False) -> None:
+    def __init__(
+        self,
+        *,
+        stalled: bool | str = False,
+        sweep: str = "",
+        trials: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self._sweep = sweep
+        self._trials = [*trials]
         self.runs: dict[str, dict[str, Any]] = defaultdict(dict)
         self.history: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
         self.files: set[str] = set()
+        self.artifacts: list[dict[str, Any]] = []
         self.requests = 0
         self._ended = threading.Event()
         self._stalled = stalled
@@ -45,7 +58,21 @@ class WandbServer:
         """Return the data of a GraphQL operation."""
         if operation == "UpsertBucket":
             return {"upsertBucket": {"bucket": self._bucket(variables), "inserted": True}}
+        if operation == "RunResumeStatus":
+            known = self._resumed(variables["name"]) if variables["name"] in self.runs else None
+            return {"model": {"id": "p", "name": variables["project"], "bucket": known}}
+        if operation == "Viewer":
+            return {"viewer": {"id": "me", "entity": "me", "username": "me", "flags": "{}"}}
+        if operation == "SweepWithRuns":
+            return {"project": {"sweep": {"id": "s", "config": self._sweep, "runs": {"edges": []}}}}
+        if operation == "CreateAgent":
+            return {"createAgent": {"agent": {"id": "agent"}}}
+        if operation == "Heartbeat":
+            return {
+                "agentHeartbeat": {"agent": {"id": "agent"}, "commands": self._commands(variables)}
+            }
         if operation == "CreateArtifact":
+            self.artifacts.append(variables["input"])
             artifact = {"id": "a", "state": "COMMITTED"}
             artifact["artifactSequence"] = {"latestArtifact": {"id": "a"}}
             return {"createArtifact": {"artifact": artifact}}
@@ -63,6 +90,23 @@ class WandbServer:
         project = {"id": "p", "name": variables["project"], "entity": {"id": "e", "name": "me"}}
         bucket = {"id": name, "name": name, "project": project, "config": "{}"}
         return bucket | {"historyLineCount": len(self.history[name])}
+
+    def _resumed(self, name: str) -> dict[str, Any]:
+        lines = [json.dumps(line) for _, line in sorted(self.history[name].items())]
+        counts = {"historyLineCount": len(lines), "eventsLineCount": 0, "logLineCount": 0}
+        tails = {"historyTail": json.dumps(lines[-1:]), "eventsTail": "[]"}
+        config = {"config": self.runs[name].get("config", "{}"), "wandbConfig": '{"t": 1}'}
+        return {"id": name, "name": name, "summaryMetrics": "{}", **counts, **tails, **config}
+
+    def _commands(self, variables: dict[str, Any]) -> str:
+        """Return the next run of the sweep once the one before has ended, then the end."""
+        if any(json.loads(variables["runState"]).values()):
+            return "[]"
+        if not self._trials:
+            return json.dumps([{"type": "exit"}])
+        arguments = {name: {"value": value} for name, value in self._trials.pop(0).items()}
+        run = {"type": "run", "run_id": f"swept{len(self._trials)}", "program": "benchmark"}
+        return json.dumps([run | {"args": arguments}])
 
     def store(self, run: str, name: str, chunk: dict[str, Any]) -> None:
         """Keep a chunk of one of a run's streamed files."""
@@ -93,7 +137,8 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
             server.wait(self.path)
             if self.path == "/graphql":
                 asked = json.loads(body)
-                data = server.answer(asked["operationName"], asked.get("variables") or {})
+                named = re.search(r"(?:query|mutation)\s+(\w+)", asked["query"])
+                data = server.answer(named[1] if named else "", asked.get("variables") or {})
                 self._reply({"data": data})
             elif self.path.endswith("/file_stream"):
                 for name, chunk in json.loads(body).get("files", {}).items():

@@ -13,6 +13,7 @@ import polars as pl
 from rich.console import Console
 
 from benchmark.cell.asked import HIDDEN, Asked
+from benchmark.cell.watching import Drawn, Grade, Watch, unwatched
 from benchmark.config.schema import Config, DatasetConfig, Role, TrainingConfig
 from benchmark.engines import Decoding, Engine, SampleRequest
 from benchmark.errors import DataError
@@ -24,6 +25,7 @@ from benchmark.store.hidden_states import HIDDEN_STATES
 from benchmark.store.rows import Row
 
 TRAINING: tuple[Role, ...] = ("train", "validation")
+RESPONSES_OF = "responses/"  # stands before dataset and split among a cell's parents
 T = TypeVar("T")
 
 
@@ -93,6 +95,7 @@ class Cell:
         store: place of all artifacts.
         console: console that shows progress.
         stages: functions that make what is asked for.
+        watch: function that looks at long work while it goes on.
     """
 
     def __init__(
@@ -103,7 +106,9 @@ class Cell:
         store: Store,
         console: Console,
         stages: Stages,
+        watch: Watch = unwatched,
     ) -> None:
+        self.watch = watch
         self.config = config
         self.questions = questions
         self.console = console
@@ -126,7 +131,7 @@ class Cell:
             questions = self._stages.questions(training.dataset, TRAINING)
             config = replace(self.config, dataset=training.dataset, grading=training.grading)
             self._others[key] = Cell(
-                config, questions, self._model, self._store, self.console, self._stages
+                config, questions, self._model, self._store, self.console, self._stages, self.watch
             )
         return self._others[key]
 
@@ -150,6 +155,22 @@ class Cell:
         Layers are the embedding and every layer's output at the last prompt token.
         """
         return self._stages.features(self, role)
+
+    @property
+    def parents(self) -> dict[str, str]:
+        """Fingerprints of what the cell is made from, by stage.
+
+        ``responses`` are those to the evaluation questions, ``responses/<dataset>/<split>`` those
+        that something was trained on.
+        """
+        found = dict(self.split("evaluation").parents)
+        for cell in (self, *self._others.values()):
+            for role, split in cell._splits.items():
+                if role != "evaluation" and "responses" in split.parents:
+                    dataset = cell.config.dataset
+                    name = f"{RESPONSES_OF}{dataset.name}/{dataset.splits[role]}"
+                    found[name] = split.parents["responses"]
+        return found
 
     @property
     def failed_requests(self) -> int:
@@ -205,13 +226,24 @@ class Cell:
         artifact = self.artifact(role, "features", {"position": "last prompt token"})
         return Asked(HIDDEN, artifact, HIDDEN_STATES, self.prompts(role), cap=0)
 
-    def sample(self, asked: Asked, decoding: Decoding, k: Many | None = None) -> pl.DataFrame:
-        """Return the replies that are asked for, or others of them, of schema ``RESPONSE``."""
-        return sample_responses(
-            asked.prompts, asked.k if k is None else k, engine=self.engine, decoding=decoding,
-            seed=self.config.sampling.seed, artifact=asked.artifact,
-            what=f"{asked.kind.capitalize()} ({asked.split})",
-        )  # fmt: skip
+    def sample(
+        self,
+        asked: Asked,
+        decoding: Decoding,
+        k: Many | None = None,
+        grade: Grade | None = None,
+    ) -> pl.DataFrame:
+        """Return the replies that are asked for, or others of them, of schema ``RESPONSE``.
+
+        ``grade`` tells what watches them how many are correct so far.
+        """
+        name = f"live/{asked.dataset}/{asked.split}/{asked.kind}"
+        with self.watch(name, "drawn", Drawn(asked, grade).look):
+            return sample_responses(
+                asked.prompts, asked.k if k is None else k, engine=self.engine,
+                decoding=decoding, seed=self.config.sampling.seed, artifact=asked.artifact,
+                what=f"{asked.kind.capitalize()} ({asked.split})",
+            )  # fmt: skip
 
     def ask(
         self,

@@ -20,6 +20,7 @@ from benchmark.cell.saved import (
     read_listing,
     responses_folder,
 )
+from benchmark.config.composing import swept_run
 from benchmark.config.schema import Config
 from benchmark.errors import StoreError
 from benchmark.store.artifact import Artifact, read_json, read_sealed, refuse_renamed
@@ -127,11 +128,13 @@ def skip_finished(config: Config, folder: Path, console: Console) -> bool:
     return True
 
 
-def point_to_cell(artifact: Artifact, report: Path, folder: Path, config: Config) -> None:
+def point_to_cell(
+    artifact: Artifact, report: Path, folder: Path, config: Config, logged: bool = False
+) -> None:
     """Let the run's folder point to the cell, and the cell to its report.
 
     ``cell.json`` in the run's folder says where both are, relative to ``paths.outputs``. The cell
-    also keeps where it was logged, so that each grid of the tracker gets it once.
+    also keeps where it was ``logged``, so that each grid of the tracker gets it once.
     """
     outputs = outputs_of(config)
     places = {"cell": artifact.folder, "report": report}
@@ -140,8 +143,8 @@ def point_to_cell(artifact: Artifact, report: Path, folder: Path, config: Config
     }
     write_whole(folder / LISTING, json.dumps(relative, indent=2).encode())
     with aside(artifact).lock():  # so that it isn't replaced meanwhile
-        _, logged = _pointer(artifact)
-        known = {"report": relative["report"], "logged": sorted(logged | _asked(config))}
+        everywhere = _pointer(artifact)[1] | (_asked(config) if logged else set())
+        known = {"report": relative["report"], "logged": sorted(everywhere)}
         artifact.write(REPORT, json.dumps(known).encode())
 
 
@@ -157,9 +160,10 @@ def _report_of(artifact: Artifact, config: Config) -> Path | None:
 
 
 def _asked(config: Config) -> set[str]:
-    """Return where the configuration wants the cell logged: the tracker's kind and the grid."""
-    kind = config.tracker.kind
-    return set() if kind == "none" else {f"{kind}/{config.grid}"}
+    """Return where the configuration wants the cell logged: tracker and grid, or a sweep's run."""
+    kind, swept = config.tracker.kind, swept_run()
+    place = f"sweep/{swept}" if swept else config.grid
+    return set() if kind == "none" else {f"{kind}/{place}"}
 
 
 def _pointer(artifact: Artifact) -> tuple[str | None, set[str]]:

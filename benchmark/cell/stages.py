@@ -2,16 +2,20 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 
 import polars as pl
 import torch
+from rich.console import Console
 
 from benchmark.capability.counts import count_outcomes, counted_grades, is_counted
 from benchmark.cell.asked import Asked
 from benchmark.cell.cell import Cell, Split, Stages
+from benchmark.cell.watching import Grade
 from benchmark.config.schema import Role
 from benchmark.errors import DataError
 from benchmark.grading import Answer, Grader, Verdict, build_graders, disagreements, grade
+from benchmark.grading.llm_judge import LLMJudge
 from benchmark.grading.verdict import PASSING
 from benchmark.probes.features import FeatureSet, check_finite
 from benchmark.questions import load_splits
@@ -31,11 +35,21 @@ class _Judging:
         self._cell, self._role = cell, role
         self._verdicts: dict[str, dict[Answer, Verdict]] = {name: {} for name in self.graders}
 
-    def grade(self, name: str, responses: pl.DataFrame) -> pl.DataFrame:
+    @property
+    def so_far(self) -> Grade | None:
+        """What grades responses while others are drawn; None where a model would be asked."""
+        if isinstance(self.graders[self.first], LLMJudge):
+            return None
+        return partial(self.grade, self.first, console=Console(quiet=True))
+
+    def grade(
+        self, name: str, responses: pl.DataFrame, console: Console | None = None
+    ) -> pl.DataFrame:
         """Return one grader's grades, of schema ``GRADE``."""
         grader, questions = self.graders[name], self._cell.questions[self._role]
         kept = self._cell.artifact(self._role, "verdicts", {"grader": grader.identity})
-        console, known = self._cell.console, self._verdicts[name]
+        console, known = console or self._cell.console, self._verdicts[name]
+        kept.console = console
         return grade(responses, questions, name, grader, kept, console, known)
 
 
@@ -64,7 +78,7 @@ def _responses(cell: Cell, role: Role, asked: Asked, judging: _Judging) -> pl.Da
     """Return k responses to each question, or as many as adaptive sampling asks for."""
     sampling, decoding = cell.config.sampling, cell.decoding()
     if role != "evaluation" or sampling.stopping is None:
-        return cell.sample(asked, decoding)
+        return cell.sample(asked, decoding, grade=judging.so_far)
     counts = is_counted(asdict(cell.config.capability))
 
     def count(drawn: pl.DataFrame) -> pl.DataFrame:
@@ -75,8 +89,8 @@ def _responses(cell: Cell, role: Role, asked: Asked, judging: _Judging) -> pl.Da
 
     rule = StoppingRule(sampling.k, **asdict(sampling.stopping))
     responses = sample_until_narrow(
-        cell.sample(asked, decoding, rule.k_min), rule,
-        lambda more: cell.sample(asked, decoding, more), count,
+        cell.sample(asked, decoding, rule.k_min, judging.so_far), rule,
+        lambda more: cell.sample(asked, decoding, more, judging.so_far), count,
     )  # fmt: skip
     most = rule.k_max * len(asked.prompts)
     cell.console.print(f"Adaptive sampling: {len(responses):,} responses of at most {most:,}.")

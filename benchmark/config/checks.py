@@ -67,6 +67,9 @@ def checked(composed: DictConfig) -> Config:
     one_of(PHASES, config, "", "phase")
     one_of(("none", "wandb"), config.tracker, "tracker", "kind")
     one_of(("offline", "online"), config.tracker, "tracker", "mode")
+    tags = config.tracker.tags
+    short = all(0 < len(tag) <= 64 for tag in tags)
+    require(short, "tracker.tags", tags, "a list of tags of 1 to 64 characters, as W&B takes them")
     require(bool(config.estimator), "estimator", [], "a list of at least one estimator")
     counted = config.dataset.counted
     weights = counted or config.model.hub_id != "none"

@@ -12,10 +12,12 @@ from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_search_path import ConfigSearchPath, SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import OverrideParseException
 from hydra.plugins.search_path_plugin import SearchPathPlugin
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from benchmark.config.schema import Config, register_schema
@@ -91,6 +93,13 @@ def refuse_lists(overrides: Sequence[str]) -> None:
             raise ConfigError(
                 f"{name}=... must be one choice; several are run by -m {name}=one,other."
             )
+
+
+def swept_run() -> str | None:
+    """Return the id of the W&B run that an agent of a sweep has started this process for."""
+    if HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN:
+        return None  # such a run is one cell
+    return os.environ.get("WANDB_RUN_ID") if "WANDB_SWEEP_ID" in os.environ else None
 
 
 def config_folders(hydra_config: DictConfig) -> list[Path]:

@@ -246,6 +246,7 @@ class TrackerConfig:
     project: str = "capcal"
     entity: str | None = None
     mode: str = "offline"
+    tags: list[str] = field(default_factory=list)
 
 
 WANDB_SETTINGS: dict[str, Any] = {  # so that W&B gets nothing of the machine or the code
@@ -255,6 +256,7 @@ WANDB_SETTINGS: dict[str, Any] = {  # so that W&B gets nothing of the machine or
     "disable_git": True,
     "x_save_requirements": False,
     "x_disable_machine_info": True,
+    "host": "",
     "x_disable_stats": True,
 }
 

@@ -21,7 +21,8 @@ class TrainerConfig:
         precision: 32-true, bf16-mixed or 16-mixed.
         max_epochs: largest number of passes over the training questions; a probe's ``patience``
             may end the training before.
-        logger: whether losses and scores go to W&B, where the tracker is on.
+        logger: whether losses and scores are kept beside the checkpoint, and go to W&B where the
+            tracker is on.
         enable_progress_bar: whether Lightning's bar is shown.
 
     Raises:

@@ -10,6 +10,7 @@ from omegaconf import MISSING
 
 from benchmark.cell.asked import Asked
 from benchmark.cell.cell import TRAINING, Cell
+from benchmark.cell.watching import Curves
 from benchmark.config.checks import build_dataset
 from benchmark.config.schema import Role, TrainingConfig
 from benchmark.estimators.estimator import Estimator
@@ -153,11 +154,11 @@ class Probe(Estimator):
             ],
         }
         kept = sources[0].artifact("train", "probe", decisive)
-        with kept.lock():
-            by_steps = ByLightning(
-                cell.config.trainer, kept.folder, cell.config.tracker, cell.config.grid
-            )
-            return bank.train_probe(train, validation, self.settings, test, by_steps)
+        how = ByLightning(cell.config.trainer, kept.folder)
+        name = f"live/{sources[0].config.dataset.name}/{kept.folder.name}"
+        look = Curves(how.curves).look if how.curves else tuple
+        with kept.lock(), cell.watch(name, "epoch", look):
+            return bank.train_probe(train, validation, self.settings, test, how)
 
     def _sources(self, cell: Cell) -> list[Cell]:
         return [cell.other(training) for training in self.train_on.values()] or [cell]

@@ -4,7 +4,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmark.config.schema import TrackerConfig
 from benchmark.config.trainer import TrainerConfig
 from benchmark.errors import ConfigError
 
@@ -110,14 +109,15 @@ class ByLightning:
         trainer: settings of its trainer.
         folder: of a checkpoint, from which a killed training goes on; it must be named by what
             decides the probes: splits, settings and trainer. None for none.
-        tracker: where losses and scores are logged; W&B's files go below ``folder/wandb``.
-        group: of the run in W&B.
     """
 
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
     folder: Path | None = None
-    tracker: TrackerConfig = field(default_factory=TrackerConfig)
-    group: str | None = None
+
+    @property
+    def curves(self) -> Path | None:
+        """The file of losses and scores, a line of JSON at a time; None for none."""
+        return self.folder / "curves.jsonl" if self.folder and self.trainer.logger else None
 
 
 def _check_grid(name: str, values: list[float] | None, least: float) -> None:

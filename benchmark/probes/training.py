@@ -1,5 +1,6 @@
 """Trains probes by steps, with Lightning's trainer as ``conf/trainer`` sets it."""
 
+import json
 import logging
 import os
 import signal
@@ -14,10 +15,10 @@ import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
-from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
-from benchmark.config.schema import WANDB_SETTINGS
 from benchmark.config.trainer import TrainerConfig
 from benchmark.errors import ConfigError
 from benchmark.probes.data import ProbeData
@@ -31,7 +32,7 @@ warnings.filterwarnings("ignore", module="lightning")  # advice on workers and t
 
 
 def make_trainer(
-    config: TrainerConfig, folder: Path | None = None, logger: WandbLogger | None = None
+    config: TrainerConfig, folder: Path | None = None, logger: Logger | None = None
 ) -> Trainer:
     """Return Lightning's trainer.
 
@@ -77,30 +78,35 @@ def fit(module: ProbeModule, data: ProbeData, how: ByLightning) -> None:
     Raises:
         KeyboardInterrupt: at Ctrl-C.
     """
-    logger = _logger(how)
-    trainer = make_trainer(how.trainer, how.folder, logger)
+    trainer = make_trainer(how.trainer, how.folder, how.curves and _CurveFile(how.curves))
     with _ended_by_signals():
         trainer.fit(module, datamodule=data, ckpt_path=_checkpoint(how.folder), weights_only=True)
-    if logger:
-        logger.experiment.finish()
 
 
-def _logger(how: ByLightning) -> WandbLogger | None:
-    """Return what logs losses and scores where the tracker is on; W&B's run stays offline."""
-    if how.tracker.kind != "wandb" or not how.trainer.logger or how.folder is None:
-        return None
-    import wandb  # here, so that tracker=none never loads it
+class _CurveFile(Logger):  # type: ignore[misc]
+    """Appends losses and scores to a file, as soon as there are any."""
 
-    return WandbLogger(
-        name=how.folder.name,
-        save_dir=how.folder,
-        offline=True,
-        project=how.tracker.project,
-        entity=how.tracker.entity,
-        group=how.group,
-        job_type="probe",
-        settings=wandb.Settings(**WANDB_SETTINGS),
-    )
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    @property
+    def name(self) -> None:
+        """None: the file is that of one training."""
+
+    @property
+    def version(self) -> None:
+        """None: a training that goes on appends to the file."""
+
+    def log_hyperparams(self, *_: object, **__: object) -> None:
+        """Nothing: the folder's name covers them."""
+
+    @rank_zero_only  # type: ignore[untyped-decorator]
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:  # noqa: ARG002
+        """Write a line."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(metrics) + "\n")
 
 
 def _checkpoint(folder: Path | None) -> str | None:

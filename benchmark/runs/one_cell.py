@@ -25,6 +25,7 @@ from benchmark.cell.saved import (
     save_cell,
 )
 from benchmark.cell.stages import SAMPLED
+from benchmark.cell.watching import Watch
 from benchmark.config.build import TARGET
 from benchmark.config.schema import Config
 from benchmark.engines import Engine
@@ -43,7 +44,8 @@ from benchmark.records import CellResult, Estimate
 from benchmark.report.grid import make_grid
 from benchmark.report.report import write_report
 from benchmark.report.tables.cell import metric_table, outcome_line
-from benchmark.runs.tracking import track
+from benchmark.runs.tracking import cell_run, log_cell
+from benchmark.runs.wandb_run import watching
 from benchmark.store.artifact import Artifact, Store, git_commit
 
 
@@ -64,27 +66,28 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
     estimators = build_estimators(config.estimator, config.sampling)
     applications = build_applications(config.application)
     artifact = cell_artifact(config, console)
-    if is_finished(artifact):
-        result = load_cell(artifact.folder)
-    else:
-        cell, given = _open(config, estimators, folder, console)
-        _tell(cell, [*given, *estimators], console)
-        try:
-            result = _evaluate(cell, given, estimators)
-        finally:
-            cell.close()
-        result, read = _apply(result, applications, artifact, config)
-        statuses = pl.concat([e.confidences["status"] for e in result.estimates.values()])
-        complete = not (result.failed or cell.failed_requests or "error" in statuses)
-        save_cell(result, artifact, cell.split("evaluation").parents | read, complete)
-    export_probes(artifact, folder / "probes")
-    more = [made.draw for made in applications.values() if hasattr(made, "draw")]
-    report = write_report(make_grid([result]), folder, _provenance(artifact, config), more)
-    console.print(metric_table(result))
-    console.print(outcome_line(result))
-    console.print(f"Report: {report}")
-    track(result, config, folder)
-    point_to_cell(artifact, report, folder, config)
+    with cell_run(config, folder, console) as run:
+        if is_finished(artifact):
+            result = load_cell(artifact.folder)
+        else:
+            cell, given = _open(config, estimators, folder, console, watching(run, console))
+            _tell(cell, [*given, *estimators], console)
+            try:
+                result = _evaluate(cell, given, estimators)
+            finally:
+                cell.close()
+            result, read = _apply(result, applications, artifact, config)
+            statuses = pl.concat([e.confidences["status"] for e in result.estimates.values()])
+            complete = not (result.failed or cell.failed_requests or "error" in statuses)
+            save_cell(result, artifact, cell.parents | read, complete)
+        export_probes(artifact, folder / "probes")
+        more = [made.draw for made in applications.values() if hasattr(made, "draw")]
+        report = write_report(make_grid([result]), folder, _provenance(artifact, config), more)
+        console.print(metric_table(result))
+        console.print(outcome_line(result))
+        console.print(f"Report: {report}")
+        logged = log_cell(run, result, config, folder, artifact.folder, console)
+        point_to_cell(artifact, report, folder, config, logged)
     return result
 
 
@@ -97,19 +100,24 @@ def sample_cell(config: Config, folder: Path, console: Console) -> None:
     build_applications(config.application)  # a mistake in them shows before anything is spent
     if is_finished(cell_artifact(config, console)):
         return
-    cell, given = _open(config, estimators, folder, console)
-    _tell(cell, [*given, *estimators], console)
-    try:
-        _prepare(cell, estimators)
-        for name in _in_order(estimators):
-            estimators[name].collect(cell)
-    finally:
-        cell.close()
+    with cell_run(config, folder, console) as run:
+        cell, given = _open(config, estimators, folder, console, watching(run, console))
+        _tell(cell, [*given, *estimators], console)
+        try:
+            _prepare(cell, estimators)
+            for name in _in_order(estimators):
+                estimators[name].collect(cell)
+        finally:
+            cell.close()
     console.print(f"Sampled: model {config.model.name}, dataset {config.dataset.name}.")
 
 
 def _open(
-    config: Config, estimators: Mapping[str, Estimator], folder: Path, console: Console
+    config: Config,
+    estimators: Mapping[str, Estimator],
+    folder: Path,
+    console: Console,
+    watch: Watch,
 ) -> tuple[Cell, dict[str, Estimate]]:
     """Return the cell, and the confidences that come with its questions."""
     store = Store(outputs_of(config) / "store", console)
@@ -124,7 +132,7 @@ def _open(
         if config.phase == "evaluate"
         else build_engine(config, folder, console)
     )
-    return Cell(config, questions, model, store, console, SAMPLED), {}
+    return Cell(config, questions, model, store, console, SAMPLED, watch), {}
 
 
 def _tell(cell: Cell, names: Iterable[str], console: Console) -> None:

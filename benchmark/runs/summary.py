@@ -17,7 +17,7 @@ def conclude(console: Console) -> bool:
         Whether all cells are finished; true where no grid was launched.
 
     Raises:
-        BenchmarkError: the report can't be made or logged.
+        BenchmarkError: the report can't be made.
     """
     if not launched:
         return True
@@ -31,7 +31,7 @@ def conclude(console: Console) -> bool:
 
         page = report([grid.folder], grid.folder.name, console)
         console.print(f"Report of the grid: {page}", markup=False)
-        track_grid(grid.name, grid.tracker, page.parent, grid.jobs)
+        track_grid(grid.name, grid.tracker, page.parent, grid.jobs, console)
     return all(job.state == "finished" for job in jobs)
 
 

@@ -2,24 +2,26 @@
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
-import tempfile
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import anyio
 import polars as pl
-import psutil
+from rich.console import Console
 
-from benchmark.config.schema import WANDB_SETTINGS, Config, TrackerConfig
+from benchmark.cell.cell import RESPONSES_OF
+from benchmark.cell.saved import FILES, LISTING, read_listing
+from benchmark.config.composing import swept_run
+from benchmark.config.schema import Config, TrackerConfig
 from benchmark.errors import StoreError
-from benchmark.records import CellResult
-from benchmark.terminal import Terminal
+from benchmark.records import OUTCOMES, CellResult, Outcome
+from benchmark.runs.wandb_run import logging, wandb_run
+from benchmark.store.artifact import read_manifest
+from benchmark.store.folder import read_folder
+from benchmark.store.names import inside
 
 LOGGED_GROUPS = (
     "dataset",
@@ -34,44 +36,69 @@ LOGGED_GROUPS = (
     "statistics",
 )
 COUNTED_GROUPS = ("dataset", "estimator", "application", "statistics")  # used by dataset=counts
-_UPLOAD_SECONDS = 120.0  # longest time that an upload may take
-_REACH_SECONDS = 10.0  # longest time until the server says anything
+# Of a finished cell's files; the others hold questions and answers.
+LOGGED_TABLES = ("metrics", "differences", "confidences", "capability", "selections")
+_MOST_POINTS = 10_000  # that a chart of W&B shows
+_MOST_CHARACTERS = 64  # of a tag
 ID = "question_id"
-STEP = "responses_per_question"  # since W&B's own step begins at 0 whenever a run is logged again
 
 
-def track(result: CellResult, config: Config, folder: Path) -> None:
-    """Log a cell as the configuration's tracker says; ``none`` does nothing.
+def cell_run(config: Config, folder: Path, console: Console) -> AbstractContextManager[Any]:
+    """Return the context of the W&B run that a cell is logged to; None is the run without one.
 
     Runs of one grid form a group, in which the same cell is the same run, however often it is
-    logged.
+    begun or logged. Where an agent of a sweep started this process, its run is taken.
 
     Args:
-        result: results of the cell.
         config: configuration of the run; only ``LOGGED_GROUPS`` are logged.
-        folder: folder of the run. W&B's files go below ``folder/wandb``; the figures are those in
-            ``folder/figures``.
-
-    Raises:
-        StoreError: where W&B can't write.
+        folder: folder of the run; W&B's files go below ``folder/wandb``.
+        console: terminal, which is told what W&B can't do.
     """
-    if config.tracker.kind != "wandb":
-        return
-    logged = logged_config(config)
-    name = f"{result.model}/{result.dataset}/{result.split}"
+    logged, dataset = logged_config(config), config.dataset
+    name = f"{config.model.name}/{dataset.name}/{dataset.splits['evaluation']}"
     decisive = {group: value for group, value in logged.items() if group != "engine"}
     decisive["grid"] = config.grid
-    about = {"name": name, "id": run_id(name, decisive), "config": logged}
-    with _run(config.tracker, folder, group=config.grid, job_type="cell", **about) as run:
-        run.define_metric("*", step_metric=STEP)
+    tags = [config.model.name, dataset.name, *config.tracker.tags]
+    return wandb_run(
+        config.tracker, folder, console, name=name, id=swept_run() or run_id(name, decisive),
+        config=logged, group=config.grid, job_type="cell",
+        tags=[*dict.fromkeys(tag[:_MOST_CHARACTERS] for tag in tags)],
+    )  # fmt: skip
+
+
+def log_cell(
+    run: Any, result: CellResult, config: Config, folder: Path, kept: Path, console: Console
+) -> bool:
+    """Log a finished cell to the run of ``cell_run``; tell whether it is logged.
+
+    Args:
+        run: the run; None logs nothing.
+        result: results of the cell.
+        config: configuration of the run.
+        folder: folder of the run; the figures are those in ``folder/figures``.
+        kept: folder of the finished cell in the store.
+        console: terminal, which is told what W&B can't do.
+    """
+    if run is None:
+        return False
+    with logging(folder, console):
         tables = {"questions": question_table(result)}
         tables |= {f"applications/{name}": table for name, table in result.applications.items()}
         figures = sorted((folder / "figures").glob("*.png"))
-        run.log({STEP: config.sampling.k, **_tables(tables), **_images(folder, figures)})
-        run.summary.update(metric_summary(result.metrics))
+        run.log({**_tables(tables), **_charts(result), **_images(folder, figures)})
+        run.summary.update(metric_summary(result.metrics) | outcome_summary(result))
+        for artifact in _used(kept):
+            # What ``run.use_artifact`` does; that refuses runs which another process uploads.
+            run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
+        for artifact in _made(kept, config):
+            run.log_artifact(artifact)
+        return True
+    return False
 
 
-def track_grid(grid: str, tracker: TrackerConfig, folder: Path, jobs: Sequence[object]) -> None:
+def track_grid(
+    grid: str, tracker: TrackerConfig, folder: Path, jobs: Sequence[object], console: Console
+) -> None:
     """Log a grid's report as one summary run in the group of its cells; ``none`` does nothing.
 
     Args:
@@ -80,41 +107,19 @@ def track_grid(grid: str, tracker: TrackerConfig, folder: Path, jobs: Sequence[o
         folder: folder of the report. Every CSV file in it is logged as a table, every PNG file as
             an image, named by its path without suffix. W&B's files go below ``folder/wandb``.
         jobs: what the grid's cells are made from; the same jobs give the same W&B run.
-
-    Raises:
-        StoreError: where W&B can't write.
+        console: terminal, which is told what W&B can't do.
     """
-    if tracker.kind != "wandb":
-        return
-    about = {"name": f"{grid}/summary", "id": run_id(f"{grid}/summary", {"jobs": jobs})}
-    with _run(tracker, folder, group=grid, job_type="summary", **about) as run:
-        files = [path for path in sorted(folder.rglob("*")) if folder / "wandb" not in path.parents]
-        tables = {_key(folder, p): pl.read_csv(p, glob=False) for p in files if p.suffix == ".csv"}
-        run.log({**_tables(tables), **_images(folder, [p for p in files if p.suffix == ".png"])})
-
-
-@contextmanager
-def _run(tracker: TrackerConfig, folder: Path, **about: Any) -> Iterator[Any]:
-    """Yield a W&B run that is written to the disk, and upload it at its end if that is asked for.
-
-    A run that is on the disk first isn't lost with the network, and its upload can be given up.
-    """
-    import wandb  # here, so that tracker=none never loads it
-
-    with _files_below(folder / "wandb"):
-        try:
-            with wandb.init(
-                project=tracker.project, entity=tracker.entity, dir=folder, mode="offline",
-                settings=wandb.Settings(**WANDB_SETTINGS), **about,
-            ) as run:  # fmt: skip
-                yield run
-        except wandb.Error as error:
-            raise StoreError(
-                f"W&B could not log {about['name']}: {error} Its report is in {folder}."
-            ) from error
-        wandb.teardown()  # ends W&B's own process: until then it may still write the files
-        if tracker.mode == "online":
-            _upload(Path(run.settings.sync_dir).absolute(), run.settings.base_url)
+    name = f"{grid}/summary"
+    about = {"id": run_id(name, {"jobs": jobs}), "group": grid, "job_type": "summary"}
+    with wandb_run(tracker, folder, console, name=name, tags=tracker.tags, **about) as run:
+        if run is None:
+            return
+        with logging(folder, console):
+            files = [p for p in sorted(folder.rglob("*")) if folder / "wandb" not in p.parents]
+            csv = [path for path in files if path.suffix == ".csv"]
+            tables = {_key(folder, path): pl.read_csv(path, glob=False) for path in csv}
+            images = [path for path in files if path.suffix == ".png"]
+            run.log({**_tables(tables), **_images(folder, images)})
 
 
 def _tables(tables: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
@@ -124,6 +129,26 @@ def _tables(tables: Mapping[str, pl.DataFrame]) -> dict[str, Any]:
         name: wandb.Table(columns=[*table.columns], data=[*map(list, table.rows())])
         for name, table in tables.items()
     }
+
+
+def _charts(result: CellResult) -> dict[str, Any]:
+    """Return a scatter plot for each estimator, in which every point tells its question."""
+    import wandb
+
+    questions = question_table(result)
+    if questions.height > _MOST_POINTS:
+        questions = questions.sample(_MOST_POINTS, seed=0)
+    charts = {}
+    for name in result.estimates:
+        table = questions.select(
+            ID, "n", confidence=pl.col(name), expected_accuracy=pl.col("c") / pl.col("n")
+        ).drop_nulls()
+        (points,) = _tables({name: table}).values()
+        title = f"{name}: confidence against expected accuracy"
+        charts[f"scatter/{name}"] = wandb.plot.scatter(
+            points, "confidence", "expected_accuracy", title
+        )
+    return charts
 
 
 def _images(folder: Path, paths: Iterable[Path]) -> dict[str, Any]:
@@ -136,59 +161,62 @@ def _key(folder: Path, path: Path) -> str:
     return path.relative_to(folder).with_suffix("").as_posix()
 
 
-def _upload(run: Path, base_url: str) -> None:
-    """Upload an offline run; where that can't be done in time, say how to do it later."""
-    fault = _sync(run) if anyio.run(_answers, base_url) else f"{base_url} can't be reached"
-    if not list(run.glob("*.wandb.synced")):
-        Terminal().print(
-            f"W&B: {fault}, so the run stays offline. Upload it later: wandb sync {run}"
-        )
+def _used(kept: Path) -> Iterator[Any]:
+    """Yield what names the responses that a finished cell is made from: they stay in the store."""
+    import wandb
+
+    listing, model = read_listing(kept), kept.parents[2]
+    for stage, fingerprint in listing["parents"].items():
+        if stage == "responses":
+            place = f"{listing['dataset']}/{listing['split']}"
+        elif stage.startswith(RESPONSES_OF):
+            place = stage.removeprefix(RESPONSES_OF)
+        else:
+            continue
+        known = {"fingerprint": fingerprint}
+        with suppress(StoreError):
+            folder = inside(model, f"{place}/responses-{fingerprint}", kept / LISTING)
+            manifest = read_manifest(folder)
+            known |= {name: manifest[name] for name in ("counts", "parts")}
+        name = _artifact_name(listing["model"], place, "responses")
+        artifact = wandb.Artifact(name, "responses", metadata={"fingerprint": fingerprint})
+        with artifact.new_file("responses.json") as file:
+            json.dump(known, file, indent=1)
+        yield artifact
 
 
-def _sync(run: Path) -> str:
-    """Run W&B's own upload and return its last words, or that it was given up."""
-    command = [sys.executable, "-m", "wandb", "sync", str(run)]
-    # A file, not a pipe: a process that W&B leaves behind would keep a pipe open.
-    with tempfile.TemporaryFile() as told:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=told, stderr=subprocess.STDOUT,
-            cwd=run.parents[1],  # its log goes into ./wandb
-        )  # fmt: skip
-        try:
-            process.wait(_UPLOAD_SECONDS)
-        except subprocess.TimeoutExpired:
-            return f"the upload didn't end in {_UPLOAD_SECONDS:g} s"
-        finally:
-            _end(process)
-        told.seek(0)
-        words = told.read().decode(errors="replace").strip()
-    return words.splitlines()[-1].removesuffix(".") if words else "no upload"
+def _made(kept: Path, config: Config) -> Iterator[Any]:
+    """Yield the tables of a finished cell, and each of its probes, as it can be used elsewhere."""
+    import wandb
+
+    cell = config.model.name, config.dataset.name
+    split = config.dataset.splits["evaluation"]
+    made = {"": wandb.Artifact(_artifact_name(*cell, split), "cell")}
+    for path, data in read_folder(kept, LISTING, FILES):
+        where, _, file = path.rpartition("/")
+        if where.startswith("probes/"):
+            probe = where.removeprefix("probes/")
+            made.setdefault(probe, wandb.Artifact(_artifact_name(*cell, probe), "model"))
+            with made[probe].new_file(file, mode="wb") as written:
+                written.write(_as_configured(data, config) if file == "card.json" else data)
+        elif where == "applications" or file.removesuffix(".parquet") in LOGGED_TABLES:
+            with made[""].new_file(path, mode="wb") as written:
+                written.write(data)
+    yield from made.values()
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a process with all that it has started, which may have sessions of their own."""
-    with suppress(psutil.NoSuchProcess):
-        for child in psutil.Process(process.pid).children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                child.kill()
-    process.kill()
-    process.wait()
+def _as_configured(data: bytes, config: Config) -> bytes:
+    """Return a probe's card that names the model as the configuration does.
+
+    It may name a folder of this machine.
+    """
+    card = json.loads(data)
+    card["model"]["hub_id"] = config.model.hub_id
+    return json.dumps(card, indent=2, ensure_ascii=False).encode()
 
 
-async def _answers(base_url: str) -> bool:
-    """Tell whether there is a server, whatever it says; the system's proxies are used."""
-    import httpx2
-
-    from benchmark.engines.server.client import GuardedClient
-
-    try:
-        async with GuardedClient(_REACH_SECONDS, "WANDB") as client:
-            await client.get(base_url)
-    except (httpx2.RequestError, httpx2.InvalidURL):
-        return False
-    except Exception:  # noqa: BLE001  a reply that is too large, or a redirect, is one
-        return True
-    return True
+def _artifact_name(*parts: str) -> str:
+    return re.sub(r"[^\w.-]", "-", "-".join(parts))[:128]
 
 
 def logged_config(config: Config) -> dict[str, Any]:
@@ -213,6 +241,19 @@ def metric_summary(metrics: pl.DataFrame) -> dict[str, float]:
     return summary
 
 
+def outcome_summary(result: CellResult) -> dict[str, float]:
+    """Return the mean expected accuracy, the numbers, and the share of each outcome.
+
+    Of counts from elsewhere only the share of correct responses is known.
+    """
+    outcomes = pl.concat([result.grades, result.left_out])["outcome"]
+    known: tuple[Outcome, ...] = ("correct",) if result.counted else OUTCOMES
+    shares = {f"outcomes/{name}": int((outcomes == name).sum()) / len(outcomes) for name in known}
+    accuracy = (result.capability["c"] / result.capability["n"]).mean()
+    numbers = {"questions": result.capability.height, "responses": len(outcomes)}
+    return {"accuracy": float(accuracy), **numbers, **shares}  # type: ignore[arg-type]
+
+
 def question_table(result: CellResult) -> pl.DataFrame:
     """Return question_id, n, c, expected_accuracy and a confidence column for each estimator.
 
@@ -224,25 +265,3 @@ def question_table(result: CellResult) -> pl.DataFrame:
         means = estimate.confidences.group_by(ID).agg(pl.col("confidence").mean().alias(name))
         table = table.join(means, on=ID, how="left")
     return table.sort(ID)
-
-
-@contextmanager
-def _files_below(folder: Path) -> Iterator[None]:
-    """Keep W&B's staged files and its log in ``folder``, unless the user chose another place.
-
-    Without a home, as in containers whose user the system doesn't know, W&B gets one there, too.
-    """
-    places = {"WANDB_DATA_DIR": "data", "WANDB_CACHE_DIR": "cache"}
-    try:
-        Path.home()
-    except RuntimeError:
-        places["HOME"] = "home"
-    ours = {variable: name for variable, name in places.items() if variable not in os.environ}
-    os.environ.update(
-        {variable: str((folder / name).absolute()) for variable, name in ours.items()}
-    )
-    try:
-        yield
-    finally:
-        for variable in ours:
-            del os.environ[variable]

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from rich.console import Console
 import benchmark
 from benchmark.applications import PassAtK
 from benchmark.cell.finished import is_finished, newest_cell
-from benchmark.cell.key import cell_artifact
+from benchmark.cell.key import cell_artifact, rows_known
 from benchmark.cell.saved import (
     cell_of,
     export_probes,
@@ -404,7 +405,8 @@ def test_the_rows_of_a_mirror_are_known_by_their_content(tiny_model, tmp_path):
 
 @pytest.mark.usefixtures("cache")
 def test_a_branch_that_the_hub_does_not_tell_leaves_the_rows_unknown(tiny_model):
-    artifact = cell_artifact(described(tiny_model, "dataset=simpleqa_verified"), QUIET)
+    branch = ["dataset=simpleqa_verified", "dataset.sources.train.revision=main"]
+    artifact = cell_artifact(described(tiny_model, *branch), QUIET)
     assert artifact.inputs["dataset"]["rows"] is None
     artifact = cell_artifact(described(tiny_model, "dataset=gsm8k"), QUIET)
     assert artifact.inputs["dataset"]["rows"] == [
@@ -511,3 +513,26 @@ def test_a_wrong_setting_is_refused_before_weights_are_sought(monkeypatch, tmp_p
     nowhere = ["model.hub_id=nobody/nothing", "model.gguf=null", "estimator.p_true.promt=x"]
     assert run(monkeypatch, tmp_path, *nowhere) == 1
     assert "promt" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        "aime25", "gpqa_diamond", "gsm8k", "math_500", "mmlu", "simpleqa_verified", "triviaqa",
+    ],
+)  # fmt: skip
+def test_the_cell_of_a_pinned_dataset_is_known_without_network(monkeypatch, tiny_model, dataset):
+    def refused(*_):
+        raise AssertionError("the network was asked")
+
+    monkeypatch.setattr("socket.socket.connect", refused)
+    monkeypatch.setattr("socket.getaddrinfo", refused)
+    trained = ["random", "probe_math", "probe_triviaqa", "probe_gsm8k"]
+    if dataset != "aime25":
+        trained.append("probe_own")
+    config = described(tiny_model, f"dataset={dataset}", f"estimator=[{','.join(trained)}]")
+    sources = config.dataset.revisions
+    assert sources
+    assert all(re.fullmatch("[0-9a-f]{40}", revision) for _, revision in sources)
+    assert rows_known(cell_artifact(config, QUIET).inputs)

@@ -15,28 +15,18 @@ from planted import plant, rows
 from scipy.stats import spearmanr
 from torch.utils.data import DistributedSampler
 
-from benchmark.config.schema import TrackerConfig
+from benchmark.cell.watching import Curves
 from benchmark.config.trainer import TrainerConfig
 from benchmark.errors import DataError
 from benchmark.probes import ProbeSettings, TrainedProbe, train_probe
 from benchmark.probes.module import ProbeModule
 from benchmark.probes.settings import ByLightning
-from tests.runs.test_tracking import logged, values
 
 SPLIT, RATE = plant()
 TRAIN, VALIDATION, TEST = rows(SPLIT, 0, 160), rows(SPLIT, 160, 210), rows(SPLIT, 210, 260)
 STEPS: dict[str, Any] = {"learning_rates": [0.003, 0.03], "batch_size": 16}
 SGD = ProbeSettings(optimizer="sgd", strengths=[1e-3], **STEPS)
 BRIERS = ["train_brier", "validation_brier", "test_brier"]
-
-
-@pytest.fixture(autouse=True)
-def private_wandb(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Keep W&B's own files out of the home."""
-    for name in ("CONFIG", "DATA", "CACHE"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path_factory.mktemp(name)))
 
 
 def trained(
@@ -197,7 +187,7 @@ def test_lightning_tells_the_sampler_the_epoch(monkeypatch: pytest.MonkeyPatch) 
 def test_a_checkpoint_holds_tensors_and_plain_data_only(tmp_path: Path) -> None:
     trained(SGD, tmp_path, max_epochs=2)
     torch.load(tmp_path / "last.ckpt", weights_only=True)
-    assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt"}
+    assert {path.name for path in tmp_path.iterdir()} == {"last.ckpt", "curves.jsonl"}
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
@@ -211,27 +201,44 @@ def test_two_devices_take_the_steps_of_one_with_twice_the_batch(tmp_path: Path) 
     one = trained(SGD, max_epochs=3).selection
     half = dataclasses.replace(SGD, batch_size=8)
     how = TrainerConfig("cpu", devices=2, strategy="ddp_spawn", max_epochs=3)
-    by_steps = ByLightning(how, tmp_path, TrackerConfig("wandb"))
+    by_steps = ByLightning(how, tmp_path)
     two = train_probe(TRAIN, VALIDATION, half, TEST, by_steps).selection
     np.testing.assert_allclose(one[BRIERS], two[BRIERS], atol=1e-5)
     assert epochs_of(tmp_path) == 3
-    (file,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
-    assert "train_loss" in values(logged(file), "history")
+    points = [*Curves(tmp_path / "curves.jsonl").look()]
+    assert [point["epoch"] for point in points if "train_loss" in point] == [0, 1, 2]
 
 
-def test_losses_and_scores_go_to_wandb_where_the_tracker_is_on(tmp_path: Path) -> None:
-    for place, trainer, expected in (("on", {}, 1), ("off", {"logger": False}, 0)):
-        how = TrainerConfig(accelerator="cpu", max_epochs=3, **trainer)
-        by_steps = ByLightning(how, tmp_path / place, TrackerConfig("wandb"), "some_grid")
-        train_probe(TRAIN, VALIDATION, SGD, by_steps=by_steps)
-        assert len(list((tmp_path / place).glob("wandb/offline-run-*"))) == expected
-    (file,) = tmp_path.glob("on/wandb/offline-run-*/*.wandb")
-    told = values(logged(file), "history")
-    assert {"train_loss", "validation_brier", "training_probes"} <= set(told)
+def test_losses_and_scores_of_each_epoch_are_kept_unless_the_trainer_says_no(
+    tmp_path: Path,
+) -> None:
+    trained(SGD, tmp_path / "on", max_epochs=3)
+    trained(SGD, tmp_path / "off", max_epochs=3, logger=False)
+    points = [*Curves(tmp_path / "on/curves.jsonl").look()]
+    for name in ("train_loss", "validation_brier", "training_probes"):
+        assert [point["epoch"] for point in points if name in point] == [0, 1, 2]
+    assert not (tmp_path / "off/curves.jsonl").exists()
+
+
+def test_the_curves_of_a_training_that_was_killed_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(SGD, tmp_path / "whole", max_epochs=5)
+    with monkeypatch.context() as patch:
+        kill_after(3, patch)
+        with pytest.raises(Killed):
+            trained(SGD, tmp_path / "killed", max_epochs=5)
+    trained(SGD, tmp_path / "killed", max_epochs=5)
+    whole, killed = (
+        [*Curves(tmp_path / name / "curves.jsonl").look()] for name in ("whole", "killed")
+    )
+    assert len(whole) == 10
+    assert killed == whole
 
 
 PLAIN = """
 import torch
+from benchmark.cell.watching import Curves
 from benchmark.config.trainer import TrainerConfig
 from benchmark.probes import FeatureSet, ProbeSettings, train_probe
 from benchmark.probes.settings import ByLightning

@@ -16,8 +16,8 @@ from rich.console import Console
 from benchmark.errors import StoreError
 from benchmark.runs import jobs as grid
 from benchmark.runs.summary import conclude
-from tests.runs.test_tracking import logged
 from tests.test_main import run, tiny
+from tests.wandb_file import logged
 
 LIMIT = 60  # more than dataset=facts has
 

@@ -1,7 +1,6 @@
 import json
 import math
 import os
-import struct
 import subprocess
 import sys
 import time
@@ -12,8 +11,11 @@ import polars as pl
 import pytest
 from cells import only, simulate_cell
 from PIL import Image
+from rich.console import Console
 from wandb_server import WandbServer
 
+from benchmark.cell.cell import RESPONSES_OF
+from benchmark.cell.saved import save_cell
 from benchmark.config.schema import (
     Config,
     ModelConfig,
@@ -21,18 +23,59 @@ from benchmark.config.schema import (
     TrackerConfig,
 )
 from benchmark.questions.basics import Basics
-from benchmark.records import PASS_AT_K
+from benchmark.records import OUTCOMES, PASS_AT_K
 from benchmark.report.figures.write import write_figures
 from benchmark.report.grid import make_grid
-from benchmark.runs import tracking
-from benchmark.runs.tracking import STEP, logged_config, question_table, run_id, track, track_grid
+from benchmark.runs import tracking, wandb_run
+from benchmark.runs.tracking import (
+    cell_run,
+    log_cell,
+    logged_config,
+    outcome_summary,
+    question_table,
+    run_id,
+    track_grid,
+)
+from benchmark.store.artifact import Store, sealed
+from tests.wandb_file import logged, values
 
 SECRET = "secret-value"
 
 
+CONSOLE = Console(soft_wrap=True)
+ARTIFACTS = ("responses", "cell", "model")
+
+
+class Exported:
+    """A probe that names a folder of this machine in its card."""
+
+    def save(self, folder: Path) -> None:
+        (folder / "probe.safetensors").write_bytes(b"numbers")
+        (folder / "card.json").write_text(json.dumps({"model": {"hub_id": "/home/me/model"}}))
+
+
 @pytest.fixture(scope="module")
 def cell():
-    return only(simulate_cell(n_questions=12, k=12), "oracle_rc", "verbalized", "probe")
+    simulated = only(simulate_cell(n_questions=12, k=12), "oracle_rc", "verbalized", "probe")
+    probe = simulated.estimates["probe"]
+    chosen = replace(probe, probes={"": probe.probes[""]._replace(exported=Exported())})
+    return replace(simulated, estimates=simulated.estimates | {"probe": chosen})
+
+
+def track(cell, config, folder: Path) -> bool:
+    """Log the cell as a run does, with a store beside its folder."""
+    store = Store(folder / "store", CONSOLE)
+    model, parents = config.model.name, {}
+    for stage, place in (("responses", "basics/test"), (RESPONSES_OF + "math/train", "math/train")):
+        made = store.artifact(model, *place.split("/"), "responses", {"seed": 0})
+        made.folder.mkdir(parents=True, exist_ok=True)
+        said = {"counts": {"responses": 48}, "parts": ["part-0.parquet"], "engine": {"key": SECRET}}
+        made.write("manifest.json", sealed(said))
+        parents[stage] = made.fingerprint
+    kept = store.artifact(model, "basics", "test", "cell", {})
+    save_cell(cell, kept, parents, complete=True)
+    with cell_run(config, folder, CONSOLE) as run:
+        return log_cell(run, cell, config, folder, kept.folder, CONSOLE)
 
 
 PROBE = {"_target_": "benchmark.estimators.probe.Probe"}
@@ -54,35 +97,6 @@ def config_of(**tracker) -> Config:
     )
 
 
-def logged(file: Path):
-    """The records of an offline run: LevelDB's log of protocol buffers."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
-    data, block, part = file.read_bytes(), 32 * 1024, b""
-    at, records = 7, []
-    while at + 7 <= len(data):
-        if block - at % block < 7:  # no record starts in the last bytes of a block
-            at += block - at % block
-            continue
-        _, length, kind = struct.unpack_from("<IHB", data, at)
-        part += data[at + 7 : at + 7 + length]
-        at += 7 + length
-        if kind in (1, 4):  # a whole record, or the last part of one
-            records.append(Record.FromString(part))
-            part = b""
-    return records
-
-
-@pytest.fixture
-def private_wandb(tmp_path, monkeypatch):
-    """W&B without a login, and with places of its own."""
-    for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "no-netrc"))
-    for name in ("CONFIG", "DATA", "CACHE"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / f".wandb-{name.lower()}"))
-
-
 @pytest.fixture(scope="module")
 def run(cell, tmp_path_factory):
     """A run that was logged offline by a process with secrets in its environment."""
@@ -96,7 +110,7 @@ def run(cell, tmp_path_factory):
         patch.setenv("WANDB_CONFIG_DIR", str(home / "config"))
         patch.delenv("WANDB_DATA_DIR", raising=False)
         patch.delenv("WANDB_CACHE_DIR", raising=False)
-        track(cell, config_of(kind="wandb"), folder)
+        track(cell, config_of(kind="wandb", tags=["mine"]), folder)
     return home, folder
 
 
@@ -104,17 +118,6 @@ def run(cell, tmp_path_factory):
 def records(run):
     (file,) = run[1].glob("wandb/offline-run-*/*.wandb")
     return logged(file)
-
-
-def values(records, kind):
-    """Nested keys and JSON values that the records of one kind set."""
-    found = {}
-    for record in records:
-        body = getattr(record, kind)
-        items = body.item if kind == "history" else body.update
-        if record.WhichOneof("record_type") == kind:
-            found |= {"/".join([*i.nested_key] or [i.key]): json.loads(i.value_json) for i in items}
-    return found
 
 
 def test_a_user_without_home_or_entry_in_the_system_is_logged(cell, tmp_path, monkeypatch):
@@ -171,8 +174,8 @@ def test_all_tables_and_figures_are_logged(records, run, cell):
 
 def test_no_file_holds_a_secret_and_all_lie_in_the_run_s_folder(run):
     home, folder = run
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    assert files
+    files = [p for p in folder.rglob("*") if p.is_file() and folder / "store" not in p.parents]
+    assert any("artifacts" in path.parts for path in files)
     assert not [path for path in files if SECRET.encode() in path.read_bytes()]
     assert not [path for path in home.rglob("*") if path.is_file()]
     assert "WANDB_DATA_DIR" not in os.environ
@@ -187,21 +190,101 @@ def test_nothing_about_the_machine_is_logged(run, records):
 
 def test_without_a_tracker_wandb_is_not_imported_and_nothing_is_written(tmp_path):
     code = (
-        "import sys; from pathlib import Path; from benchmark.config.schema import Config\n"
-        "from benchmark.runs.tracking import track\n"
-        f"track(None, Config(), Path({str(tmp_path)!r}))\n"
+        "import sys; from pathlib import Path; from rich.console import Console\n"
+        "from benchmark.config.schema import TrackerConfig\n"
+        "from benchmark.runs.wandb_run import wandb_run\n"
+        f"with wandb_run(TrackerConfig(), Path({str(tmp_path)!r}), Console()) as run:\n"
+        "    assert run is None\n"
         "assert 'wandb' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert not list(tmp_path.iterdir())
 
 
-def test_the_runs_of_a_grid_form_a_group_with_their_own_step(records):
+def test_the_runs_of_a_grid_form_a_group_and_carry_tags(records):
     (started,) = [record.run for record in records if record.WhichOneof("record_type") == "run"][:1]
     assert (started.run_group, started.job_type) == ("some_grid", "cell")
-    assert values(records, "history")[STEP] == 12
-    metrics = [r.metric for r in records if r.WhichOneof("record_type") == "metric"]
-    assert any(metric.glob_name == "*" and metric.step_metric == STEP for metric in metrics)
+    assert list(started.tags) == ["smollm2_135m", "basics", "mine"]
+
+
+def test_the_summary_tells_accuracy_and_the_share_of_each_outcome(records, cell):
+    summary = values(records, "summary")
+    expected = (cell.capability["c"] / cell.capability["n"]).mean()
+    assert summary["accuracy"] == pytest.approx(expected)
+    assert (summary["questions"], summary["responses"]) == (12, 144)
+    shares = {name: summary[f"outcomes/{name}"] for name in OUTCOMES}
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["correct"] == pytest.approx(cell.capability["c"].sum() / 144)
+    assert shares["truncated"] == pytest.approx(cell.capability["truncated"].sum() / 144)
+
+
+def test_of_counts_from_elsewhere_only_the_correct_share_is_told(cell):
+    counted = replace(cell, grades=cell.grades.with_columns(grader=pl.lit("counts")))
+    assert [n for n in outcome_summary(counted) if "/" in n] == ["outcomes/correct"]
+
+
+def test_every_estimator_has_a_scatter_plot_whose_points_name_their_questions(records, run, cell):
+    (files,) = run[1].glob("wandb/offline-run-*/files")
+    history, config = values(records, "history"), values(records, "config")
+    for name in cell.estimates:
+        chart = config[f"_wandb/visualize/scatter/{name}"]
+        assert chart["panel_config"]["panelDefId"] == "wandb/scatter/v0"
+        fields = chart["panel_config"]["fieldSettings"]
+        assert fields == {"x": "confidence", "y": "expected_accuracy"}
+        table = json.loads((files / history[f"scatter/{name}_table/path"]).read_text())
+        points = pl.DataFrame(table["data"], table["columns"], orient="row").sort("question_id")
+        expected = question_table(cell).drop_nulls(name)
+        assert points["question_id"].to_list() == expected["question_id"].to_list()
+        assert points["confidence"].to_list() == pytest.approx(expected[name].to_list())
+        assert points["expected_accuracy"].to_list() == expected["expected_accuracy"].to_list()
+
+
+def test_charts_of_many_questions_show_as_many_as_wandb_does(monkeypatch, cell):
+    monkeypatch.setattr(tracking, "_MOST_POINTS", 5)
+    for chart in tracking._charts(cell).values():
+        assert len(chart.table.data) <= 5
+
+
+def artifacts(records):
+    found = [r.artifact for r in records if r.WhichOneof("record_type") == "artifact"]
+    return {artifact.name: artifact for artifact in found if artifact.type in ARTIFACTS}
+
+
+def content(artifact, path):
+    (entry,) = [e for e in artifact.manifest.contents if e.path == path]
+    return Path(entry.local_path).read_bytes()
+
+
+def test_tables_and_probes_are_artifacts_and_what_they_are_made_from_is_used(records, cell):
+    found = artifacts(records)
+    used = ["smollm2_135m-basics-test-responses", "smollm2_135m-math-train-responses"]
+    made = ["smollm2_135m-basics-test", "smollm2_135m-basics-probe"]
+    assert list(found) == used + made
+    assert [found[name].use_after_commit for name in found] == [True, True, False, False]
+    known = json.loads(content(found[used[1]], "responses.json"))
+    assert known["counts"] == {"responses": 48}
+    assert known["fingerprint"] == json.loads(found[used[1]].metadata)["fingerprint"]
+    tables = {entry.path for entry in found[made[0]].manifest.contents}
+    assert tables == {
+        "applications/pass_at_k.parquet", "capability.parquet", "confidences.parquet",
+        "differences.parquet", "metrics.parquet", "selections.parquet",
+    }  # fmt: skip
+    metrics = pl.read_parquet(content(found[made[0]], "metrics.parquet"))
+    assert metrics.equals(cell.metrics, null_equal=True)
+    assert content(found[made[1]], "probe.safetensors") == b"numbers"
+    card = json.loads(content(found[made[1]], "card.json"))
+    assert card == {"model": {"hub_id": "org/model"}}
+
+
+def test_no_question_and_no_answer_is_in_an_artifact(records, cell):
+    texts = [*cell.questions["question"], *cell.grades["answer"].drop_nulls().unique()]
+    for artifact in artifacts(records).values():
+        for entry in artifact.manifest.contents:
+            if entry.path.endswith(".parquet"):
+                table = pl.read_parquet(entry.local_path)
+                strings = [c for c, kind in table.schema.items() if kind == pl.String]
+                found = {value for column in strings for value in table[column]}
+                assert not found & {*texts}
 
 
 @pytest.mark.usefixtures("private_wandb")
@@ -211,7 +294,8 @@ def test_the_report_of_a_grid_is_one_summary_run(tmp_path):
     pl.DataFrame({"model": ["a", "b"], "brier": [0.1, None]}).write_csv(report / "brier.csv")
     Image.new("RGB", (3, 2)).save(report / "figures" / "cost.png")
     for _ in range(2):  # what W&B keeps below the report is not logged with it
-        track_grid("some_grid", TrackerConfig(kind="wandb"), report, [["dataset=words"]])
+        jobs = [["dataset=words"]]
+        track_grid("some_grid", TrackerConfig(kind="wandb"), report, jobs, CONSOLE)
     files = sorted(report.glob("wandb/offline-run-*/*.wandb"))
     assert len({file.name for file in files}) == 1
     records = logged(files[-1])
@@ -226,7 +310,7 @@ def test_the_report_of_a_grid_is_one_summary_run(tmp_path):
 
 
 def test_no_tracker_logs_no_report(tmp_path):
-    track_grid("some_grid", TrackerConfig(), tmp_path, [])
+    track_grid("some_grid", TrackerConfig(), tmp_path, [], CONSOLE)
     assert not list(tmp_path.iterdir())
 
 
@@ -243,7 +327,9 @@ def test_a_cell_that_is_logged_again_is_the_same_run_on_the_server(cell, tmp_pat
     (run,) = server.runs
     told = server.runs[run]
     assert (told["groupName"], told["jobType"]) == ("some_grid", "cell")
-    assert {line[STEP] for line in server.history[run].values()} == {12}
+    assert sorted(server.history[run]) == [0, 1]  # the second run goes on where the first ended
+    assert all("questions" in line for line in server.history[run].values())
+    assert (json.loads(told["config"])["sampling"])["value"]["k"] == 12
     for path in tmp_path.glob("figures/*.png"):
         assert any(
             name.startswith(f"{run}/media/images/figures/{path.stem}_") for name in server.files
@@ -273,7 +359,7 @@ def test_offline_runs_ask_no_server(cell, tmp_path, monkeypatch):
 def test_what_can_t_be_uploaded_stays_offline_with_a_notice(
     cell, tmp_path, monkeypatch, capsys, environment, told
 ):
-    monkeypatch.setattr(tracking, "_UPLOAD_SECONDS", 8.0)
+    monkeypatch.setattr(wandb_run, "_UPLOAD_SECONDS", 8.0)
     start = time.monotonic()
     with WandbServer(stalled=True) as server:
         for name, value in environment.items():
@@ -285,7 +371,7 @@ def test_what_can_t_be_uploaded_stays_offline_with_a_notice(
     (run,) = tmp_path.glob("wandb/offline-run-*")
     assert told in printed
     assert f"wandb sync {run}" in printed
-    assert values(logged(next(run.glob("*.wandb"))), "history")[STEP] == 12
+    assert values(logged(next(run.glob("*.wandb"))), "summary")["questions"] == 12
 
 
 @pytest.mark.usefixtures("private_wandb")
@@ -293,12 +379,12 @@ def test_what_can_t_be_uploaded_stays_offline_with_a_notice(
 def test_a_server_that_hangs_in_the_middle_of_an_upload_is_given_up_with_all_its_processes(
     cell, tmp_path, monkeypatch, capsys, stalled
 ):
-    monkeypatch.setattr(tracking, "_UPLOAD_SECONDS", 12.0)
+    monkeypatch.setattr(wandb_run, "_UPLOAD_SECONDS", 12.0)
     with WandbServer(stalled=stalled) as server:
         monkeypatch.setenv("WANDB_BASE_URL", server.url)
         monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
         start = time.monotonic()
-        track(cell, config_of(kind="wandb", mode="online"), tmp_path)
+        assert track(cell, config_of(kind="wandb", mode="online"), tmp_path)
         assert time.monotonic() - start < 60
         assert server.runs  # the upload had begun
         mark = f"WANDB_BASE_URL={server.url}".encode()

@@ -96,7 +96,7 @@ class LaunchedServer:
             try:
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
-                    start_new_session=True, preexec_fn=_end_with_parent,
+                    start_new_session=True, preexec_fn=end_with_parent,
                     env={**self.variables, **os.environ},
                 )  # fmt: skip
             except OSError as error:
@@ -148,7 +148,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Have the kernel end the server if this process is killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
