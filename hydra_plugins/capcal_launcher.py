@@ -24,7 +24,7 @@ class StagedSlurmLauncher(Launcher):  # type: ignore[misc]
     """Submits each cell as jobs that sample, and a job that evaluates what they sampled.
 
     The job that evaluates waits in SLURM's queue until the cell's other jobs have ended well
-    (``aftercorr``). It asks for its own resources, by default no accelerator. Where a job that
+    (``afterok``). It asks for its own resources, by default no accelerator. Where a job that
     samples fails, SLURM takes the job that waits for it out of the queue.
 
     Args:
@@ -60,23 +60,29 @@ class StagedSlurmLauncher(Launcher):  # type: ignore[misc]
         given = self._settings
         cells = [*enumerate(job_overrides, initial_job_idx)]
         resources = {name: given[name] for name in given.keys() - _OWN}
-        sampling = [self._submit("sample", cells, resources) for _ in range(given["sampling_jobs"])]
-        arrays = ",".join(f"aftercorr:{jobs[0].job_id.split('_')[0]}" for jobs in sampling)
+        # The second jobs of all cells stand behind the first ones: they help where work is left.
+        runs = [self._run("sample", *cell) for cell in cells] * given["sampling_jobs"]
+        sampling = self._executor(resources).map_array(self._job, *zip(*runs, strict=True))
         resources |= given["evaluation"]
         resources["additional_parameters"] = {
             **resources["additional_parameters"], "kill-on-invalid-dep": "yes"
         }  # fmt: skip
-        resources["dependency"] = arrays
-        evaluation = self._submit("evaluate", cells, resources)
-        for jobs in [*sampling, evaluation]:
-            for job in jobs:
-                job.wait()
+        evaluation = []
+        for place, cell in enumerate(cells):
+            before = ":".join(job.job_id for job in sampling[place :: len(cells)])
+            executor = self._executor(resources | {"dependency": f"afterok:{before}"})
+            evaluation.append(executor.submit(self._job, *self._run("evaluate", *cell)))
+        for job in [*sampling, *evaluation]:
+            job.wait()
         return [job.results()[0] for job in evaluation if job.exception() is None]
 
-    def _submit(
-        self, phase: str, cells: Sequence[tuple[int, Sequence[str]]], resources: Mapping[str, Any]
-    ) -> list[Any]:
-        """Submit an array of jobs, one for each cell."""
+    def _run(self, phase: str, number: int, overrides: Sequence[str]) -> tuple[Any, ...]:
+        """Return the arguments of one job of Hydra's."""
+        state = Singleton.get_state()
+        return [*overrides, f"phase={phase}"], "hydra.sweep.dir", number, f"job_{number}", state
+
+    def _executor(self, resources: Mapping[str, Any]) -> Any:
+        """Return what submits jobs that ask for these resources."""
         import submitit
         from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 
@@ -88,12 +94,7 @@ class StagedSlurmLauncher(Launcher):  # type: ignore[misc]
         executor.update_parameters(
             **{name if name in general else f"slurm_{name}": v for name, v in resources.items()}
         )
-        state = Singleton.get_state()
-        runs = [
-            ([*overrides, f"phase={phase}"], "hydra.sweep.dir", number, f"job_{number}", state)
-            for number, overrides in cells
-        ]
-        return list(executor.map_array(self._job, *zip(*runs, strict=True)))
+        return executor
 
 
 class _Job:

@@ -152,7 +152,7 @@ def makespan_lines(rows: Sequence[Row], accelerators: int | None) -> list[str]:
     least = ideal(cells, accelerators)
     lines = [
         f"On {accelerators} accelerators, simulated at these rates: {_decimal(least)} h at best. "
-        f"A grid runs as cells that lock; the others are other ways to share its work."
+        f"On SLURM a grid runs as four jobs a cell; the others are other ways to share its work."
     ]
     for scheme, makespan in SCHEMES.items():
         hours = makespan(cells, accelerators, _START_HOURS)

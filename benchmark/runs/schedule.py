@@ -103,20 +103,25 @@ def sharded_parts(cells: Cells, accelerators: int, start: float, shard: float = 
     return max(busy)
 
 
-def claimed_by_cells(cells: Cells, accelerators: int, start: float, claim: float = 0.1) -> float:
+def claimed_by_cells(
+    cells: Cells, accelerators: int, start: float, jobs_each: int = 4, claim: float = 0.1
+) -> float:
     """Return the makespan in hours where the jobs of cells claim ranges of what they need.
 
     As `locked_cells`, but any number of jobs make one part at once, each a range of its questions;
-    a job whose parts are all claimed ends, and its cell is evaluated later.
+    a job whose parts are all claimed ends, and its cell is evaluated later. So does a grid on
+    SLURM.
 
     Args:
         cells: parts of each cell; the jobs start in this order.
         accelerators: number of jobs that run at once.
         start: hours that a job needs beside its work.
+        jobs_each: number of jobs of a cell, ``hydra.launcher.sampling_jobs``; the second ones wait
+            behind the first ones of all cells.
         claim: work of a range, in hours.
     """
     left = {key: part.hours for key, part in work(cells).items()}
-    waiting = deque(cells)
+    waiting = deque([*cells] * jobs_each)
 
     def next_range(mine: Sequence[Part]) -> float:
         for part in mine:
@@ -191,7 +196,7 @@ def _claimed(left: dict[str, float], key: str, claim: float) -> float:
 
 SCHEMES: Mapping[str, Callable[[Cells, int, float], float]] = {
     "cells that lock": locked_cells,
-    "cells that claim ranges": claimed_by_cells,
+    "four jobs a cell, claiming ranges": claimed_by_cells,
     "shards as jobs": sharded_parts,
     "workers that claim ranges": claimed_by_workers,
 }

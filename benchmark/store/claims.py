@@ -1,7 +1,6 @@
 """Claims: several runs fill one artifact at the same time, each some blocks of its questions."""
 
 import os
-import random
 import time
 import zlib
 from collections import Counter
@@ -92,16 +91,14 @@ class _Claims:
         self._left: Counter[int] = Counter()  # rows of each held block that are not written yet
 
     def pieces(self, missing: pl.DataFrame) -> Iterator[pl.DataFrame]:
-        """Yield the missing keys of a block that no other run works on, then of the next."""
-        blocks = _in_blocks(missing)
-        order = [*blocks]
-        random.shuffle(order)  # so that runs that start together don't meet at each block
-        for block in order:
+        """Yield the missing keys of a block that no other run works on, then of the next.
+
+        The order is fixed: a run alone batches the same questions together each time.
+        """
+        for block, some in _in_blocks(missing).items():
             if not self._claim(block):
                 continue
-            keys = blocks[block].join(
-                self._news(), on=missing.columns, how="anti", maintain_order="left"
-            )
+            keys = some.join(self._news(), on=missing.columns, how="anti", maintain_order="left")
             if keys.is_empty():
                 self._free(block)
                 continue

@@ -52,7 +52,7 @@ def test_a_start_is_paid_by_each_job_and_by_a_worker_once() -> None:
     cells = [cell(1, name=name) for name in "abcd"]
     assert locked_cells(cells, 2, 0.5) == 3
     assert sharded_parts(cells, 2, 0.5, shard=1) == 3
-    assert claimed_by_cells(cells, 2, 0.5) == pytest.approx(3)
+    assert claimed_by_cells(cells, 2, 0.5, jobs_each=1) == pytest.approx(3)
     assert claimed_by_workers(cells, 2, 0.5) == pytest.approx(2.5, abs=0.1)
 
 

@@ -61,7 +61,7 @@ def launch(tmp_path, model, cluster):
     command = [
         sys.executable, "-m", "benchmark", "experiment=demo_grid", f"model={','.join(MODELS)}",
         f"dataset={','.join(DATASETS)}", "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1",
-        "hydra.launcher.mem_gb=1", *grid_settings(model),
+        "hydra.launcher.mem_gb=1", "hydra.launcher.sampling_jobs=1", *grid_settings(model),
         f"paths.outputs={tmp_path}/out", f"paths.cache={tmp_path}/cache",
     ]  # fmt: skip
     return subprocess.Popen(
@@ -130,8 +130,7 @@ def test_a_grid_survives_a_killed_a_preempted_and_a_requeued_job(tmp_path, tiny_
     (grid,) = tmp_path.glob("out/20*/*-demo_grid")
     for job in (1, 2):
         assert before[job].keys() < responses(tmp_path, job).keys()
-        logs = [path.read_text() for path in grid.glob(f".submitit/*_{job}/*.out")]
-        log = next(log for log in logs if "Responses (test)" in log)
+        log = next(grid.glob(f".submitit/*_{job}/*.out")).read_text()
         kept = sum(part.height for part in before[job].values())
         drawn_again = re.findall(r"Responses \(test\): .* of ([\d,]+)", log)[-1]
         assert int(drawn_again.replace(",", "")) <= K * QUESTIONS - kept < K * QUESTIONS
@@ -153,6 +152,7 @@ def test_a_grid_survives_a_killed_a_preempted_and_a_requeued_job(tmp_path, tiny_
 def test_jobs_on_a_cluster_find_a_package_of_one_s_own(tmp_path, tiny_model, cluster):
     launcher = [
         "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1",
+        "hydra.launcher.sampling_jobs=2",
     ]  # fmt: skip
     output = launch_own_package(tmp_path, tiny_model, launcher, cluster)
     assert "2 finished." in output, output
