@@ -24,16 +24,16 @@ class Decoding:
     only the penalties can change the token.
 
     Attributes:
-        temperature: divides the logits; 0 takes the most probable token.
-        top_p: in (0, 1]; the smallest set of tokens whose probability reaches it is kept.
-        max_new_tokens: a response that reaches it ends with finish_reason ``length``.
+        temperature: divisor of the logits; 0 takes the most probable token.
+        top_p: probability, in (0, 1], that the smallest kept set of tokens must reach.
+        max_new_tokens: number of tokens at which a response ends with finish_reason ``length``.
         top_k: number of most probable tokens that are kept, at least 1; ties with the last of them
             are kept, too.
-        min_p: in [0, 1]; tokens below this share of the largest probability are left out.
-        repetition_penalty: above 0; divides positive and multiplies negative logits of tokens that
-            the rendered prompt or the response holds (Keskar et al. 2019, arXiv 1909.05858).
-        presence_penalty: in [-2, 2]; taken from the logits of tokens that the response holds.
-        frequency_penalty: in [-2, 2]; the same, as often as the response holds them.
+        min_p: share of the largest probability, in [0, 1], below which tokens are left out.
+        repetition_penalty: factor above 0 that divides positive and multiplies negative logits of
+            tokens in the rendered prompt or the response (Keskar et al. 2019, arXiv 1909.05858).
+        presence_penalty: amount, in [-2, 2], taken from the logits of tokens in the response.
+        frequency_penalty: the same, as often as the response holds the token.
     """
 
     temperature: float

@@ -12,7 +12,6 @@ import shutil
 import tempfile
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from importlib.machinery import ModuleSpec
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from benchmark.store.artifact import fingerprint
 from benchmark.store.checksums import file_checksum
 from benchmark.store.files import is_pointer, pointer_fault, remember, sync, with_cause
 
-_DIGEST = 16  # characters of a checksum in a name
+_DIGEST = 16  # characters of a checksum in a file's name
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,9 @@ def find_weights(config: ModelConfig, cache: Path, console: Console) -> Weights:
         StoreError: what was converted before is damaged.
     """
     if config.gguf is not None and config.gguf.stands_for(config.hub_id, config.revision):
-        package = _installed(config.gguf.package)
+        package = None
+        with suppress(ImportError, ValueError):  # no package can have that name
+            package = importlib.util.find_spec(config.gguf.package)
         if package is not None and package.submodule_search_locations:
             if config.gguf.file is None:
                 path = _assembled(config.gguf.package, cache)
@@ -75,14 +76,6 @@ def find_weights(config: ModelConfig, cache: Path, console: Console) -> Weights:
         return Weights(str(folder), None, f"folder-sha256:{folder_checksum(folder, cache)}")
     commit = _commit(config)
     return Weights(config.hub_id, commit, f"{config.hub_id}@{commit}")
-
-
-def _installed(package: str) -> ModuleSpec | None:
-    """Return where a package is; None where there is none, or no package can have that name."""
-    try:
-        return importlib.util.find_spec(package)
-    except (ImportError, ValueError):
-        return None
 
 
 def model_identity(config: ModelConfig, weights: Weights, rendering: str | None) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import polars as pl
 import torch
 
-from benchmark.config.trainer import TrainerConfig
 from benchmark.errors import DataError
 from benchmark.probes.features import (
     POOLINGS,
@@ -63,8 +62,8 @@ class _Bank:
             "weight": torch.zeros(*probes, width, device=device),
             "bias": torch.zeros(probes, device=device),
         }
-        scores = torch.full(probes, math.nan, dtype=torch.float64, device=device)
-        self.brier = {split: scores.clone() for split in ("train", "validation", "test")}
+        scores = torch.full((3, *probes), math.nan, dtype=torch.float64, device=device)
+        self.brier = dict(zip(("train", "validation", "test"), scores, strict=True))
 
     def standardise(self, batch: FeatureBatch) -> torch.Tensor:
         """Return the features of a batch with the training split's mean and deviation."""
@@ -180,17 +179,6 @@ def train_probe(
         for batch in batches(split, device) if split else ():
             bank.score(batch, name)
     return bank.best()
-
-
-def check_trainer(trainer: TrainerConfig) -> None:
-    """Refuse devices that this machine doesn't have.
-
-    Raises:
-        ConfigError: naming what Lightning misses.
-    """
-    from benchmark.probes.training import make_trainer  # Lightning takes seconds to import
-
-    make_trainer(trainer)
 
 
 def _step(bank: _Bank, train: FeatureSet, validation: FeatureSet, how: ByLightning) -> None:

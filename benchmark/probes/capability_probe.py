@@ -28,7 +28,7 @@ from benchmark.records import storable
 from benchmark.store.artifact import read_json
 
 _CARD = "card.json"
-_FORMAT = 2
+_FORMAT = 2  # of the card
 _QUESTION = "{question}"
 
 
@@ -101,8 +101,8 @@ class CapabilityProbe:
         folder = Path(folder).expanduser()
         card = _read_card(folder)
         probe, model = TrainedProbe.load(folder, card["probe"]), card["model"]
-        console = Console(stderr=True, soft_wrap=True, markup=False)
         try:
+            console = Console(stderr=True, soft_wrap=True, markup=False)
             weights = find_weights(model, Path(cache).expanduser(), console)
         except ModelError as error:
             raise ModelError(f"{error} The model is that of {folder / _CARD}.") from error
@@ -201,26 +201,18 @@ def _read_card(folder: Path) -> dict[str, Any]:
             f"'{folder}' holds no exported probe ({error}); give the folder probes/<estimator> of "
             "a run."
         ) from error
-    needed = ("format", "model", "identity", "probe", "template", "training", "validation")
-    missing = [key for key in needed if not isinstance(card, dict) or key not in card]
-    if missing or card["format"] != _FORMAT:
-        raise StoreError(
-            f"{path} is not a card of format {_FORMAT}"
-            + (f" (without {', '.join(missing)})" if missing else "")
-            + "; export the probe again."
-        )
-    template, identity, training = card["template"], card["identity"], card["training"]
+    if not isinstance(card, dict) or card.get("format") != _FORMAT:
+        raise StoreError(f"{path} is not a card of format {_FORMAT}; export the probe again.")
+    template, identity, training = (card.get(key) for key in ("template", "identity", "training"))
     whole = {
         "identity": isinstance(identity, dict) and isinstance(identity.get("weights"), str),
         "template": template is None or (isinstance(template, str) and _QUESTION in template),
         "training": isinstance(training, list) and all(isinstance(t, dict) for t in training),
-        "validation": isinstance(card["validation"], dict),
-        "probe": isinstance(card["probe"], dict),
-        "model": isinstance(card["model"], dict),
+        **{key: isinstance(card.get(key), dict) for key in ("validation", "probe", "model")},
     }
-    for key, holds in whole.items():
-        if not holds:
-            raise StoreError(f"{path}: {key}={json.dumps(card[key])[:80]}; export the probe again.")
+    if wrong := [key for key, holds in whole.items() if not holds or key not in card]:
+        told = json.dumps(card.get(wrong[0], "nothing"))[:80]
+        raise StoreError(f"{path}: {wrong[0]} can't be {told}; export the probe again.")
     try:
         model = typed(card["model"], ModelConfig, "model")
         check_model(model)

@@ -11,7 +11,7 @@ from benchmark.errors import DataError
 from benchmark.store.hidden_states import StoredFeatures
 
 POOLINGS = ("mean over layers", "maximum over layers")
-_CHUNK = 64  # questions that are read at a time, so that stored features stay on the disk
+_CHUNK = 64  # number of questions that are read at once, so that stored features stay on disk
 _DTYPES = (torch.float32, torch.bfloat16)
 
 

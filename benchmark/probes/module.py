@@ -34,7 +34,6 @@ class ProbeModule(LightningModule):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.settings = settings
-        self._error: torch.Tensor
         self.register_buffer("mean", mean)
         self.register_buffer("scale", scale)
         start = _start(settings, mean.shape[0], mean.shape[1], rate)

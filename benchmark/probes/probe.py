@@ -8,7 +8,6 @@ from typing import Any
 
 import polars as pl
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load, save
 
 from benchmark.errors import DataError, StoreError
@@ -18,9 +17,6 @@ from benchmark.store.hidden_states import StoredFeatures
 
 PARAMETERS = ("weight", "bias", "hidden_weight", "hidden_bias")
 _FILE = "probe.safetensors"
-_UNREADABLE = (
-    OSError, ValueError, LookupError, AttributeError, TypeError, RuntimeError, SafetensorError,
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -122,7 +118,7 @@ class TrainedProbe:
                 parameters={name: tensors[name] for name in PARAMETERS if name in tensors},
             )
             probe.predict(torch.zeros(1, probe.layers, len(probe.mean)))  # the parts fit together
-        except _UNREADABLE as error:
+        except Exception as error:  # of whatever the card or the file holds
             raise StoreError(
                 f"The probe in '{folder}' cannot be read ({error!r}); export it again."
             ) from error

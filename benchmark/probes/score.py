@@ -48,18 +48,13 @@ def main(arguments: Sequence[str]) -> None:
     """Read questions from standard input and write their confidences to standard output."""
     try:
         _write(_scored(arguments))
-    except BenchmarkError as error:
-        _fail(str(error))
-    except OSError as error:  # of the cache
-        _fail(system_fault(error))
+    except (BenchmarkError, OSError) as error:
+        told = system_fault(error) if isinstance(error, OSError) else error  # of the cache
+        console = Console(stderr=True, soft_wrap=True, highlight=False)
+        console.print(f"Error: {told}", markup=False)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _fail(message: str) -> NoReturn:
-    console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(f"Error: {message}", markup=False)
-    sys.exit(1)
 
 
 def _scored(arguments: Sequence[str]) -> list[dict[str, Any]]:
@@ -132,7 +127,6 @@ def read_rows(lines: Iterable[str]) -> list[dict[str, Any]]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object, refusing one with two values of a key."""
     found = dict(pairs)
     if len(found) < len(pairs):
         raise ValueError("a key occurs twice")
@@ -145,13 +139,9 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _config(arguments: Sequence[str]) -> ScoreConfig:
     """Return the settings: folders as they are written, the engine's as YAML."""
-    folders, others = {}, []
-    for argument in arguments:
-        key, equals, value = argument.partition("=")
-        if key in _FOLDERS and equals:
-            folders[key] = value
-        else:
-            others.append(argument)
+    pairs = [argument.split("=", 1) for argument in arguments]
+    folders = dict(pair for pair in pairs if len(pair) > 1 and pair[0] in _FOLDERS)
+    others = ["=".join(pair) for pair in pairs if pair[0] not in folders]
     if not folders.get("probe") or any("=" not in argument for argument in others):
         raise ConfigError(f"{__doc__.splitlines()[0]} Usage: {__doc__.splitlines()[2].strip()}")
     for key, folder in folders.items():

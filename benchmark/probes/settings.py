@@ -37,15 +37,15 @@ class ProbeSettings:
         optimizer: lbfgs and closed_form end at the optimum; adamw and sgd train by steps, with
             ``TrainerConfig``. None takes lbfgs for linear probes (closed_form for squared), adamw
             for an mlp.
-        strengths: of the L2 penalty strength / 2 |w|^2 beside the mean loss per response, on
-            standardised features; the decoupled weight decay of adamw.
-        learning_rates: of adamw and sgd.
-        batch_size: questions of a step on each device, of adamw and sgd.
-        momentum: of sgd.
-        patience: epochs of adamw and sgd after which a probe stops whose validation Brier score
-            got no lower; each probe keeps the epoch of its lowest.
-        hidden: units of the hidden layer.
-        seed: of the order of batches and the start of an mlp.
+        strengths: strengths of the L2 penalty strength / 2 |w|^2 beside the mean loss per response,
+            on standardised features; the decoupled weight decay of adamw.
+        learning_rates: learning rates of adamw and sgd.
+        batch_size: number of questions of a step of adamw or sgd on each device.
+        momentum: momentum of sgd, in [0, 1).
+        patience: number of epochs of adamw or sgd without a lower validation Brier score after
+            which a probe stops; each keeps the epoch of its lowest.
+        hidden: number of units of the hidden layer.
+        seed: seed of the order of batches and of an mlp's first weights.
 
     Raises:
         ConfigError: a value out of range, or an optimizer that can't train the probe.

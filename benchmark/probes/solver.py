@@ -22,12 +22,12 @@ from typing import NamedTuple
 
 import torch
 
-TOLERANCE = 1e-11  # of the decrement, in nats per response
+TOLERANCE = 1e-11  # largest decrement of a solved problem, in nats per response
 _MAX_STEPS = 300
 _MAX_NEWTON_STEPS = 50
 _MAX_LINE_STEPS = 20
-_MEMORY = 4  # steps that L-BFGS remembers
-_RANK = 1024  # axes along which the first guess is good
+_MEMORY = 4  # number of steps that L-BFGS remembers
+_RANK = 1024  # number of axes along which the first guess is good
 _ROUNDING = 1e-6  # of float32, relative to the largest moment
 
 

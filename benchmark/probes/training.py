@@ -9,14 +9,12 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments import LightningEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import WandbLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
 from benchmark.config.schema import WANDB_SETTINGS
@@ -67,7 +65,7 @@ def make_trainer(
             num_sanity_val_steps=0,  # a probe would count it as an epoch
             use_distributed_sampler=False,  # each device chooses epochs on the whole split
             # A SLURM job is one process of the harness; what it starts are not SLURM's tasks.
-            plugins=[LightningEnvironment(), _AtomicIO()],
+            plugins=LightningEnvironment(),
         )
     except MisconfigurationException as error:
         raise ConfigError(f"trainer: {error}") from error
@@ -106,7 +104,7 @@ def _logger(how: ByLightning) -> WandbLogger | None:
 
 
 def _checkpoint(folder: Path | None) -> str | None:
-    """Return the checkpoint to go on from; None where there is none that can be read."""
+    """Return the path of the checkpoint to go on from; None where none can be read."""
     path = folder / _CHECKPOINT if folder else None
     if path is None or not path.is_file():
         return None
@@ -115,17 +113,6 @@ def _checkpoint(folder: Path | None) -> str | None:
     except Exception:  # noqa: BLE001 - whatever damage did: the training starts again
         return None
     return str(path)
-
-
-class _AtomicIO(TorchCheckpointIO):  # type: ignore[misc]
-    """Writes a checkpoint beside the last one and renames it: one of them is always whole."""
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
-    ) -> None:
-        part = Path(f"{path}.part")
-        super().save_checkpoint(checkpoint, part, storage_options)
-        part.replace(path)
 
 
 @contextmanager

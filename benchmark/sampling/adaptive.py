@@ -1,10 +1,10 @@
 """Stage 2, adaptive: draw responses to a question until its expected accuracy is known well enough.
 
 A question stops at the first *check* at which the 95 % Wilson interval of its expected accuracy is
-narrower than asked, or at the most responses. Wilson's is taken since it has a width at 0 and 1
-correct, where most questions stop, and one closed form (Wilson, JASA 1927; Brown, Cai and DasGupta,
-Statistical Science 2001). It is a measure for stopping only: an interval looked at so often covers
-less than 95 %. What stopping does to the estimates is told by ``sequential``.
+narrower than asked, or at the largest number of responses. Wilson's interval has a width at 0 and 1
+correct, too, where most questions stop (Wilson, JASA 1927; Brown, Cai and DasGupta, Statistical
+Science 2001). It only decides about stopping: an interval that is looked at so often covers less
+than 95 %. ``capability.sequential`` corrects the estimates for it.
 
 Whether and where a question stops depends on its counted responses in order alone: not on rounds,
 batches, what was drawn before or how often a run was interrupted.
@@ -20,17 +20,17 @@ from numpy.typing import ArrayLike, NDArray
 from benchmark.errors import DataError
 from benchmark.statistics.intervals import wilson_width
 
-_ROUNDING = 1e-12
+_ROUNDING = 1e-12  # by which a width may exceed the one that is asked for
 
 
 class StoppingRule(NamedTuple):
     """When a question has enough responses.
 
     Attributes:
-        k_min: responses before the first check, at least 1.
-        k_max: the most responses, at least ``k_min``.
-        round: counted responses between two checks, at least 1.
-        width: of the interval at which a question stops, in (0, 1).
+        k_min: number of responses before the first check, at least 1.
+        k_max: largest number of responses, at least ``k_min``.
+        round: number of counted responses between two checks, at least 1.
+        width: width of the interval at which a question stops, in (0, 1).
     """
 
     k_min: int
@@ -143,12 +143,6 @@ def stops(grades: pl.DataFrame, rule: StoppingRule) -> pl.DataFrame:
 
 
 def _up_to(responses: pl.DataFrame, ends: Mapping[str, int]) -> pl.DataFrame:
-    """Return the responses of the questions in ``ends`` up to that index."""
-    limits = pl.DataFrame(
-        {"question_id": list(ends), "end": list(ends.values())},
-        schema={"question_id": pl.String(), "end": pl.Int64()},
-    )
-    within = responses.join(limits, on="question_id").filter(
-        pl.col("sample_index") <= pl.col("end")
-    )
-    return within.select(responses.columns)
+    """Return the responses to the questions in ``ends``, each up to that sample index."""
+    end = pl.col("question_id").replace_strict(ends, default=-1, return_dtype=pl.Int64)
+    return responses.filter(pl.col("sample_index") <= end)

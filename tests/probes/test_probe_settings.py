@@ -4,8 +4,8 @@ import torch
 from benchmark.config.trainer import TrainerConfig
 from benchmark.errors import ConfigError
 from benchmark.probes import ProbeSettings
-from benchmark.probes.bank import check_trainer
 from benchmark.probes.settings import Setting
+from benchmark.probes.training import make_trainer
 
 
 @pytest.mark.parametrize(
@@ -77,5 +77,5 @@ def test_a_trainer_that_cannot_train_is_refused(changes: dict[str, object], mess
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what the test misses")
 def test_devices_that_are_not_there_are_refused() -> None:
     with pytest.raises(ConfigError, match="trainer: No supported gpu backend"):
-        check_trainer(TrainerConfig(accelerator="gpu"))
-    check_trainer(TrainerConfig(accelerator="cpu"))
+        make_trainer(TrainerConfig(accelerator="gpu"))
+    make_trainer(TrainerConfig(accelerator="cpu"))

@@ -18,8 +18,8 @@ from benchmark.engines import Decoding
 from benchmark.engines.in_process.draw_tokens import draw_tokens, penalised
 from benchmark.engines.in_process.forward import Forward
 
-_SPLIT_ALLOWANCE = 4  # live samples per row that the batch aims at; bounds rows after all splits
-_DRAWN_ROWS = 128  # at once: what drawing takes for all rows' vocabularies would be gigabytes
+_SPLIT_ALLOWANCE = 4  # samples per row that may be live: each may become a row of its own
+_DRAWN_ROWS = 128  # rows that are drawn at once: gigabytes would be needed for all of them
 
 
 class Job(NamedTuple):
@@ -78,33 +78,29 @@ def sample_tokens(
         token_budget: prompt tokens prefilled in one step, at least one prompt.
     """
     batch = _Batch(forward, decoding, end_tokens)
+    most = max_rows * _SPLIT_ALLOWANCE
     for_admission = deque(
-        part
+        (job, [*range(len(job.seeds))[start : start + most]])
         for job in sorted(jobs, key=lambda job: -len(job.prompt))
-        for part in _parts(job, max_rows * _SPLIT_ALLOWANCE)
+        for start in range(0, len(job.seeds), most)
     )
     while for_admission or batch.rows:
         admitted: list[tuple[Job, list[int]]] = []
         tokens = 0
-        live = batch.live_samples
+        live = sum(len(row.samples) for row in batch.rows)
         while for_admission:
             job, samples = for_admission[0]
             live += len(samples)
             tokens += len(job.prompt) - forward.shared
             if (batch.rows or admitted) and (
                 len(batch.rows) + len(admitted) >= max_rows
-                or live > max_rows * _SPLIT_ALLOWANCE
+                or live > most
                 or (admitted and (tokens > token_budget or not forward.together))
                 or (batch.rows and not forward.joins)
             ):
                 break
             admitted.append(for_admission.popleft())
         yield from batch.step(admitted)
-
-
-def _parts(job: Job, size: int) -> Iterator[tuple[Job, list[int]]]:
-    for start in range(0, len(job.seeds), size):
-        yield job, list(range(start, min(start + size, len(job.seeds))))
 
 
 class _Batch:
@@ -116,10 +112,6 @@ class _Batch:
         self._decoding = decoding
         self._end_tokens = end_tokens
         self._streams: dict[tuple[int, int], np.random.Generator] = {}
-
-    @property
-    def live_samples(self) -> int:
-        return sum(len(row.samples) for row in self.rows)
 
     def step(self, admitted: list[tuple[Job, list[int]]]) -> Iterator[Finished]:
         """Run one pass over all rows and the admitted prompts, and draw one token per sample."""
@@ -133,15 +125,13 @@ class _Batch:
         uniform, drawn = self._uniform().to(logits.device), []
         for start in range(0, len(self.rows), _DRAWN_ROWS):
             part = slice(start, start + _DRAWN_ROWS)
-            some = self._penalised(logits[part], self.rows[part])
+            rows = self.rows[part]
+            prompts, tokens = [row.job.prompt for row in rows], [row.tokens for row in rows]
+            some = penalised(logits[part], prompts, tokens, self._decoding)
             drawn += draw_tokens(some, uniform[part], self._decoding).tolist()
         # A row whose largest logit is not a number, or infinite, has no distribution.
         broken = (~logits.amax(-1).isfinite()).tolist()
         yield from self._split(drawn, broken)
-
-    def _penalised(self, logits: torch.Tensor, rows: list[_Row]) -> torch.Tensor:
-        prompts = [row.job.prompt for row in rows]
-        return penalised(logits, prompts, [row.tokens for row in rows], self._decoding)
 
     def _uniform(self) -> torch.Tensor:
         """Return one number per row and sample [R, S]; places beyond a row's samples are unused."""

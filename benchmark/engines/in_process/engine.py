@@ -21,8 +21,8 @@ from benchmark.engines.weights import Weights, model_identity
 from benchmark.errors import ModelError
 from benchmark.records import FinishReason
 
-_TAIL = 8  # tokens of a prompt that may open the reasoning
-_TRIED = "Two and two make four, as everybody knows."
+_TAIL = 8  # tokens at the end of a prompt, which may open the reasoning
+_TRIED = "Two and two make four, as everybody knows."  # what the ways to run a model are tried on
 _TRIED_LEAST = 4  # tokens
 
 
@@ -122,11 +122,13 @@ class TransformersEngine:
         )
 
     def _split(self, tokens: Sequence[int], prompt: Sequence[int]) -> Split:
-        """Return reasoning and answer of a response's tokens."""
         kept = [token for token in tokens if token not in self._silent_tokens]
         text = self._tokenizer.decode(kept, skip_special_tokens=False)
-        tail = self._tokenizer.decode(prompt[-_TAIL:], skip_special_tokens=False)
-        return read_answer(self._model_config, text, opened=opens_reasoning(tail))
+        return read_answer(self._model_config, text, opened=self._opened(prompt))
+
+    def _opened(self, prompt: Sequence[int]) -> bool:
+        """Tell whether a prompt's end leaves the model inside its reasoning."""
+        return opens_reasoning(self._tokenizer.decode(prompt[-_TAIL:], skip_special_tokens=False))
 
     @cached_property
     def _silent_tokens(self) -> frozenset[int]:
@@ -147,11 +149,11 @@ class TransformersEngine:
         at temperature 1. A model that reasons draws its reasoning first.
         """
         variants = self._variants(tuple(choices))
-        new = 0 if self._model_config.reasoning == "none" else decoding.max_new_tokens
+        reasons = self._model_config.reasoning != "none"
+        new = decoding.max_new_tokens if reasons else 0
         prompts = {r.question_id: self._tokens(r.question_id, r.prompt, new) for r in requests}
-        spent = dict.fromkeys(prompts, 1)
-        asked = prompts
-        if self._model_config.reasoning != "none":
+        asked, spent = prompts, dict.fromkeys(prompts, 1)
+        if reasons:
             asked, spent = self._after_reasoning(requests, prompts, decoding)
         for key in prompts.keys() - asked.keys():
             none = dict.fromkeys(choices, 0.0)
@@ -159,9 +161,9 @@ class TransformersEngine:
         for key, logits in self._read(asked):
             row = logits.float().softmax(-1)
             summed = {choice: float(row[ids].sum()) for choice, ids in variants.items()}
-            error = None if logits.amax().isfinite() else self._not_finite
-            if error is not None:
-                summed = dict.fromkeys(choices, 0.0)
+            error = None
+            if not logits.amax().isfinite():
+                summed, error = dict.fromkeys(choices, 0.0), self._not_finite
             yield key, ChoiceProbabilities(summed, len(prompts[key]), spent[key], error)
 
     def _after_reasoning(
@@ -176,9 +178,8 @@ class TransformersEngine:
         for index, _, tokens, *_ in self._draw([*prompts.values()], seeds, decoding):
             key = requests[index].question_id
             texts = [self._tokenizer.decode([token]) for token in tokens]
-            tail = self._tokenizer.decode(prompts[key][-_TAIL:], skip_special_tokens=False)
-            form = self._model_config.reasoning
-            start = answer_start(texts, form, opened=opens_reasoning(tail))
+            form, opened = self._model_config.reasoning, self._opened(prompts[key])
+            start = answer_start(texts, form, opened=opened)
             spent[key] = len(tokens) if start is None else start + 1
             if start is not None:
                 asked[key] = [*prompts[key], *tokens[:start]]

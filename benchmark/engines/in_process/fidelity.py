@@ -23,9 +23,9 @@ from benchmark.engines.in_process.forward import (
 from benchmark.engines.in_process.packed_attention import PACKED_ATTENTION
 from benchmark.errors import ModelError
 
-# Largest relative error that rounding explains, of logits and of hidden states.
+# Largest relative error of logits and hidden states that rounding explains.
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 1e-1}
-_NOISE_FACTOR = 4.0  # above what the model's own passes over other lengths differ by
+_NOISE_FACTOR = 4.0  # allowed error, in multiples of what the model's own passes differ by
 _UNSEEN = 0.1  # share of the tolerance by which tokens that must not be seen may change logits
 _EXACT = 1e-5  # relative error of rounding alone in float32: nothing else can hide in it
 _FAULTS = (
@@ -96,7 +96,13 @@ def choose_way(
         model.set_attn_implementation(own_attention)
         return _limits(model, device, tokens, own, name)
 
-    for way, make in _ways(model, device).items():
+    ways: dict[str, Callable[[Sequence[list[int]]], Forward]] = {  # the fastest first
+        "packed": lambda prompts: PackedForward(model, device, prompts),
+        "batched": lambda _: OwnForward(model, device, together=True),
+        "single": lambda _: OwnForward(model, device, together=False),
+        "recomputed": lambda _: RecomputedForward(model, device),
+    }
+    for way, make in ways.items():
         if way in ("packed", "batched") and _positions_depend_on_length(model.config):
             refused[way] = "its rotary embedding depends on the longest sequence of a batch"
             continue
@@ -120,18 +126,6 @@ def choose_way(
             return Way(way, make, error, own.states is not None, refused)
     model.set_attn_implementation(own_attention)
     raise _unusable(model, name, refused)
-
-
-def _ways(
-    model: PreTrainedModel, device: torch.device
-) -> dict[str, Callable[[Sequence[list[int]]], Forward]]:
-    """Return all ways to run a model, the fastest first."""
-    return {
-        "packed": lambda prompts: PackedForward(model, device, prompts),
-        "batched": lambda _: OwnForward(model, device, together=True),
-        "single": lambda _: OwnForward(model, device, together=False),
-        "recomputed": lambda _: RecomputedForward(model, device),
-    }
 
 
 def _unusable(model: PreTrainedModel, name: str, refused: Mapping[str, str]) -> ModelError:
@@ -170,12 +164,6 @@ def _own(model: PreTrainedModel, device: torch.device, tokens: Sequence[int]) ->
     return _Own(output.logits[0].float(), states)
 
 
-def _noise(model: PreTrainedModel, device: torch.device, tokens: Sequence[int], own: _Own) -> float:
-    """Return the relative error of logits that comes from rounding: a token more, in other sums."""
-    shorter = _own(model, device, tokens[:-1]).logits
-    return _relative(_centred(shorter), _centred(own.logits[:-1]))
-
-
 def _limits(
     model: PreTrainedModel, device: torch.device, tokens: Sequence[int], own: _Own, name: str
 ) -> tuple[float, float]:
@@ -186,7 +174,7 @@ def _limits(
     Raises:
         ModelError: most tokens see the last one, as in an encoder.
     """
-    other = _own(model, device, [*tokens[:-1], _other(tokens[-1])]).logits[:-1]
+    other = _own(model, device, [*tokens[:-1], abs(tokens[-1] - 1)]).logits[:-1]
     errors = _errors(_centred(other), _centred(own.logits[:-1]))
     tolerance = _TOLERANCE[model.dtype]
     unseen = _UNSEEN * tolerance
@@ -198,13 +186,11 @@ def _limits(
             f"encoder, or its config.json doesn't say is_decoder; choose a model that generates."
         )
     if model.dtype != torch.float32:
-        tolerance = max(tolerance, _NOISE_FACTOR * _noise(model, device, tokens, own))
+        # The same logits in sums of another length differ by rounding alone.
+        shorter = _own(model, device, tokens[:-1]).logits
+        noise = _errors(_centred(shorter), _centred(own.logits[:-1])).max().item()
+        tolerance = max(tolerance, _NOISE_FACTOR * noise)
     return tolerance, max(unseen, _NOISE_FACTOR * errors.max().item())
-
-
-def _other(token: int) -> int:
-    """Return another token than this one."""
-    return abs(token - 1)
 
 
 def _error(
@@ -225,11 +211,12 @@ def _error(
         found += forward.step([tokens[length] for length in rows], [])
         places = [length - 1 for length in group] + rows
         logits = torch.stack([row.float() for row in found])
-        errors.append(_relative(_centred(logits), _centred(own.logits[places])))
+        errors.append(_errors(_centred(logits), _centred(own.logits[places])).max())
         if own.states is not None:
             states = forward.hidden_states(prompts).float().transpose(0, 1)
-            errors.append(_relative(states, own.states[:, [length - 1 for length in group]]))
-    return max(errors)
+            ends = [length - 1 for length in group]
+            errors.append(_errors(states, own.states[:, ends]).max())
+    return max(error.item() for error in errors)
 
 
 def _leak(make: Callable[[Sequence[list[int]]], Forward], tokens: Sequence[int]) -> float:
@@ -239,9 +226,9 @@ def _leak(make: Callable[[Sequence[list[int]]], Forward], tokens: Sequence[int])
         return 0.0
     one, other = (
         make([]).step([], [begun, second])[1].float()
-        for begun in (first, [_other(token) for token in first])
+        for begun in (first, [abs(token - 1) for token in first])  # and other tokens
     )
-    return _relative(_centred(other), _centred(one))
+    return _errors(_centred(other), _centred(one)).max().item()
 
 
 def _short(fault: Exception) -> str:
@@ -252,11 +239,6 @@ def _short(fault: Exception) -> str:
 def _centred(logits: torch.Tensor) -> torch.Tensor:
     """Return logits [R, V] less their mean, which no distribution depends on."""
     return logits - logits.mean(-1, keepdim=True)
-
-
-def _relative(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    """Return the largest relative error of vectors [.., D]; infinite where one is not a number."""
-    return _errors(found, wanted).max().item()
 
 
 def _errors(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:

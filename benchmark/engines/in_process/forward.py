@@ -95,18 +95,18 @@ class PackedForward:
 
     def read(self, prompts: Sequence[list[int]]) -> torch.Tensor:
         """Return the next-token logits [P, V] behind whole prompts."""
-        rest, pack = self._whole(prompts)
-        return self._last(self._run(rest, pack), pack)
+        output, pack = self._whole(prompts)
+        return self._last(output, pack)
 
     def hidden_states(self, prompts: Sequence[list[int]]) -> torch.Tensor:
         """Return the states [P, L + 1, D] of each prompt's last token."""
-        rest, pack = self._whole(prompts)
-        output = self._run(rest, pack, output_hidden_states=True)
+        output, pack = self._whole(prompts, output_hidden_states=True)
         return torch.stack([states[0, pack.ends] for states in output.hidden_states], dim=1)
 
-    def _whole(self, prompts: Sequence[list[int]]) -> tuple[list[list[int]], Pack]:
+    def _whole(self, prompts: Sequence[list[int]], **more: Any) -> tuple[Any, Pack]:
         rest = [prompt[self.shared :] for prompt in prompts]
-        return rest, Pack(0, [len(part) for part in rest], None, self._device, self._prefix)
+        pack = Pack(0, [len(part) for part in rest], None, self._device, self._prefix)
+        return self._run(rest, pack, **more), pack
 
     @torch.inference_mode()
     def _run(self, parts: Sequence[Sequence[int]], pack: Pack, **more: Any) -> Any:

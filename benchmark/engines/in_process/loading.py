@@ -68,7 +68,7 @@ def load_model(
 
 
 def _kind(weights: Weights) -> Any:
-    """Return the class that loads the model: one that reads images, too, may have no other."""
+    """Return the class that loads the model; one that also reads images may have no other."""
     config = transformers.AutoConfig.from_pretrained(weights.location, revision=weights.revision)
     causal, seeing = transformers.AutoModelForCausalLM, transformers.AutoModelForImageTextToText
     known = [type(config) in kind._model_mapping for kind in (causal, seeing)]
