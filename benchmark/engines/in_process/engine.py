@@ -10,18 +10,23 @@ from rich.console import Console
 
 from benchmark.config.schema import ModelConfig
 from benchmark.engines import ChoiceProbabilities, Decoding, Response, SampleRequest
+from benchmark.engines.answer_tokens import (
+    first_answer_token,
+    is_opened,
+    spellings,
+    token_texts,
+)
 from benchmark.engines.device import find_device
 from benchmark.engines.in_process.decoding import Finished, Job, sample_tokens
 from benchmark.engines.in_process.fidelity import Way, choose_way
 from benchmark.engines.in_process.loading import load_model, load_tokenizer
 from benchmark.engines.prompts import read_answer, rendered, rendering
-from benchmark.engines.reasoning import Split, answer_start, is_think_tag, opens_reasoning
+from benchmark.engines.reasoning import Split, is_think_tag
 from benchmark.engines.settings import TransformersConfig
 from benchmark.engines.weights import Weights, model_identity
 from benchmark.errors import ModelError
 from benchmark.records import FinishReason
 
-_TAIL = 8  # tokens at the end of a prompt, which may open the reasoning
 _TRIED = "Two and two make four, as everybody knows."  # what the ways to run a model are tried on
 _TRIED_LEAST = 4  # tokens
 
@@ -124,11 +129,7 @@ class TransformersEngine:
     def _split(self, tokens: Sequence[int], prompt: Sequence[int]) -> Split:
         kept = [token for token in tokens if token not in self._silent_tokens]
         text = self._tokenizer.decode(kept, skip_special_tokens=False)
-        return read_answer(self._model_config, text, opened=self._opened(prompt))
-
-    def _opened(self, prompt: Sequence[int]) -> bool:
-        """Tell whether a prompt's end leaves the model inside its reasoning."""
-        return opens_reasoning(self._tokenizer.decode(prompt[-_TAIL:], skip_special_tokens=False))
+        return read_answer(self._model_config, text, opened=is_opened(self._tokenizer, prompt))
 
     @cached_property
     def _silent_tokens(self) -> frozenset[int]:
@@ -148,7 +149,8 @@ class TransformersEngine:
         A choice's probability is the sum over all tokens that spell it, case and white space aside,
         at temperature 1. A model that reasons draws its reasoning first.
         """
-        variants = self._variants(tuple(choices))
+        known = self._token_texts[: self._known_tokens]
+        variants = spellings(self._model_config.name, known, choices)
         reasons = self._model_config.reasoning != "none"
         new = decoding.max_new_tokens if reasons else 0
         prompts = {r.question_id: self._tokens(r.question_id, r.prompt, new) for r in requests}
@@ -177,9 +179,8 @@ class TransformersEngine:
         seeds = [request.seeds[:1] for request in requests]
         for index, _, tokens, *_ in self._draw([*prompts.values()], seeds, decoding):
             key = requests[index].question_id
-            texts = [self._tokenizer.decode([token]) for token in tokens]
-            form, opened = self._model_config.reasoning, self._opened(prompts[key])
-            start = answer_start(texts, form, opened=opened)
+            form = self._model_config.reasoning
+            start = first_answer_token(self._tokenizer, form, prompts[key], tokens)
             spent[key] = len(tokens) if start is None else start + 1
             if start is not None:
                 asked[key] = [*prompts[key], *tokens[:start]]
@@ -261,9 +262,7 @@ class TransformersEngine:
 
     @cached_property
     def _token_texts(self) -> list[str]:
-        """The text of every token of the vocabulary."""
-        texts: list[str] = self._tokenizer.batch_decode([[i] for i in range(len(self._tokenizer))])
-        return texts
+        return token_texts(self._tokenizer)
 
     def _tokens(self, key: str, prompt: str, new: int = 0) -> list[int]:
         """Render the chat template around a prompt, straight to ids; room is needed for ``new``."""
@@ -321,19 +320,3 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Do nothing: the model stays as long as the process."""
-
-    def _variants(self, choices: tuple[str, ...]) -> dict[str, list[int]]:
-        """Return the ids of all tokens that spell a choice, case and white space aside."""
-        variants: dict[str, list[int]] = {choice: [] for choice in choices}
-        wanted = {choice.lower(): choice for choice in choices}
-        for index, text in enumerate(self._token_texts[: self._known_tokens]):
-            choice = wanted.get(text.strip().lower())
-            if choice is not None:
-                variants[choice].append(index)
-        missing = [choice for choice, ids in variants.items() if not ids]
-        if missing:
-            raise ModelError(
-                f"model={self._model_config.name}: no token spells {missing}; P(True) needs "
-                f"choices of one token."
-            )
-        return variants
