@@ -1,8 +1,9 @@
 """Progress of long work: a bar in a terminal, plain lines every few seconds elsewhere."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 from rich.console import Console
 from rich.progress import (
@@ -13,19 +14,26 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-_LINE_SECONDS = 10.0
-_TELLING = 0.05  # share done from which on the time left is shown
+_LINE_SECONDS = 10.0  # between two lines
+_TELLING = 0.05  # share of the work after which the time left can be estimated
 
 
+@dataclass
 class Meter:
-    """Counts what is done of a whole, and tokens per second beside it."""
+    """Counts what is done of a whole, and tokens per second beside it.
 
-    def __init__(self, what: str, total: int) -> None:
-        self.what = what
-        self.total = total
-        self.done = 0
-        self.tokens = 0
-        self._start = time.monotonic()
+    Attributes:
+        what: words for the work.
+        total: number of items in the whole.
+        show: function that is called with the meter after each advance.
+    """
+
+    what: str
+    total: int
+    show: Callable[["Meter"], None]
+    done: int = 0
+    tokens: int = 0
+    _start: float = field(default_factory=time.monotonic)
 
     @property
     def seconds(self) -> float:
@@ -40,7 +48,7 @@ class Meter:
     def line(self) -> str:
         """Return the state as one plain line."""
         left = ""
-        if self.done and self.done >= _TELLING * self.total:  # the first say little of the rest
+        if self.done and self.done >= _TELLING * self.total:
             left = f"{self.seconds / self.done * (self.total - self.done):.0f} s left"
         parts = [f"{self.what}: {self.done:,} of {self.total:,}", self.rate, left]
         return ", ".join(part for part in parts if part)
@@ -49,6 +57,7 @@ class Meter:
         """Count finished items and their tokens."""
         self.done += done
         self.tokens += tokens
+        self.show(self)
 
 
 @contextmanager
@@ -59,32 +68,19 @@ def meter(console: Console, what: str, total: int) -> Iterator[Meter]:
             TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"), TimeRemainingColumn(), console=console,
         ) as progress:  # fmt: skip
-            yield _BarMeter(progress, what, total)
+            task = progress.add_task(what, total=total, rate="")
+            yield Meter(
+                what, total, lambda now: progress.update(task, completed=now.done, rate=now.rate)
+            )
         return
-    counted = _LineMeter(console, what, total)
+    last = time.monotonic()
+
+    def print_line(now: Meter) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _LINE_SECONDS:
+            last = time.monotonic()
+            console.print(now.line())
+
+    counted = Meter(what, total, print_line)
     yield counted
     console.print(f"{counted.line()}, {counted.seconds:.0f} s")
-
-
-class _BarMeter(Meter):
-    def __init__(self, progress: Progress, what: str, total: int) -> None:
-        super().__init__(what, total)
-        self._progress = progress
-        self._task = progress.add_task(what, total=total, rate="")
-
-    def advance(self, done: int = 1, tokens: int = 0) -> None:
-        super().advance(done, tokens)
-        self._progress.update(self._task, completed=self.done, rate=self.rate)
-
-
-class _LineMeter(Meter):
-    def __init__(self, console: Console, what: str, total: int) -> None:
-        super().__init__(what, total)
-        self._console = console
-        self._last = time.monotonic()
-
-    def advance(self, done: int = 1, tokens: int = 0) -> None:
-        super().advance(done, tokens)
-        if time.monotonic() - self._last >= _LINE_SECONDS:
-            self._last = time.monotonic()
-            self._console.print(self.line())

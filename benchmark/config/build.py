@@ -20,7 +20,7 @@ from benchmark.config.schema import near_names, typed
 from benchmark.errors import ConfigError
 
 TARGET = "_target_"
-_SLOW = ("estimator", "application")  # whose classes take seconds to import
+_SLOW = ("estimator", "application")  # groups whose classes take seconds to import
 
 
 def build(entry: object, where: str, method: str) -> Any:
@@ -33,7 +33,7 @@ def build(entry: object, where: str, method: str) -> Any:
         entry: a mapping with the dotted path of a dataclass as ``_target_``; the other keys are the
             fields of that class.
         where: key of the entry, for messages.
-        method: which every class must have whose objects may stand here, such as ``estimate``.
+        method: name of a method that every class of this kind has, such as ``estimate``.
 
     Raises:
         ConfigError: no such module or class, a class of another kind, or a key or a value that it
@@ -62,11 +62,7 @@ def build(entry: object, where: str, method: str) -> Any:
 
 
 def build_all(entries: object, where: str, method: str) -> dict[str, Any]:
-    """Return the objects of a group's entries by name.
-
-    Raises:
-        ConfigError: as ``build``, or the entries are none.
-    """
+    """Return the objects of a group's entries by name; a ``ConfigError`` as ``build``."""
     if not isinstance(entries, Mapping):
         raise ConfigError(f"{where}={entries} must hold entries by name.")
     for name, entry in entries.items():
@@ -125,11 +121,7 @@ def _inside(value: Any, where: str, method: str) -> Any:
 
 
 def _found(target: str, key: str) -> object:
-    """Return what a dotted path names.
-
-    Raises:
-        ConfigError: with the names near to it, or why its module can't be imported.
-    """
+    """Return what a dotted path names; a ``ConfigError`` gives the names that are near to it."""
     module, _, name = target.rpartition(".")
     if not module or not all(part.isidentifier() for part in target.split(".")):
         raise ConfigError(f"{key}={target} must be written as package.module.Class.")

@@ -1,6 +1,6 @@
-"""The rules of the configuration that no type says; each fails before any work begins.
+"""From what Hydra composed to the dataclasses of ``config``, refusing what breaks a rule.
 
-``checked`` turns what Hydra composed into the dataclasses of ``config``, the rules kept.
+Types say most rules; those that no type says are checked here, before any work begins.
 """
 
 import re
@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from benchmark.config.build import build
+from benchmark.config.rules import at_least, one_of, require
 from benchmark.config.schema import (
     ROLES,
     Config,
@@ -32,9 +33,8 @@ _OF_TEMPLATE = {  # settings of the rendering that chat_template_kwargs would ov
     "return_assistant_tokens_mask", "return_dict", "return_tensors", "tokenize",
     "tokenizer_kwargs", "truncation",
 }  # fmt: skip
-_MOST = 1_000_000  # responses to a question, or resamples: more would fill the memory
-
-_COLDEST = 1e-4  # below it, dividing logits leaves the range of float32
+_LARGEST_COUNT = 1_000_000  # of responses to a question, or of resamples: more fill the memory
+_COLDEST = 1e-4  # lowest temperature above 0: logits divided by less leave the range of float32
 
 
 def checked(composed: DictConfig) -> Config:
@@ -59,8 +59,7 @@ def checked(composed: DictConfig) -> Config:
         one_of(("incorrect", "left_out"), config.capability, "capability", name)
     one_of(("refuse", "left_out"), config.capability, "capability", "failed")
     at_least(1, config.statistics, "statistics", "resamples")
-    resamples = config.statistics.resamples
-    require(resamples <= _MOST, "statistics.resamples", resamples, f"at most {_MOST:,}")
+    _at_most(config.statistics, "statistics", "resamples")
     at_least(0, config.statistics, "statistics", "seed")
     one_of(("none", "wandb"), config.tracker, "tracker", "kind")
     one_of(("offline", "online"), config.tracker, "tracker", "mode")
@@ -68,9 +67,9 @@ def checked(composed: DictConfig) -> Config:
     counted = config.dataset.counted
     weights = counted or config.model.hub_id != "none"
     require(weights, "model.hub_id", "none", "a model that can be run, but for dataset=counts")
-    judged = not (counted and config.grading)
+    unjudged = not (counted and config.grading)
     config.grading = config.grading or config.dataset.grading
-    require(judged, "grading", [*config.grading], "left out: dataset=counts was judged elsewhere")
+    require(unjudged, "grading", [*config.grading], "left out: dataset=counts was judged elsewhere")
     return config
 
 
@@ -117,7 +116,11 @@ def check_model(model: ModelConfig) -> None:
     """
     _check_name("model.name", model.name)
     one_of(("none", "think", "harmony"), model, "model", "reasoning")
-    _check_date("model.template_date", model.template_date)
+    try:
+        date.fromisoformat(model.template_date)
+    except ValueError:
+        rule = "a day, written as 2026-02-01"
+        require(False, "model.template_date", model.template_date, rule)
     require(model.hub_id.strip() != "", "model.hub_id", repr(model.hub_id), "a name or a folder")
     rule = "what the chat template takes; the harness itself says how its result is used"
     for name in sorted(_OF_TEMPLATE.intersection(model.chat_template_kwargs)):
@@ -134,13 +137,6 @@ def check_model(model: ModelConfig) -> None:
         held = "{question}" in template
         require(held, f"{where}.template", template[-80:], "with {question} in it")
         require(len(stop) == 1, f"{where}.stop", repr(stop), "one character")
-
-
-def _check_date(where: str, value: str) -> None:
-    try:
-        date.fromisoformat(value)
-    except ValueError:
-        raise ConfigError(f"{where}={value} is not a day, as in 2026-02-01.") from None
 
 
 def _check_optional(decoding: DecodingConfig, where: str) -> None:
@@ -160,16 +156,20 @@ def _check_optional(decoding: DecodingConfig, where: str) -> None:
 
 def _check_sampling(sampling: SamplingConfig) -> None:
     at_least(1, sampling, "sampling", "k", "k_train")
-    for name in ("k", "k_train"):
-        value = getattr(sampling, name)
-        require(value <= _MOST, f"sampling.{name}", value, f"at most {_MOST:,}")
+    _at_most(sampling, "sampling", "k", "k_train")
     stopping, where = sampling.stopping, "sampling.stopping"
     if stopping is not None:
         rule = f"at least sampling.k={sampling.k}, the responses that every question gets"
-        enough = sampling.k <= stopping.k_max <= _MOST
-        require(enough, f"{where}.k_max", stopping.k_max, f"{rule}, and at most {_MOST:,}")
+        require(sampling.k <= stopping.k_max, f"{where}.k_max", stopping.k_max, rule)
+        _at_most(stopping, where, "k_max")
         require(0 < stopping.width < 1, f"{where}.width", stopping.width, "in (0, 1)")
         at_least(1, stopping, where, "round")
+
+
+def _at_most(node: object, where: str, *names: str) -> None:
+    for name in names:
+        value = getattr(node, name)
+        require(value <= _LARGEST_COUNT, f"{where}.{name}", value, f"at most {_LARGEST_COUNT:,}")
 
 
 def _check_name(key: str, name: str) -> None:
@@ -221,22 +221,3 @@ def check_folder(key: str, folder: str) -> None:
             f"without '~'."
         ) from error
     _check_texts(folder, key)
-
-
-def at_least(least: int, node: object, where: str, *names: str) -> None:
-    """Refuse fields of a node that are below ``least``."""
-    for name in names:
-        value = getattr(node, name)
-        require(value >= least, f"{where}.{name}", value, f"at least {least}")
-
-
-def one_of(allowed: tuple[str, ...], node: object, where: str, name: str) -> None:
-    """Refuse a field of a node that has none of the allowed values."""
-    value = getattr(node, name)
-    require(value in allowed, f"{where}.{name}", value, f"one of {allowed}")
-
-
-def require(holds: bool, key: str, value: object, rule: str) -> None:
-    """Refuse a value that breaks a rule, unless it ``holds``."""
-    if not holds:
-        raise ConfigError(f"{key}={value} is not allowed: it must be {rule}.")

@@ -29,19 +29,17 @@ CONF = next(
 
 OWN_FOLDERS = "CAPCAL_CONF"  # environment variable with a list of folders, as PATH is one
 
-_PART_OF_NULL = re.compile(  # as OmegaConf says it, and no other fault of a program
+_PART_OF_NULL = re.compile(  # the words of OmegaConf, so that no other fault is taken for it
     r"'NoneType' object has no attribute '\w+'\n +full_key: |Unexpected type for root: NoneType"
 )
-
-
 _SINGLE = ("dataset", "model", "engine", "sampling", "tracker")  # groups of which one is chosen
 
 
 class OwnFolders(SearchPathPlugin):  # type: ignore[misc]
-    """Hydra's plugin that searches ``own_folders`` beside ``conf``, in launched jobs, too."""
+    """Hydra's plugin that searches ``own_folders`` before ``conf``, in launched jobs, too."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Put them before ``conf``, the first one first: a file of one's own is never ignored."""
+        """Put them before ``conf``, so that a file of one's own is never ignored."""
         for folder in own_folders():
             search_path.prepend("own", f"file://{folder}", SearchPathQuery(provider="main"))
 
@@ -85,11 +83,7 @@ def take_config_dirs(arguments: Sequence[str]) -> list[str]:
 
 
 def refuse_lists(overrides: Sequence[str]) -> None:
-    """Refuse several choices of a group that takes one: Hydra would mix them.
-
-    Raises:
-        ConfigError: naming the group.
-    """
+    """Refuse several choices of a group that takes one, which Hydra would mix into one."""
     for override in OverridesParser.create().parse_overrides([*overrides]):
         name = override.key_or_group
         if name in _SINGLE and isinstance(override.value(), list):
@@ -108,8 +102,8 @@ def job_overrides(swept: Mapping[str, str] | None, overrides: Sequence[str]) -> 
     """Return the overrides of each job that Hydra makes of a sweep, in their order.
 
     Args:
-        swept: what the configuration sweeps over, ``hydra.sweeper.params``.
-        overrides: of the command line; they go before those.
+        swept: settings that the configuration sweeps over, ``hydra.sweeper.params``.
+        overrides: settings on the command line; they go before those.
     """
     lines = [f"{key}={value}" for key, value in (swept or {}).items()]
     parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
@@ -162,8 +156,8 @@ def system_fault(error: OSError, folder: Path | None = None) -> str:
     """Return what the system refused, and the settings that choose another place.
 
     Args:
-        error: the system's; where a file that is open can't grow it names none.
-        folder: where the run writes what isn't in the store, which then is the place.
+        error: error of the system; it names no file where an open one can't grow.
+        folder: folder of the run, which is named in that case.
     """
     if isinstance(error, BrokenPipeError):
         return "Nobody reads the output any more. Run again: what was finished is kept."

@@ -17,8 +17,9 @@ from omegaconf._utils import get_yaml_loader
 
 from benchmark.errors import ConfigError
 
-_NO_TEXT = re.compile(r"[+-]?(\d|\.\d).*|[+-]?inf|nan|True|False")  # as Python writes them
-_BETWEEN = re.compile(r"[\[\]{},:\s]+")  # the values of a list on the command line
+# What a text may look like that was a number, true or false before: as Python writes them.
+_LIKE_NUMBER = re.compile(r"[+-]?(\d|\.\d).*|[+-]?inf|nan|True|False")
+_BETWEEN = re.compile(r"[\[\]{},:\s]+")  # what separates values of a list on the command line
 
 
 class _Written(NamedTuple):
@@ -36,14 +37,14 @@ def refuse_misread(
     """Refuse texts of the configuration that were written in another way than they read now.
 
     Args:
-        composed: the configuration, before it is checked; or its nodes by key.
-        overrides: of the command line.
-        folders: of configuration files.
+        composed: configuration before it is checked, or its nodes by key.
+        overrides: settings on the command line.
+        folders: folders of configuration files.
 
     Raises:
         ConfigError: naming the key, and where it was written.
     """
-    suspects = [leaf for leaf in _texts(composed, "") if _NO_TEXT.fullmatch(leaf[1])]
+    suspects = [leaf for leaf in _texts(composed, "") if _LIKE_NUMBER.fullmatch(leaf[1])]
     if not suspects:
         return
     written = [*_on_command_line(overrides), *_in_files(folders)]
@@ -63,7 +64,7 @@ def refuse_numbers(node: Any, raw: Any, where: str) -> None:
     In a list, such as the arguments of a command, numbers are taken as Python writes them.
 
     Args:
-        node: of the schema, merged with what was given.
+        node: node of the schema, merged with what was given.
         raw: what was given, as plain containers.
         where: key of the node.
 
@@ -129,7 +130,7 @@ def _in_files(folders: Iterable[Path]) -> Iterator[_Written]:
         loader = get_yaml_loader()(path.read_text(encoding="utf-8"))
         try:
             yield from _of_node(loader.get_single_node(), "", loader, path)
-        except yaml.YAMLError:  # of a file that was not read, or Hydra would have said so
+        except yaml.YAMLError:  # Hydra would have said so, so it hasn't read this file
             continue
 
 

@@ -22,7 +22,7 @@ from benchmark.config.trainer import TrainerConfig
 from benchmark.errors import ConfigError
 from benchmark.records import Question
 
-_UNKNOWN = (ConfigKeyError, ConfigAttributeError)  # what OmegaConf raises for an unknown key
+_UNKNOWN_KEY = (ConfigKeyError, ConfigAttributeError)  # what OmegaConf raises for one
 Role = Literal["evaluation", "train", "validation"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
@@ -32,15 +32,15 @@ class DatasetConfig(ABC):
     """Where questions come from; each kind of dataset is a class with settings of its own.
 
     Attributes:
-        name: names the dataset's folder in the store.
-        licence: of the rows.
+        name: name of the dataset, and of its folder in the store.
+        licence: licence of the rows.
         grading: graders by name, used unless ``grading=[...]`` chooses others; the first decides.
-        splits: split of each role: evaluation, train, validation.
+        splits: name of the split that each role takes: evaluation, train, validation.
         limit: number of evaluation questions; None for all.
-        train_limit: number of questions that probes are trained on.
-        validation_limit: number of questions that probes are chosen on.
-        seed: of the order whose first ``limit`` questions are taken.
-        instruction: the answer format that every prompt asks for.
+        train_limit: number of questions that probes are trained on; None for all.
+        validation_limit: number of questions that probes are chosen on; None for all.
+        seed: seed of the order whose first ``limit`` questions are taken.
+        instruction: sentence in every prompt that asks for a form of answer.
         prompts: wording of the questions, by the names that the dataset's class gives them.
         counted: whether responses were sampled and judged elsewhere, so that no model is run.
     """
@@ -68,12 +68,12 @@ class DatasetConfig(ABC):
 
     @property
     def files(self) -> list[Path]:
-        """The files that rows are read from: their content is in the cell's fingerprint."""
+        """The files that rows are read from; the cell's fingerprint covers their content."""
         return []
 
     @property
     def revisions(self) -> set[tuple[str, str | None]]:
-        """Datasets of the Hub with the revision of each: their commits are in it."""
+        """Datasets of the Hub, each with its revision; the fingerprint covers their commits."""
         return set()
 
 
@@ -92,8 +92,8 @@ class TrainingConfig:
     """Another dataset that probes are trained and chosen on, and what grades it.
 
     Attributes:
-        dataset: settings with their class as ``_target_``; see ``DatasetConfig``.
-        grading: graders by name; none takes the dataset's own.
+        dataset: settings of the dataset, with their class as ``_target_``; see ``DatasetConfig``.
+        grading: graders by name; an empty mapping takes the dataset's own.
     """
 
     dataset: Any = MISSING
@@ -105,11 +105,11 @@ class GGUFConfig:
     """A GGUF file that an installed package holds.
 
     Attributes:
-        package: holds it, or puts it together where ``file`` is None.
-        file: its name in the package.
-        hub_id: of the weights that it stands for; with another one the model is not taken from the
-            package. None stands for any but a local folder.
-        revision: of that hub id.
+        package: name of the package that holds the file, or makes it where ``file`` is None.
+        file: name of the file in the package.
+        hub_id: hub id of the weights in the file. Where the model's hub id is another one, the
+            model isn't taken from the package. None stands for any id, but for no local folder.
+        revision: revision of that hub id.
     """
 
     package: str = MISSING
@@ -144,7 +144,7 @@ class FewShotConfig:
 
     Attributes:
         template: solved examples, then ``{question}`` in the same form.
-        stop: a character that ends an answer, as it does in the examples.
+        stop: character that ends an answer, as it does in the examples.
     """
 
     template: str = MISSING
@@ -156,16 +156,16 @@ class ModelConfig:
     """Which weights, how prompts are rendered and how responses are drawn.
 
     Attributes:
-        name: names the model's folder in the store.
-        hub_id: on the Hugging Face Hub, or a local folder.
-        revision: pinned commit of the hub id.
-        gguf: taken instead of the hub where the package is installed, if it stands for ``hub_id``.
-        system_prompt: None leaves it to the chat template.
-        chat_template_kwargs: handed to the chat template.
-        template_date: the day, YYYY-MM-DD, that a template which writes today's date gets.
-        few_shot: in place of a chat template, for base models.
+        name: name of the model, and of its folder in the store.
+        hub_id: id on the Hugging Face Hub, or a local folder.
+        revision: commit of the hub id that is taken.
+        gguf: file in an installed package, taken in place of the Hub if it stands for ``hub_id``.
+        system_prompt: text of the system message; None leaves it to the chat template.
+        chat_template_kwargs: arguments for the chat template.
+        template_date: day, YYYY-MM-DD, for templates that write today's date.
+        few_shot: solved examples in place of a chat template, for base models.
         reasoning: how reasoning is told from the answer: none, think or harmony.
-        decoding: of the sampled responses.
+        decoding: how the responses are drawn.
     """
 
     name: str = MISSING
@@ -185,9 +185,10 @@ class StoppingConfig:
     """When a question has enough responses; see ``stopping``.
 
     Attributes:
-        k_max: the most responses to one question.
-        width: a question stops once the 95 % interval of its expected accuracy is this narrow.
-        round: counted responses between two looks at a question's interval.
+        k_max: largest number of responses to one question.
+        width: width, in (0, 1), of the 95 % interval of its expected accuracy at which a question
+            has enough responses.
+        round: number of counted responses between two looks at a question's interval.
     """
 
     k_max: int = MISSING
@@ -200,10 +201,10 @@ class SamplingConfig:
     """How many responses are drawn.
 
     Attributes:
-        k: responses per evaluation question; with ``stopping`` the fewest.
-        k_train: responses per training and validation question.
-        seed: every (question, sample) derives its own from it.
-        stopping: of adaptive sampling of evaluation questions; None draws ``k`` for each.
+        k: number of responses to each evaluation question; with ``stopping`` the smallest number.
+        k_train: number of responses to each training and validation question.
+        seed: seed from which every sample of every question derives its own.
+        stopping: rule of adaptive sampling of evaluation questions; None draws ``k`` for each.
     """
 
     k: int = MISSING
@@ -235,7 +236,7 @@ class StatisticsConfig:
 
 @dataclass
 class TrackerConfig:
-    """Where results are logged beside the run's folder; see ``tracking``."""
+    """Where results are logged beside the run's folder: kind is none or wandb; see ``tracking``."""
 
     kind: str = "none"
     project: str = "capcal"
@@ -243,7 +244,7 @@ class TrackerConfig:
     mode: str = "offline"
 
 
-WANDB_SETTINGS: dict[str, Any] = {  # of every W&B run: nothing of the machine or the code
+WANDB_SETTINGS: dict[str, Any] = {  # so that W&B gets nothing of the machine or the code
     "silent": True,
     "console": "off",
     "save_code": False,
@@ -309,7 +310,7 @@ def typed(node: Any, schema: type, where: str) -> Any:
         why, key = str(error).splitlines()[0], error.full_key
         told = f"{where}.{key}: {why}" if key else f"{where}: {why}"
         known = error.object_type if is_dataclass(error.object_type) else schema
-        names = [part.name for part in fields(known)] if isinstance(error, _UNKNOWN) else []
+        names = [part.name for part in fields(known)] if isinstance(error, _UNKNOWN_KEY) else []
         raise ConfigError(f"{told}.{near_names(str(error.key), names)}") from error
 
 
@@ -319,7 +320,6 @@ def near_names(wrong: str, names: Iterable[str]) -> str:
     return f" Near names: {', '.join(near)}." if near else ""
 
 
-@cache
+@cache  # since it takes two milliseconds
 def _structured(schema: type) -> Any:
-    """Return a dataclass as OmegaConf reads it, for two milliseconds."""
     return OmegaConf.structured(schema)

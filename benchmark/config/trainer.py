@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from benchmark.errors import ConfigError
+from benchmark.config.rules import at_least, one_of, require
 
 _ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 _STRATEGIES = ("auto", "ddp_spawn", "ddp_fork")
@@ -14,12 +14,13 @@ class TrainerConfig:
     """Arguments of ``lightning.pytorch.Trainer``, named as there.
 
     Attributes:
-        accelerator: auto takes an accelerator where there is one; or cpu, gpu, cuda, mps.
-        devices: number of them; each takes its own questions of every epoch.
+        accelerator: cpu, gpu, cuda or mps; auto takes an accelerator where there is one.
+        devices: number of devices, at least 1; each takes its own questions of every epoch.
         strategy: auto for one device, ddp_spawn or ddp_fork for several. Plain ddp is refused: it
             would start the whole command again on every device.
         precision: 32-true, bf16-mixed or 16-mixed.
-        max_epochs: passes over the training questions; ``patience`` of a probe may end it before.
+        max_epochs: largest number of passes over the training questions; a probe's ``patience``
+            may end the training before.
         logger: whether losses and scores go to W&B, where the tracker is on.
         enable_progress_bar: whether Lightning's bar is shown.
 
@@ -37,29 +38,15 @@ class TrainerConfig:
 
     def __post_init__(self) -> None:
         """Refuse what Lightning, or the harness under it, can't do."""
-        for name, allowed in (
-            ("accelerator", _ACCELERATORS),
-            ("strategy", _STRATEGIES),
-            ("precision", _PRECISIONS),
-        ):
-            if getattr(self, name) not in allowed:
-                raise ConfigError(
-                    f"trainer.{name}={getattr(self, name)} must be one of {list(allowed)}."
-                )
-        for name in ("devices", "max_epochs"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"trainer.{name}={getattr(self, name)} must be at least 1.")
-        if self.devices > 1 and self.strategy == "auto":
-            raise ConfigError(
-                f"trainer.devices={self.devices} needs trainer.strategy=ddp_spawn, which starts "
-                f"the training alone on every device, or choose trainer=ddp."
-            )
+        one_of(_ACCELERATORS, self, "trainer", "accelerator")
+        one_of(_STRATEGIES, self, "trainer", "strategy")
+        one_of(_PRECISIONS, self, "trainer", "precision")
+        at_least(1, self, "trainer", "devices", "max_epochs")
+        single = self.devices == 1 or self.strategy != "auto"
+        rule = "1 with trainer.strategy=auto; for several devices choose trainer=ddp"
+        require(single, "trainer.devices", self.devices, rule)
 
     @property
     def decisive(self) -> dict[str, object]:
-        """What of it decides the numbers of a probe."""
-        return {
-            "devices": self.devices,
-            "precision": self.precision,
-            "max_epochs": self.max_epochs,
-        }
+        """Settings that decide the numbers of a probe, by name."""
+        return {name: getattr(self, name) for name in ("devices", "precision", "max_epochs")}

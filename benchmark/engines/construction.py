@@ -21,11 +21,11 @@ class Surroundings(NamedTuple):
     """What an engine is made from beside its own settings.
 
     Attributes:
-        model: which model, and how its prompts are rendered.
-        weights: where they are, and their identity.
+        model: name of the model, and how its prompts are rendered.
+        weights: place and identity of the weights.
         cache: folder of what is converted once.
-        folder: the run's own, for logs.
-        console: shows what takes long.
+        folder: folder of the run, for logs.
+        console: terminal, which is told what takes long.
     """
 
     model: ModelConfig
@@ -36,7 +36,7 @@ class Surroundings(NamedTuple):
 
 
 class Startable(Protocol):
-    """Settings that an engine is made from; ``EngineConfig`` has what else they may say."""
+    """Settings that an engine is made from: a file of ``conf/engine``."""
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -51,11 +51,7 @@ class Startable(Protocol):
 
 
 def engine_config(entry: object) -> Startable:
-    """Return the settings of an entry of ``conf/engine``.
-
-    Raises:
-        ConfigError: an unknown class or key, or a value out of range.
-    """
+    """Return the settings of an entry of ``conf/engine``; a ``ConfigError`` says what is wrong."""
     settings: Startable = build(entry, "engine", "start")
     return settings
 
@@ -119,6 +115,7 @@ def _in_process(settings: TransformersConfig, run: Surroundings) -> Engine:
 def _tell_of_dates(run: Surroundings) -> None:
     """Say where a server may write another day into its prompts than this process does."""
     model = run.model
+    # A template that writes the date renders two days to different tokens.
     days = (model.template_date, "2000-02-29")
     first, second = (
         known_identity(replace(model, template_date=day), run.weights, run.cache)["rendering"]
@@ -126,19 +123,15 @@ def _tell_of_dates(run: Surroundings) -> None:
     )
     if first != second:
         run.console.print(
-            f"The chat template of {model.name} writes the date, which is {days[0]} in this "
-            f"process; a server may write its own day. vLLM takes it for gpt-oss from the "
-            f"variable VLLM_SYSTEM_START_DATE, and Llama 3's template from "
+            f"The chat template of {model.name} writes the date. In this process that is "
+            f"{days[0]}; a server may write its own day. For gpt-oss, vLLM reads the day from the "
+            f"variable VLLM_SYSTEM_START_DATE; the template of Llama 3 reads it from "
             f"model.chat_template_kwargs.date_string."
         )
 
 
 def _headers(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers whose values are in environment variables.
-
-    Raises:
-        ConfigError: naming a variable without a value that a header can have.
-    """
+    """Return the headers with their values; a ``ConfigError`` names a variable without one."""
     values = {header: os.environ.get(name, "").strip() for header, name in variables.items()}
     for header, value in values.items():
         if not (value and value.isascii() and value.isprintable()):

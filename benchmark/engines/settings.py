@@ -7,11 +7,11 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from benchmark.config.checks import at_least, one_of, require
+from benchmark.config.rules import at_least, one_of, require
 from benchmark.errors import ConfigError
 
 _COUNTS = ("concurrency", "samples_per_request", "top_logprobs", "attempts")
-_MOST_AT_ONCE = 10_000  # requests: each is a task with its connection
+_MOST_AT_ONCE = 10_000  # requests: each is a task with a connection of its own
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
 _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _OWN_FIELDS = frozenset({  # of a request, which the harness itself sets
@@ -23,30 +23,15 @@ _OWN_FIELDS = frozenset({  # of a request, which the harness itself sets
 
 
 @dataclass
-class EngineConfig:
-    """Settings of an engine, a file of ``conf/engine``; ``construction`` makes engines of them."""
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Those settings that change what the model answers; they go into all fingerprints."""
-        return {}
-
-    @property
-    def precisions(self) -> dict[str, str]:
-        """The precision by stage (p_true, features), as ``Engine.precisions``."""
-        return {}
-
-
-@dataclass
-class TransformersConfig(EngineConfig):
+class TransformersConfig:
     """How the model runs in this process; see ``engines.in_process``.
 
     Attributes:
-        device: auto takes an accelerator where there is one.
+        device: name of the device, such as cuda:1; auto takes an accelerator where there is one.
         device_map: None, or how accelerate spreads the model over devices, for example auto.
         dtype: auto, float32, bfloat16 or float16; auto is bfloat16 where the device computes it.
-        max_rows: rows that a decoding batch aims at.
-        token_budget: prompt tokens of one prefill pass.
+        max_rows: number of rows that a decoding batch aims at.
+        token_budget: number of prompt tokens in one prefill pass.
     """
 
     device: str = "auto"
@@ -61,27 +46,37 @@ class TransformersConfig(EngineConfig):
         one_of(("auto", "float32", "bfloat16", "float16"), self, "engine", "dtype")
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """No setting: none of them changes what the model answers."""
+        return {}
+
+    @property
     def precisions(self) -> dict[str, str]:
         """The precision of the stages that are computed in this process: all that need one."""
         return _precisions(self, "p_true", "features")
 
 
 @dataclass
-class ServerConfig(EngineConfig):
+class ServerConfig:
     """An OpenAI-compatible endpoint; see ``engines.server``.
 
     Attributes:
-        base_url: up to and including the API's version.
-        model: as the server names it.
-        api_key_env: environment variable with the key; without it no key is sent.
-        concurrency: requests at once.
-        samples_per_request: n of a request; a request that fails loses them all.
-        top_logprobs: most probable tokens that P(True) sums over; most servers give 20.
-        attempts: for one request, with growing waits, before it is recorded as an error.
-        timeout: seconds for one request.
+        base_url: address of the API, up to and including its version.
+        model: name of the model at the server.
+        api_key_env: name of the environment variable with the key; no key is sent where it isn't
+            set.
+        concurrency: number of requests that are under way at once.
+        samples_per_request: number of samples that one request asks for; if it fails, all of them
+            fail.
+        top_logprobs: number of most probable tokens that P(True) sums over; most servers give 20.
+        attempts: number of attempts at one request, with growing waits between them, before it is
+            recorded as an error.
+        timeout: longest time in seconds that one attempt may take.
         extra_body: fields that are added to every request: a vendor's own options.
-        headers: added to every request: the environment variable that holds each one's value.
-        in_process: settings of the process that reads hidden states, which no endpoint gives.
+        headers: names of headers that are added to every request, each with the name of the
+            environment variable that holds its value.
+        in_process: settings of the model in this process that reads hidden states, which no
+            endpoint gives.
     """
 
     base_url: str | None = None
@@ -100,8 +95,8 @@ class ServerConfig(EngineConfig):
         """Refuse settings that break a rule."""
         self.in_process = self.in_process or TransformersConfig()
         at_least(1, self, "engine", *_COUNTS)
-        most = self.concurrency <= _MOST_AT_ONCE
-        require(most, "engine.concurrency", self.concurrency, f"at most {_MOST_AT_ONCE:,}")
+        few = self.concurrency <= _MOST_AT_ONCE
+        require(few, "engine.concurrency", self.concurrency, f"at most {_MOST_AT_ONCE:,}")
         require(self.timeout > 0, "engine.timeout", self.timeout, "above 0")
         taken = sorted(_OWN_FIELDS.intersection(self.extra_body or {}))
         rule = "without these fields: requests take them from the settings of model and engine"
@@ -115,7 +110,7 @@ class ServerConfig(EngineConfig):
         require(re.match(r"https?://[^/]", url) is not None, "engine.base_url", url, rule)
         if "?" in url or "@" in url.split("://")[1].split("/")[0]:
             raise ConfigError(
-                "engine.base_url holds a login or a query, which would reach files and logs; put "
+                "engine.base_url holds a login or a query, which would reach files and logs. Put "
                 "the key into an environment variable and name it with engine.api_key_env."
             )
 
@@ -135,10 +130,10 @@ class VLLMConfig(ServerConfig):
     """A server that the harness starts and stops; see ``engines.launch``.
 
     Attributes:
-        command: program and arguments; ``{location}`` and ``{port}`` are filled in.
-        tensor_parallel_size: accelerators that share the model, for the command.
-        health_path: below the server's root, answers with status 200 once the server is ready.
-        startup_seconds: that it may take.
+        command: program and its arguments; ``{location}`` and ``{port}`` are filled in.
+        tensor_parallel_size: number of accelerators that share the model, for the command.
+        health_path: path below the server's root that answers with status 200 once it is ready.
+        startup_seconds: longest time in seconds that the server may take to start.
     """
 
     command: list[str] = field(default_factory=list)
@@ -160,7 +155,7 @@ def _check_headers(variables: Mapping[str, str]) -> None:
     for header, variable in variables.items():
         known = _HEADER.fullmatch(header) is not None
         require(known, "engine.headers", header, "a mapping of header names, such as X-Team")
-        if not _VARIABLE.fullmatch(variable):  # it may be the secret itself
+        if not _VARIABLE.fullmatch(variable):  # the message doesn't repeat it: it may be the secret
             raise ConfigError(
                 f"engine.headers.{header} must be the name of an environment variable, in capital "
                 f"letters, such as MY_TOKEN: values of headers never stand in a configuration."

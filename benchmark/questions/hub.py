@@ -13,7 +13,7 @@ from pathlib import Path
 from omegaconf import MISSING
 
 from benchmark.config.build import build
-from benchmark.config.checks import at_least, one_of
+from benchmark.config.rules import at_least, one_of
 from benchmark.config.schema import DatasetConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.questions.items import (

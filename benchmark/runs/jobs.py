@@ -32,10 +32,10 @@ class Launched(NamedTuple):
     """The multirun that this process has launched.
 
     Attributes:
-        folder: its own, with a folder for each job.
-        name: of the grid, ``Config.grid``.
-        tracker: where its report is logged.
-        jobs: the overrides of each.
+        folder: folder of the grid, with a folder for each job.
+        name: name of the grid, ``Config.grid``.
+        tracker: where the grid's report is logged.
+        jobs: overrides of each job.
     """
 
     folder: Path
@@ -51,10 +51,10 @@ class Job(NamedTuple):
     """One cell of a grid as the disk shows it.
 
     Attributes:
-        name: the overrides that the grid's jobs don't share.
-        state: ``not ended`` is a job that runs still, or was killed.
-        reason: why it failed, else empty.
-        folder: its own; None where it has not started.
+        name: overrides that aren't the same for all jobs of the grid.
+        state: how far it came; ``not ended`` is a job that still runs, or was killed.
+        reason: why it failed; empty where it hasn't.
+        folder: folder of the job; None where it has not started.
     """
 
     name: str
@@ -90,12 +90,12 @@ def recorded(
     A job that is stopped or killed leaves what was written at its start.
 
     Args:
-        folder: of the job.
-        number: of the job in its grid.
-        overrides: that make it.
+        folder: folder of the job.
+        number: place of the job in its grid.
+        overrides: settings on the command line that make it.
 
     Yields:
-        A list of faults, which the job may add to; with any, it has failed.
+        A list to which the job adds faults; with any of them, it has failed.
     """
 
     def write(state: State, reason: str = "") -> None:
@@ -126,11 +126,7 @@ def wait_for_submitted() -> None:
 
 
 def read_jobs(grid: Path) -> list[Job]:
-    """Return the jobs of a grid's folder, in their order.
-
-    Raises:
-        StoreError: the list of the jobs is damaged.
-    """
+    """Return a grid's jobs in their order; a ``StoreError`` where their list is damaged."""
     try:
         planned = [[*map(str, job)] for job in read_json(grid / _JOBS)]
     except _UNREADABLE as error:
@@ -138,10 +134,10 @@ def read_jobs(grid: Path) -> list[Job]:
     shared = set.intersection(*map(set, planned)) if len(planned) > 1 else set()
     jobs = [Job(_name(job, shared), "not started") for job in planned]
     for path in sorted(grid.rglob(_STATE)):
-        with suppress(*_UNREADABLE):  # damaged: as if it had not started
+        with suppress(*_UNREADABLE):  # a damaged state counts as a job that has not started
             found = read_json(path)
             state: State = _STATES[_STATES.index(found["state"])]
-            # its overrides are drawn anew by ``shuffle``
+            # Not those of the list: ``shuffle`` in an override draws another order for each.
             name = _name([*map(str, found["overrides"])], shared)
             jobs[found["number"]] = Job(name, state, str(found["reason"]), path.parent)
     return jobs

@@ -28,7 +28,7 @@ from benchmark.cell.saved import (
 )
 from benchmark.cell.stages import SAMPLED
 from benchmark.config.build import TARGET
-from benchmark.config.schema import Config, SamplingConfig
+from benchmark.config.schema import Config
 from benchmark.engines import Engine
 from benchmark.engines.construction import Surroundings, engine_config
 from benchmark.engines.weights import find_weights
@@ -55,9 +55,9 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
     the next run evaluates it again.
 
     Args:
-        config: what to run.
-        folder: the run's own; the store lies below ``config.paths.outputs``.
-        console: shows progress, the table and where the report is.
+        config: configuration of the run.
+        folder: folder of the run; the store lies below ``config.paths.outputs``.
+        console: terminal, which shows progress, the table and where the report is.
 
     Raises:
         BenchmarkError: for whatever the user can mend.
@@ -183,12 +183,14 @@ def _apply(
 
 def _provenance(artifact: Artifact, config: Config) -> dict[str, str]:
     """Return what the report says about where the cell comes from."""
-    inputs = artifact.inputs
+    inputs, sampling = artifact.inputs, config.sampling
     if "model" in inputs:
+        most = sampling.stopping and sampling.stopping.k_max
+        drawn = f"{sampling.k} to {most}, adaptive" if most else sampling.k
         known = {
             "weights": inputs["model"]["weights"],
             "decoding": inputs["decoding"],
-            "responses per question": _responses_each(config.sampling),
+            "responses per question": drawn,
         }
     else:
         known = {"counts": config.dataset.path, "their SHA-256": inputs["dataset"]["rows"][0]}
@@ -196,18 +198,13 @@ def _provenance(artifact: Artifact, config: Config) -> dict[str, str]:
     return {name: str(value) for name, value in known.items()}
 
 
-def _responses_each(sampling: SamplingConfig) -> str:
-    stopping = sampling.stopping
-    return f"{sampling.k}" if stopping is None else f"{sampling.k} to {stopping.k_max}, adaptive"
-
-
 def build_engine(config: Config, folder: Path, console: Console) -> Engine:
     """Return the engine that runs the configured model; weights are read when first used.
 
     Args:
-        config: of the run.
-        folder: the run's own, for the log of a server that the harness starts.
-        console: shows what takes long.
+        config: configuration of the run.
+        folder: folder of the run, for the log of a server that the harness starts.
+        console: terminal, which is told what takes long.
     """
     cache = Path(config.paths.cache).expanduser()
     weights = find_weights(config.model, cache, console)

@@ -33,7 +33,7 @@ LOGGED_GROUPS = (
     "trainer",
     "statistics",
 )
-COUNTED_GROUPS = ("dataset", "estimator", "application", "statistics")  # what dataset=counts uses
+COUNTED_GROUPS = ("dataset", "estimator", "application", "statistics")  # used by dataset=counts
 _SECRET_KEY = re.compile(
     r"key$|(^|_)token$|secret|passw(or)?d|credential|authorization|headers$", re.IGNORECASE
 )
@@ -41,10 +41,10 @@ _LOGIN_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
 _QUERY_OF_URL = re.compile(r"(https?://[^\s?#]+)[?#]\S*")
 _SECRET_ARGUMENT = re.compile(r"-*[\w-]*(key|token|secret|passw(or)?d)(?=$|=)", re.IGNORECASE)
 _HIDDEN = "***"
-_UPLOAD_SECONDS = 120.0
-_REACH_SECONDS = 10.0
+_UPLOAD_SECONDS = 120.0  # longest time that an upload may take
+_REACH_SECONDS = 10.0  # longest time until the server says anything
 ID = "question_id"
-STEP = "responses_per_question"  # W&B's own step begins at 0 whenever a run is logged again
+STEP = "responses_per_question"  # since W&B's own step begins at 0 whenever a run is logged again
 
 
 def track(result: CellResult, config: Config, folder: Path) -> None:
@@ -54,9 +54,9 @@ def track(result: CellResult, config: Config, folder: Path) -> None:
     logged.
 
     Args:
-        result: the cell.
-        config: the run's; of it only ``LOGGED_GROUPS`` are logged, without secrets.
-        folder: the run's own. W&B's files go below ``folder/wandb``; the figures are taken from
+        result: results of the cell.
+        config: configuration of the run; only ``LOGGED_GROUPS`` are logged, without secrets.
+        folder: folder of the run. W&B's files go below ``folder/wandb``; the figures are those in
             ``folder/figures``.
 
     Raises:
@@ -82,11 +82,11 @@ def track_grid(grid: str, tracker: TrackerConfig, folder: Path, jobs: Sequence[o
     """Log a grid's report as one summary run in the group of its cells; ``none`` does nothing.
 
     Args:
-        grid: its name, ``Config.grid``.
-        tracker: the configuration's.
-        folder: the report's own: every CSV file in it is logged as a table, every PNG file as an
-            image, by its path without suffix. W&B's files go below ``folder/wandb``.
-        jobs: what the grid's cells are made from; the same ones give the same run.
+        grid: name of the grid, ``Config.grid``.
+        tracker: settings of the tracker.
+        folder: folder of the report. Every CSV file in it is logged as a table, every PNG file as
+            an image, named by its path without suffix. W&B's files go below ``folder/wandb``.
+        jobs: what the grid's cells are made from; the same jobs give the same W&B run.
 
     Raises:
         StoreError: where W&B can't write.
@@ -104,7 +104,7 @@ def track_grid(grid: str, tracker: TrackerConfig, folder: Path, jobs: Sequence[o
 def _run(tracker: TrackerConfig, folder: Path, **about: Any) -> Iterator[Any]:
     """Yield a W&B run that is written to the disk, and upload it at its end if that is asked for.
 
-    What is on the disk first can't be lost with the network, and an upload can be given up.
+    A run that is on the disk first isn't lost with the network, and its upload can be given up.
     """
     import wandb  # here, so that tracker=none never loads it
 
@@ -119,7 +119,7 @@ def _run(tracker: TrackerConfig, folder: Path, **about: Any) -> Iterator[Any]:
             raise StoreError(
                 f"W&B could not log {about['name']}: {error} Its report is in {folder}."
             ) from error
-        wandb.teardown()  # ends W&B's own process, which may still be writing
+        wandb.teardown()  # ends W&B's own process: until then it may still write the files
         if tracker.mode == "online":
             _upload(Path(run.settings.sync_dir).absolute(), run.settings.base_url)
 

@@ -121,8 +121,8 @@ def test_a_training_by_steps_is_kept_in_the_store_and_goes_on_from_there(
     [
         (["trainer.accelerator=gpu"], "trainer: No supported gpu backend"),
         (["trainer=ddp"], "trainer: No supported gpu backend"),
-        (["trainer.strategy=ddp"], "trainer.strategy=ddp must be one of"),
-        (["trainer.devices=2"], "needs trainer.strategy=ddp_spawn"),
+        (["trainer.strategy=ddp"], "trainer.strategy=ddp is not allowed: it must be one of"),
+        (["trainer.devices=2"], "for several devices choose trainer=ddp"),
         (["trainer.max_epoch=3"], "max_epoch"),
         (["trainer.max_epochs=many"], "trainer.max_epochs"),
     ],

@@ -19,10 +19,10 @@ from benchmark.engines.server.requests import Endpoint, RequestError
 from benchmark.errors import ModelError
 
 CHECK = "Write a line of two hundred random words that have nothing to do with each other."
-_TOKENS = (32, 512)  # a model that thinks needs more to differ, or to say anything
-_QUICK_SECONDS = 20.0
-_WORDS_A_TOKEN = 2  # at most; of a whole text
-_CHARACTERS_A_TOKEN = 32
+_TOKENS = (32, 512)  # caps of the check: a model that thinks needs more to say anything
+_QUICK_SECONDS = 20.0  # for the list of models
+_WORDS_A_TOKEN = 2  # at most, on average over a text
+_CHARACTERS_A_TOKEN = 32  # at most, on average over a text
 # Each of these values alone leaves only the most probable token.
 _GREEDY: dict[str, Any] = {"temperature": 0.0, "top_p": 1e-6, "top_k": 1, "min_p": 1.0}
 
@@ -34,14 +34,14 @@ class Abilities(NamedTuple):
     """What a server was found to do.
 
     Attributes:
-        several: gives ``n`` different choices to one request.
-        counts_all: its usage counts the tokens of all choices.
-        logprobs: gives the log probabilities of the most probable tokens, of more than the drawn.
-        repeats: gives the same text for the same seed.
-        reasons: its replies hold reasoning.
+        several: whether it gives ``n`` different choices to one request.
+        counts_all: whether its usage counts the tokens of all choices.
+        logprobs: whether it gives log probabilities of more tokens than the drawn one.
+        repeats: whether it gives the same text for the same seed.
+        reasons: whether its replies hold reasoning.
         confirmed: settings that were seen to change what is sampled.
         unconfirmed: settings that it takes, but wasn't seen to use.
-        server: what it calls itself, if anything.
+        server: kind of server as it calls itself, or None.
     """
 
     several: bool

@@ -16,15 +16,15 @@ def responses_of(
 ) -> list[Response]:
     """Return the responses that a reply's choices are.
 
-    Where the server counts the tokens of all choices as a whole, they are shared out by length of
+    A server may count the tokens of all choices together; they are then shared out by length of
     text.
 
     Args:
-        model: how answers are told from reasoning.
-        request: that was asked for.
-        waiting: places of its samples that the choices are, in order.
-        seed: that was sent.
-        reply: of as many choices, or fewer.
+        model: settings of the model, which say how answers are told from reasoning.
+        request: request for all samples of a question.
+        waiting: places in the request of the samples that the choices are, in order.
+        seed: seed that was sent.
+        reply: reply of the server, with as many choices as are waiting, or fewer.
     """
     choices = reply.choices[: len(waiting)]
     counts: Sequence[int | None] = [len(choice.tokens) for choice in choices]
@@ -62,7 +62,8 @@ def probabilities_of(
     seen = len(choice.tokens)
     spent = max(reply.completion_tokens or 0, seen) or None
     token = _answer_token(model, choice)
-    # The drawn token alone would make the choice that it spells a sure one.
+    # With the drawn token alone, the choice that it spells would get its probability and the others
+    # none, which says nothing of them.
     if choice.text.strip() and (not seen or (token is not None and len(token.top) < 2)):
         return unknown_probabilities(choices, "the reply holds no top log probabilities")
     found = _summed(token, choices)
@@ -86,7 +87,7 @@ def unknown_probabilities(choices: Sequence[str], reason: str) -> ChoiceProbabil
 def _split(model: ModelConfig, choice: Choice) -> Split:
     """Return reasoning, answer and whether it ended, split by the server or by us."""
     stopped = choice.finish_reason == "stop"
-    # A template may open the reasoning in the prompt: cut off, it then shows no tag at all.
+    # Where the template opens the reasoning in the prompt, a text that was cut off shows no tag.
     hidden = choice.reasoning is None and not stopped and model.reasoning == "think"
     split = read_answer(model, choice.text, opened=hidden)
     ended = split.ended and stopped

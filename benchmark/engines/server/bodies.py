@@ -11,8 +11,8 @@ from benchmark.config.schema import ModelConfig
 from benchmark.engines import Decoding
 from benchmark.engines.prompts import chat_messages, few_shot_text
 
-SEEDS = 2**31  # seeds of the protocol are 32-bit in some servers
-_EVERY_TOKEN = 2**17  # of prompt and response, for a penalty
+SEEDS = 2**31  # number of different seeds: some servers read signed integers of 32 bits
+_EVERY_TOKEN = 2**17  # tokens that a penalty looks back on: more than any prompt and response have
 
 
 def sample_body(
@@ -21,12 +21,12 @@ def sample_body(
     """Return the request for n samples of a prompt.
 
     Args:
-        model: how prompts are put to it.
-        served: the model's name at the endpoint.
-        prompt: user turn.
+        model: settings of the model, which say how a prompt is put to it.
+        served: name of the model at the endpoint.
+        prompt: text of the user's turn.
         decoding: how samples are drawn.
         n: number of samples.
-        seed: in [0, 2^31).
+        seed: seed of the whole request, in [0, 2^31).
     """
     body = {"model": served, "n": n, "seed": seed, **_settings(decoding)}
     if model.few_shot is not None:
@@ -35,7 +35,7 @@ def sample_body(
     body["messages"] = chat_messages(model, prompt)
     body["max_completion_tokens"] = decoding.max_new_tokens
     arguments = dict(model.chat_template_kwargs)
-    if "reasoning_effort" in arguments:  # a parameter of its own in the protocol
+    if "reasoning_effort" in arguments:  # the protocol has a field of its own for it
         body["reasoning_effort"] = arguments["reasoning_effort"]
     if arguments:
         body["chat_template_kwargs"] = arguments

@@ -5,6 +5,7 @@ a server of our own has freed the accelerator. ``abilities`` checks a server bef
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
@@ -35,48 +36,43 @@ from benchmark.engines.server.requests import Endpoint, RequestError, run_all
 from benchmark.engines.settings import ServerConfig
 from benchmark.errors import ModelError
 
-_PATIENCE = 30.0  # seconds before a slow start is said
-_FIRST_TOKEN = Decoding(1.0, 1.0, 1)  # without reasoning the first token is the answer's
-_UNSAID = {"n", "seed", "logprobs", "top_logprobs", "stop", "model", "messages", "prompt"}
+_PATIENCE = 30.0  # seconds without a first reply before the terminal is told
+_FIRST_TOKEN = Decoding(1.0, 1.0, 1)  # enough without reasoning: it is the answer's first token
+_NO_SETTINGS = {"n", "seed", "logprobs", "top_logprobs", "stop", "model", "messages", "prompt"}
 
 
+@dataclass
 class ServerEngine:
     """Runs a model behind an endpoint.
 
-    Args:
-        model_config: how prompts are rendered and answers told from reasoning.
-        config: of the endpoint and the requests.
-        identity: of the model, as every engine gives it.
-        api_key: for the endpoint.
-        console: told what the server can't do.
-        in_process: makes the engine that reads hidden states.
-        launched: the server, where the harness runs it itself.
-        headers: sent with every request; their values are never stored or logged.
+    Attributes:
+        model_config: settings of the model: how prompts are rendered and answers are told from
+            reasoning.
+        config: settings of the endpoint and of the requests.
+        identity: identity of the model, as every engine gives it.
+        api_key: key for the endpoint.
+        console: terminal, which is told what the server can't do.
+        in_process: function that makes the engine that reads hidden states.
+        launched: server that the harness runs itself, if it does.
+        headers: headers of every request; their values are never stored or logged.
     """
 
-    def __init__(
-        self,
-        model_config: ModelConfig,
-        config: ServerConfig,
-        identity: dict[str, Any],
-        api_key: str,
-        console: Console,
-        in_process: Callable[[], Engine],
-        launched: LaunchedServer | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> None:
-        self._model_config = model_config
-        self._config = config
-        self._api_key = api_key
-        self._headers = headers or {}
-        self._console = console
-        self._make_in_process = in_process
-        self._launched = launched
-        self.identity = identity
-        self.precisions = config.precisions
-        self._failures = 0  # in a row
-        self._known: Endpoint | None = None
-        self._decoding: Decoding | None = None  # of the last requests
+    model_config: ModelConfig
+    config: ServerConfig
+    identity: dict[str, Any]
+    api_key: str = field(repr=False)
+    console: Console
+    in_process: Callable[[], Engine]
+    launched: LaunchedServer | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    _failures: int = field(default=0, init=False)  # in a row
+    _known: Endpoint | None = field(default=None, init=False)
+    _decoding: Decoding | None = field(default=None, init=False)  # of the last requests
+
+    @property
+    def precisions(self) -> Mapping[str, str]:
+        """The precision by stage, as ``Engine.precisions``."""
+        return self.config.precisions
 
     def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
         """Yield every requested response once, as it is finished.
@@ -89,8 +85,8 @@ class ServerEngine:
         Raises:
             ModelError: the server refuses, is gone, or can't give different samples.
         """
-        endpoint, model = self._prepare(decoding), self._model_config
-        size = self._config.samples_per_request if self._abilities.several else 1
+        endpoint, model = self._prepare(decoding), self.model_config
+        size = self.config.samples_per_request if self._abilities.several else 1
         chunks = (
             (request, range(start, min(start + size, len(request.sample_indices))))
             for request in requests
@@ -121,7 +117,7 @@ class ServerEngine:
                 waiting = waiting[len(reply.choices) :]
             return responses
 
-        yield from run_all(endpoint, chunks, draw, self._config.concurrency)
+        yield from run_all(endpoint, chunks, draw, self.config.concurrency)
 
     def choice_probabilities(
         self, requests: Sequence[SampleRequest], choices: Sequence[str], decoding: Decoding
@@ -134,13 +130,13 @@ class ServerEngine:
         Raises:
             ModelError: the server gives no log probabilities.
         """
-        used = decoding if self._model_config.reasoning != "none" else _FIRST_TOKEN
-        endpoint, model = self._prepare(used), self._model_config
+        used = decoding if self.model_config.reasoning != "none" else _FIRST_TOKEN
+        endpoint, model = self._prepare(used), self.model_config
         if not self._abilities.logprobs:
             raise ModelError(
-                f"{endpoint.base_url} gives no top_logprobs, or one alone, which P(True) can't "
-                f"be read from; choose engine=transformers or a server that gives them, or leave "
-                f"p_true out."
+                f"{endpoint.base_url} gives no top_logprobs, or only one for each token, from "
+                f"which P(True) can't be read. Choose engine=transformers or a server that gives "
+                f"them, or leave p_true out of estimator=[...]."
             )
 
         async def ask(
@@ -149,7 +145,7 @@ class ServerEngine:
             body = self._body(request.prompt, used, 1, request.seeds[0] % SEEDS)
             try:
                 reply = await endpoint.ask(
-                    client, body | logprobs_of(model, self._config.top_logprobs)
+                    client, body | logprobs_of(model, self.config.top_logprobs)
                 )
             except RequestError as error:
                 self._count_failure(str(error))
@@ -158,7 +154,7 @@ class ServerEngine:
             found = probabilities_of(model, reply, choices)
             return [(request.question_id, found)]
 
-        yield from run_all(endpoint, iter(requests), ask, self._config.concurrency)
+        yield from run_all(endpoint, iter(requests), ask, self.config.concurrency)
 
     def hidden_states(self, prompts: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the states as the in-process engine does, after our own server has stopped."""
@@ -178,7 +174,7 @@ class ServerEngine:
             sent = terms.applied(self._body("", self._decoding, 1, 0))
             known = {
                 "server": abilities.server,
-                "sent": {name: value for name, value in sent.items() if name not in _UNSAID},
+                "sent": {name: value for name, value in sent.items() if name not in _NO_SETTINGS},
                 "confirmed": [*abilities.confirmed],
                 "refused": sorted(terms.left_out),
                 "same_seed_same_text": abilities.repeats,
@@ -189,37 +185,37 @@ class ServerEngine:
 
     def close(self) -> None:
         """Stop the server where the harness runs it; it starts again when it is needed."""
-        if self._launched is not None:
-            self._launched.stop()
+        if self.launched is not None:
+            self.launched.stop()
 
     @cached_property
     def _in_process(self) -> Engine:
-        return self._make_in_process()
+        return self.in_process()
 
     @property
     def _endpoint(self) -> Endpoint:
         """The endpoint; a server of our own is started where it doesn't run."""
-        launched, config = self._launched, self._config
+        launched, config = self.launched, self.config
         url = str(config.base_url) if launched is None else launched.base_url()
         if self._known is None:
             alive = (lambda: None) if launched is None else launched.alive
             self._known = Endpoint(
-                url, self._api_key, config.attempts, config.timeout, alive,
-                headers=self._headers, say=self._console.print,
+                url, self.api_key, config.attempts, config.timeout, alive,
+                headers=self.headers, say=self.console.print,
             )  # fmt: skip
         self._known.base_url = url  # its port is another after each start
         return self._known
 
     def _prepare(self, decoding: Decoding) -> Endpoint:
         """Return the endpoint, checked to draw responses as they are meant."""
-        check_settings(self._abilities, self._endpoint, decoding, self._model_config)
+        check_settings(self._abilities, self._endpoint, decoding, self.model_config)
         self._decoding = decoding
         return self._endpoint
 
     def _body(self, prompt: str, decoding: Decoding, n: int, seed: int) -> dict[str, Any]:
         """Return the request for n samples."""
-        body = sample_body(self._model_config, self._config.model, prompt, decoding, n, seed)
-        return body | (self._config.extra_body or {})
+        body = sample_body(self.model_config, self.config.model, prompt, decoding, n, seed)
+        return body | (self.config.extra_body or {})
 
     def _count_choices(self, reply: Reply) -> None:
         """Count a reply without an answer as a failure."""
@@ -230,12 +226,12 @@ class ServerEngine:
             self._failures = 0
 
     def _count_failure(self, reason: str) -> None:
-        """Stop where nothing succeeds any more."""
+        """Stop where many requests in a row have failed."""
         self._failures += 1
-        if self._failures > max(20, self._config.concurrency):
+        if self._failures > max(20, self.config.concurrency):
             raise ModelError(
                 f"{self._endpoint.base_url}: the last {self._failures} requests all failed "
-                f"({reason}). What was finished is kept; run again when the server answers."
+                f"({reason}). What was finished is kept. Run again when the server answers."
             )
 
     @cached_property
@@ -246,7 +242,7 @@ class ServerEngine:
             return self._body(CHECK, decoding, n, seed)
 
         async def check(client: openai.AsyncOpenAI, top: int) -> list[Abilities]:
-            logprobs = partial(logprobs_of, self._model_config)
+            logprobs = partial(logprobs_of, self.model_config)
             async with anyio.create_task_group() as group:
                 group.start_soon(say_if_slow)
                 found = await find_abilities(client, endpoint, body, logprobs, top)
@@ -257,9 +253,9 @@ class ServerEngine:
             await anyio.sleep(_PATIENCE)
             endpoint.say(
                 f"{endpoint.base_url}: waiting for its first replies; each may take "
-                f"engine.timeout={self._config.timeout:g} s."
+                f"engine.timeout={self.config.timeout:g} s."
             )
 
         endpoint = self._endpoint
-        (found,) = run_all(endpoint, iter([self._config.top_logprobs]), check, 1)
+        (found,) = run_all(endpoint, iter([self.config.top_logprobs]), check, 1)
         return found

@@ -11,51 +11,43 @@ import sys
 import time
 import urllib.request
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
 from benchmark.errors import ModelError
 
-_POLL_SECONDS = 0.5
-_GRACE_SECONDS = 30.0
-_LOG_LINES = 15
+_POLL_SECONDS = 0.5  # between two questions whether it is ready
+_GRACE_SECONDS = 30.0  # to end by itself, before it is killed
+_LOG_LINES = 15  # last lines of its log in an error message
 _FAULT = re.compile(r"(^|\] +)\w*(Error|Exception): ")
-_SAID_EVERY = 30.0  # seconds between lines while it starts
+_NEWS_SECONDS = 30.0  # between two lines on the terminal while it starts
 
 
+@dataclass
 class LaunchedServer:
-    """Runs a server command while it is needed; may be started again after a stop.
+    """A server command that runs while it is needed; it may be started again after a stop.
 
-    Args:
-        command: program and arguments; ``{port}`` and ``{location}`` are filled in.
-        location: of the weights: a folder, or a hub id.
-        health_path: below the root, answers with status 200 once the server is ready.
-        startup_seconds: that it may take.
+    Attributes:
+        command: program and its arguments; ``{port}`` and ``{location}`` are filled in.
+        location: folder or hub id of the weights.
+        health_path: path below the root that answers with status 200 once the server is ready.
+        startup_seconds: longest time in seconds that the server may take to start.
         log: file that its output is appended to.
-        console: told when it starts and stops.
-        variables: added to the environment of the command.
+        console: terminal, which is told when the server starts and stops.
+        variables: variables that are added to the command's environment.
     """
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        location: str,
-        health_path: str,
-        startup_seconds: float,
-        log: Path,
-        console: Console,
-        variables: Mapping[str, str] | None = None,
-    ) -> None:
-        self._command = command
-        self._location = location
-        self._health_path = health_path
-        self._startup_seconds = startup_seconds
-        self._log = log
-        self._console = console
-        self._variables = dict(variables or {})
-        self._process: subprocess.Popen[bytes] | None = None
-        self._port = 0
+    command: Sequence[str]
+    location: str
+    health_path: str
+    startup_seconds: float
+    log: Path
+    console: Console
+    variables: Mapping[str, str] = field(default_factory=dict)
+    _process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+    _port: int = field(default=0, init=False)
 
     def base_url(self) -> str:
         """Return the address of the running server, starting it where it doesn't run.
@@ -75,7 +67,7 @@ class LaunchedServer:
         """
         if self._process is not None and self._process.poll() is not None:
             status = self._process.returncode
-            self.stop()  # what it started may still hold the accelerator
+            self.stop()  # processes that it started may still hold the accelerator
             raise ModelError(f"The server ended with status {status}. {self._last_lines()}")
 
     def stop(self) -> None:
@@ -90,22 +82,22 @@ class LaunchedServer:
         with contextlib.suppress(ProcessLookupError):  # whatever is left of its group
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        self._console.print("The server is stopped.")
+        self.console.print("The server is stopped.")
 
     def _start(self) -> None:
         self._port = _free_port()
         command = [
-            part.replace("{port}", str(self._port)).replace("{location}", self._location)
-            for part in self._command
+            part.replace("{port}", str(self._port)).replace("{location}", self.location)
+            for part in self.command
         ]
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        self._console.print(f"Starting {command[0]}; its log is {self._log} ..")
-        with self._log.open("ab") as log:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        self.console.print(f"Starting {command[0]}; its log is {self.log} ..")
+        with self.log.open("ab") as log:
             try:
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                     start_new_session=True, preexec_fn=_end_with_parent,
-                    env=self._variables | os.environ,
+                    env={**self.variables, **os.environ},
                 )  # fmt: skip
             except OSError as error:
                 raise ModelError(
@@ -120,26 +112,26 @@ class LaunchedServer:
 
     def _wait_until_ready(self) -> None:
         start = said = time.monotonic()
-        address = f"http://127.0.0.1:{self._port}/{self._health_path}"
+        address = f"http://127.0.0.1:{self._port}/{self.health_path}"
         while not _answers(address):
             self.alive()
             now = time.monotonic()
-            if now - start > self._startup_seconds:
+            if now - start > self.startup_seconds:
                 raise ModelError(
-                    f"The server isn't ready after engine.startup_seconds={self._startup_seconds:g}"
+                    f"The server isn't ready after engine.startup_seconds={self.startup_seconds:g}"
                     f" ({address}). {self._last_lines()}"
                 )
-            if now - said > _SAID_EVERY:
+            if now - said > _NEWS_SECONDS:
                 said = now
-                self._console.print(f"The server is starting, {now - start:.0f} s ..")
+                self.console.print(f"The server is starting, {now - start:.0f} s ..")
             time.sleep(_POLL_SECONDS)
-        self._console.print(f"The server is ready after {time.monotonic() - start:.0f} s.")
+        self.console.print(f"The server is ready after {time.monotonic() - start:.0f} s.")
 
     def _last_lines(self) -> str:
-        lines = self._log.read_text(errors="replace").splitlines()
+        lines = self.log.read_text(errors="replace").splitlines()
         first = next((line for line in lines if _FAULT.search(line)), None)
         named = [f"The first fault: {first}"] if first and first not in lines[-_LOG_LINES:] else []
-        return "\n".join([*named, f"The end of {self._log}:", *lines[-_LOG_LINES:]])
+        return "\n".join([*named, f"The end of {self.log}:", *lines[-_LOG_LINES:]])
 
 
 def _answers(address: str) -> bool:

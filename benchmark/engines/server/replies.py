@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from benchmark.records import FinishReason, storable
 
-_MOST_TOKENS = 2**31  # that a reply may count
+_MOST_TOKENS = 2**31  # in a reply; the store keeps 32-bit counts
 _WORDS_OF_ERRORS = ("error", "errors", "detail", "message", "msg", "error_message", "title")
 _ENDED = frozenset(
     {"stop", "stop_sequence", "stop_str", "stop_token", "end_turn", "eos", "eos_token"}
@@ -25,7 +25,7 @@ _CUT = frozenset({
 })  # fmt: skip
 _PAGE = re.compile(rb"\s*<(!doctype|html|head|body)\b", re.IGNORECASE)
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
-_SHOWN = 100  # characters of a page
+_SHOWN = 100  # characters of a page for browsers that an error message repeats
 _STREAM = re.compile(rb"\s*(data|event|id|retry)?: ?\S")
 _UNREADABLE = (
     ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError,
@@ -36,8 +36,8 @@ class ReplyError(Exception):
     """A reply that isn't what the protocol says.
 
     Attributes:
-        words: the server's own, where the reply says what is wrong; else empty.
-        status: that the reply names, where it names one.
+        words: the server's own words for what is wrong; empty where it has none.
+        status: HTTP status that the reply names, or None.
     """
 
     def __init__(self, message: str, words: str = "", status: int | None = None) -> None:
@@ -50,7 +50,7 @@ class Token(NamedTuple):
     """A generated token and the log probabilities of the most probable tokens in its place."""
 
     text: str
-    top: tuple[tuple[str, float], ...]  # different tokens may have the same text
+    top: tuple[tuple[str, float], ...]  # no mapping: different tokens may have the same text
 
 
 @dataclass(frozen=True)

@@ -26,15 +26,15 @@ from benchmark.records import storable
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-_SHOWN = 300  # characters of an error
-_SHORT_SECRET = 4  # characters; "none" is no secret
+_SHOWN = 300  # characters of an error that a message repeats
+_SHORT_SECRET = 4  # characters; so short a key is a word such as "none", and no secret
 
 
 class RequestError(Exception):
     """A request that failed for good: recorded as a state, never an answer.
 
     Attributes:
-        busy: the server is away or has no room, whatever a request says.
+        busy: whether the server is away or overloaded, so that other requests fail, too.
     """
 
     def __init__(self, message: str, *, busy: bool = False) -> None:
@@ -47,16 +47,16 @@ class Endpoint:
     """How requests are sent.
 
     Attributes:
-        base_url: of the API, up to and including its version; None takes ``OPENAI_BASE_URL``, else
-            OpenAI's.
-        api_key: sent as the bearer token; never stored or logged.
-        attempts: for one request, with growing waits, before it counts as failed.
-        timeout: seconds for one request.
-        alive: raises where the server is known to be gone, so that nothing waits for it.
-        settings: the part of the configuration that messages send the user to.
-        headers: sent besides; their values are never stored or logged.
-        say: told once, in one line, of each field that the endpoint doesn't take.
-        terms: what is known of the fields that it takes.
+        base_url: address of the API, up to and including its version; None takes
+            ``OPENAI_BASE_URL``, else OpenAI's.
+        api_key: bearer token; never stored or logged.
+        attempts: number of attempts at one request, with growing waits, before it has failed.
+        timeout: longest time in seconds that one attempt may take.
+        alive: function that raises where the server has ended, so that nothing waits for it.
+        settings: part of the configuration that messages send the user to.
+        headers: further headers; their values are never stored or logged.
+        say: function that is told, in one line each, of fields that the endpoint doesn't take.
+        terms: which fields it takes, as far as is known.
     """
 
     base_url: str | None
@@ -90,10 +90,10 @@ class Endpoint:
         request means the same; what is learnt so from a request that succeeds holds from then on.
 
         Args:
-            client: of this endpoint.
-            body: of the request, as if the endpoint took every field.
-            patient: ask again where the server reports a fault of its own (status 500), or lets
-                the time run out.
+            client: client of this endpoint.
+            body: fields of the request, as if the endpoint took them all.
+            patient: whether to ask again after a fault of the server's own (status 500), or where
+                the time ran out.
 
         Raises:
             RequestError: after all attempts, or where another attempt can't help.
@@ -111,7 +111,7 @@ class Endpoint:
                     self.alive()
                     raise RequestError(self._short(error), busy=busy(error)) from error
                 changed = terms.refusing(name, kept, refusal(error))
-                if changed is None:  # to see whether it is really this field
+                if changed is None:  # asked once without it, to see whether it is the cause
                     kept = {key: value for key, value in kept.items() if key != name}
                     lost = lost or (
                         f"{client.base_url} refuses {name}={body[name]} ({self._short(error)})."
@@ -126,9 +126,7 @@ class Endpoint:
     async def ask_bare(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> None:
         """Learn which fields the endpoint refuses without naming them, adding one after another.
 
-        Raises:
-            RequestError: it refuses the request without any of them, too.
-            ModelError: as ``ask``.
+        Raises the errors of ``ask``, also where it refuses the request without any of them.
         """
         bare = self.terms.bare(body)
         try:
@@ -138,7 +136,7 @@ class Endpoint:
                 short = replace(bare, short_cap=True).applied(body)
                 await self.ask(client, short, patient=False)
                 self.learn(replace(self.terms, short_cap=True), client)
-            except RequestError:  # it isn't the request, or not these fields
+            except RequestError:  # the cause is none of these fields; this says what it is
                 await self.ask(client, bare.applied(body))
         left = bare.left_out - self.terms.left_out
         for name in sorted(left):
@@ -184,7 +182,7 @@ class Endpoint:
         try:
             reply: Reply = await retrying(self._ask_once, client, sent)
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
-            if terms.named(body, refusal(error)):  # the key is good, a field isn't allowed it
+            if terms.named(body, refusal(error)):  # the key is good, but may not use a field
                 raise
             raise ModelError(
                 f"{client.base_url} refuses the key ({self._short(error)}). Set the environment "
@@ -204,7 +202,7 @@ class Endpoint:
         return reply
 
     async def _ask_once(self, client: openai.AsyncOpenAI, sent: dict[str, Any]) -> Reply:
-        # Fields that the client doesn't know by name are refused by it, so all go as extra ones.
+        # The client's typed methods refuse fields that they don't know, so the body goes as it is.
         path = "/chat/completions" if "messages" in sent else "/completions"
         raw = await client.post(path, cast_to=httpx.Response, body=sent)
         return read_reply(raw.content)
@@ -215,7 +213,7 @@ class Endpoint:
         try:
             parts = urlsplit(url)
             good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:  # a port out of range
+        except ValueError:  # the port is out of range
             good = False
         if not good or not url.isprintable() or " " in url:
             raise ModelError(
@@ -260,7 +258,7 @@ def run_all(
     done: queue.SimpleQueue[list[Result] | None] = queue.SimpleQueue()
 
     async def worker(client: openai.AsyncOpenAI) -> None:
-        for job in jobs:  # the same iterator for all workers
+        for job in jobs:  # all workers share one iterator, so that each job is done once
             done.put(await work(client, job))
 
     async def every() -> None:

@@ -9,9 +9,9 @@ import tenacity
 
 from benchmark.engines.server.replies import ReplyError, error_words
 
-_REFUSALS = (400, 403, 415, 422, 500, 501)  # some servers fail where others refuse
-_LONGEST_WAIT = 60.0  # seconds between attempts, unless the server names a time
-_LONGEST_NAMED = 900.0  # of the times that a server names
+_REFUSALS = (400, 403, 415, 422, 500, 501)  # 500: some servers fail where others refuse a field
+_LONGEST_WAIT = 60.0  # seconds between two attempts, unless the server names a time
+_LONGEST_NAMED = 900.0  # seconds between two attempts where the server asks for more
 
 
 def passing(error: BaseException) -> bool:
@@ -24,7 +24,7 @@ def passing(error: BaseException) -> bool:
 
 
 def busy(error: BaseException) -> bool:
-    """Tell whether a server is away or has no room, so that another request fares no better."""
+    """Tell whether a server is away or overloaded: another request would fail in the same way."""
     status = getattr(error, "status_code", None) or getattr(error, "status", None)
     if status is None:
         return isinstance(error, openai.APIConnectionError)
@@ -45,7 +45,7 @@ def wait(state: tenacity.RetryCallState) -> float:
     if isinstance(error, openai.APIStatusError):
         named = _retry_after(error.response.headers.get("retry-after", ""))
         if named is not None:
-            return named + min(backoff, 1.0)  # not all at the same moment
+            return named + min(backoff, 1.0)  # so that waiting requests don't all come at once
     return backoff
 
 

@@ -16,7 +16,8 @@ _NEUTRAL: Mapping[str, tuple[float, ...]] = {
     "temperature": (1,), "top_p": (1,), "top_k": (-1, 0), "min_p": (0,), "repetition_penalty": (1,),
     "presence_penalty": (0,), "frequency_penalty": (0,),
 }  # fmt: skip
-# Helps, and what a second kind of server calls something that is said already.
+# Fields that only save time or tokens, and second names, for another kind of server, of what a
+# request says already.
 _SPARE = frozenset({
     "n", "seed", "logprobs", "top_logprobs", "chat_template_kwargs",
     "repeat_penalty", "repeat_last_n", "samplers", "mirostat", "dynatemp_range",
@@ -33,14 +34,14 @@ _CONSEQUENCES = {
 
 @dataclass(frozen=True)
 class Terms:
-    """What was learnt.
+    """Which fields an endpoint takes.
 
     Attributes:
-        left_out: fields that are refused and can be done without.
-        most: the largest value of a field that is a count.
-        short_cap: ``max_tokens`` is read, ``max_completion_tokens`` isn't.
-        zero_top_k: all tokens are ``top_k`` 0, not -1.
-        optional: fields that the caller can do without, whatever they say.
+        left_out: names of fields that it refuses and that requests can do without.
+        most: largest value that it takes of each field that is a count.
+        short_cap: whether it reads ``max_tokens`` in place of ``max_completion_tokens``.
+        zero_top_k: whether 0, in place of -1, means all tokens in ``top_k``.
+        optional: names of fields that the caller can do without, whatever their value.
     """
 
     left_out: frozenset[str] = frozenset()
@@ -67,7 +68,7 @@ class Terms:
 
     def spared(self, name: str, body: Mapping[str, Any]) -> bool:
         """Tell whether a request means the same without one of its fields."""
-        if name == "reasoning_effort":  # said twice, unless the template's arguments are refused
+        if name == "reasoning_effort":  # chat_template_kwargs say the same, unless refused
             return "chat_template_kwargs" in body and "chat_template_kwargs" not in self.left_out
         return name in _SPARE | self.optional or body[name] in _NEUTRAL.get(name, ())
 
@@ -76,7 +77,8 @@ class Terms:
         sent = self.applied(body)
         names = [name for name in body if name in sent and name not in _CORE]
         found = [name for name in names if _spelled(name).search(words)]
-        return next(iter(sorted(found, key=lambda name: not self._flexible(name, body))), None)
+        found.sort(key=lambda name: name != _CAP and not self.spared(name, body))
+        return found[0] if found else None
 
     def refusing(self, name: str, body: Mapping[str, Any], words: str) -> "Terms | None":
         """Return what is left after a refusal of a field; None where nothing can stand for it."""
@@ -109,9 +111,6 @@ class Terms:
                 yield f"takes {name} up to {most}"
         if self.short_cap and not before.short_cap:
             yield f"takes max_tokens in place of {_CAP}"
-
-    def _flexible(self, name: str, body: Mapping[str, Any]) -> bool:
-        return name == _CAP or self.spared(name, body)
 
 
 def _spelled(name: str) -> re.Pattern[str]:

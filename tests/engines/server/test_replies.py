@@ -329,6 +329,6 @@ def test_a_server_that_gives_the_drawn_token_alone_is_refused_for_p_true():
         config = ServerConfig(base_url=server.url, model="served")
         engine = ServerEngine(ModelConfig(name="m"), config, {}, "key", Console(quiet=True), None)
         request = SampleRequest("q", "Question?", (0,), (7,))
-        with pytest.raises(ModelError, match="or one alone"):
+        with pytest.raises(ModelError, match="or only one for each token"):
             list(engine.choice_probabilities([request], ["Yes", "No"], PLAIN))
         assert len(list(engine.sample([request], PLAIN))) == 1
