@@ -84,6 +84,7 @@ class Server(ServerConfig):
             lambda: _in_process(self.in_process, run),
             launched,
             _headers(self.headers or {}),
+            lambda: _tokenizer(run),
         )
 
     def _launched(self, run: Surroundings) -> LaunchedServer | None:  # noqa: ARG002
@@ -110,6 +111,12 @@ def _in_process(settings: TransformersConfig, run: Surroundings) -> Engine:
     from benchmark.engines.in_process.engine import TransformersEngine  # seconds to import
 
     return TransformersEngine(run.model, settings, run.weights, run.console)
+
+
+def _tokenizer(run: Surroundings) -> Any:
+    from benchmark.engines.in_process.loading import load_tokenizer  # seconds to import
+
+    return load_tokenizer(run.model, run.weights)
 
 
 def _tell_of_dates(run: Surroundings) -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from benchmark.config.schema import ModelConfig
 from benchmark.engines import ChoiceProbabilities, Decoding, Engine, Response, SampleRequest
+from benchmark.engines.answer_tokens import spellings, token_texts
 from benchmark.engines.server.abilities import (
     CHECK,
     Abilities,
@@ -29,7 +30,8 @@ from benchmark.engines.server.answers import (
     responses_of,
     unknown_probabilities,
 )
-from benchmark.engines.server.bodies import SEEDS, logprobs_of, sample_body
+from benchmark.engines.server.behind_reasoning import BehindReasoning, find_behind
+from benchmark.engines.server.bodies import SEEDS, logprobs_of, sample_body, token_body
 from benchmark.engines.server.launch import LaunchedServer
 from benchmark.engines.server.replies import Reply
 from benchmark.engines.server.requests import Endpoint, RequestError, run_all
@@ -55,6 +57,7 @@ class ServerEngine:
         in_process: function that makes the engine that reads hidden states.
         launched: server that the harness runs itself, if it does.
         headers: headers of every request; their values are never stored or logged.
+        tokenizer: function that reads the model's tokenizer, if it is on this machine.
     """
 
     model_config: ModelConfig
@@ -65,6 +68,7 @@ class ServerEngine:
     in_process: Callable[[], Engine]
     launched: LaunchedServer | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tokenizer: Callable[[], Any] | None = None
     _failures: int = field(default=0, init=False)  # in a row
     _known: Endpoint | None = field(default=None, init=False)
     _decoding: Decoding | None = field(default=None, init=False)  # of the last requests
@@ -125,12 +129,14 @@ class ServerEngine:
         """Yield, per request, the probability that the answer starts with a choice.
 
         It is summed over the tokens that spell the choice among the most probable ones; what those
-        leave out is below the last one's probability.
+        leave out is below the last one's probability. Behind a reasoning it is asked for in a
+        request of its own, where the server can (``behind_reasoning``).
 
         Raises:
             ModelError: the server gives no log probabilities.
         """
-        used = decoding if self.model_config.reasoning != "none" else _FIRST_TOKEN
+        reasons = self.model_config.reasoning != "none"
+        used = decoding if reasons else _FIRST_TOKEN
         endpoint, model = self._prepare(used), self.model_config
         if not self._abilities.logprobs:
             raise ModelError(
@@ -139,19 +145,26 @@ class ServerEngine:
                 f"them, or leave p_true out of estimator=[...]."
             )
 
+        behind = self._behind_reasoning if reasons else None
+        texts = [] if behind is None else token_texts(behind.tokenizer)
+        spelled = {} if behind is None else spellings(model.name, texts, choices)
+
         async def ask(
             client: openai.AsyncOpenAI, request: SampleRequest
         ) -> list[tuple[str, ChoiceProbabilities]]:
             body = self._body(request.prompt, used, 1, request.seeds[0] % SEEDS)
             try:
-                reply = await endpoint.ask(
-                    client, body | logprobs_of(model, self.config.top_logprobs)
-                )
+                if behind is None:
+                    reply = await endpoint.ask(
+                        client, body | logprobs_of(model, self.config.top_logprobs)
+                    )
+                    found = probabilities_of(model, reply, choices)
+                else:
+                    reply, found = await behind.probabilities(client, body, spelled)
             except RequestError as error:
                 self._count_failure(str(error))
                 return [(request.question_id, unknown_probabilities(choices, str(error)))]
             self._count_choices(reply)
-            found = probabilities_of(model, reply, choices)
             return [(request.question_id, found)]
 
         yield from run_all(endpoint, iter(requests), ask, self.config.concurrency)
@@ -235,14 +248,24 @@ class ServerEngine:
             )
 
     @cached_property
+    def _behind_reasoning(self) -> BehindReasoning | None:
+        model, config = self.model_config, self.config
+        return find_behind(
+            self._endpoint,
+            model.reasoning,
+            self.tokenizer,
+            token_body(config.model) | (config.extra_body or {}),
+            partial(self._body, CHECK),
+            partial(logprobs_of, model),
+            config.top_logprobs,
+        )
+
+    @cached_property
     def _abilities(self) -> Abilities:
         """Find out what the server does."""
 
-        def body(decoding: Decoding, n: int, seed: int) -> dict[str, Any]:
-            return self._body(CHECK, decoding, n, seed)
-
         async def check(client: openai.AsyncOpenAI, top: int) -> list[Abilities]:
-            logprobs = partial(logprobs_of, self.model_config)
+            body, logprobs = partial(self._body, CHECK), partial(logprobs_of, self.model_config)
             async with anyio.create_task_group() as group:
                 group.start_soon(say_if_slow)
                 found = await find_abilities(client, endpoint, body, logprobs, top)
