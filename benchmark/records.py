@@ -32,7 +32,7 @@ class Question:
         prompt: the user turn, format instruction included.
         question: the same without the format instruction, to ask about it.
         references: accepted answers, at least one, none empty.
-        metadata: what a report may group by, for example the family or the subject.
+        metadata: values that a report may group by, for example the family or the subject.
     """
 
     question_id: str
@@ -43,6 +43,11 @@ class Question:
 
 
 # --8<-- [start:schemas], which the documents show
+def with_interval(name: str) -> dict[str, pl.DataType]:
+    """Return the columns of a value and of the ends of its 95 % interval."""
+    return {f"{name}{end}": pl.Float64() for end in ("", "_low", "_high")}
+
+
 QUESTION = pl.Schema(
     {
         "question_id": pl.String(),
@@ -121,9 +126,7 @@ METRIC = pl.Schema(
         "high": pl.Float64(),
         "samples_low": pl.Float64(),  # 95 % interval: other responses to the same questions
         "samples_high": pl.Float64(),
-        "imputed": pl.Float64(),  # on all questions, 0.5 where there is no confidence
-        "imputed_low": pl.Float64(),
-        "imputed_high": pl.Float64(),
+        **with_interval("imputed"),  # on all questions, 0.5 where there is no confidence
         "answered": pl.Int64(),  # questions with a confidence
         "questions": pl.Int64(),
     }
@@ -147,18 +150,10 @@ PASS_AT_K = pl.Schema(
     {
         "estimator": pl.String(),
         "k": pl.Int64(),
-        "predicted": pl.Float64(),  # mean of 1 - (1 - confidence)^k over the answered questions
-        "predicted_low": pl.Float64(),
-        "predicted_high": pl.Float64(),
-        "observed": pl.Float64(),  # unbiased estimate on the same questions
-        "observed_low": pl.Float64(),
-        "observed_high": pl.Float64(),
-        "mse": pl.Float64(),  # instance level, against each question's unbiased estimate
-        "mse_low": pl.Float64(),
-        "mse_high": pl.Float64(),
-        "bias": pl.Float64(),  # instance level, predicted minus observed
-        "bias_low": pl.Float64(),
-        "bias_high": pl.Float64(),
+        **with_interval("predicted"),  # mean of 1 - (1 - confidence)^k over the answered questions
+        **with_interval("observed"),  # unbiased estimate on the same questions
+        **with_interval("mse"),  # instance level, against each question's unbiased estimate
+        **with_interval("bias"),  # instance level, predicted minus observed
     }
 )
 
@@ -166,12 +161,8 @@ PASS_AT_K_EXTRAPOLATION = pl.Schema(
     {
         "estimator": pl.String(),
         "k": pl.Int64(),  # above the responses of the question that has the fewest
-        "predicted": pl.Float64(),  # mean of 1 - (1 - confidence)^k over the answered questions
-        "predicted_low": pl.Float64(),
-        "predicted_high": pl.Float64(),
-        "extrapolated": pl.Float64(),  # from a Beta-Binomial fit to the same questions' counts
-        "extrapolated_low": pl.Float64(),
-        "extrapolated_high": pl.Float64(),
+        **with_interval("predicted"),  # mean of 1 - (1 - confidence)^k over the answered questions
+        **with_interval("extrapolated"),  # from a Beta-Binomial fit to the same questions' counts
         "alpha": pl.Float64(),  # of the fit
         "beta": pl.Float64(),
     }
@@ -182,16 +173,10 @@ BUDGET = pl.Schema(
         "policy": pl.String(),
         "estimator": pl.String(),  # whose answered questions are sampled, by its confidences
         "budget": pl.Int64(),  # samples per question, on average
-        "success": pl.Float64(),  # expected share of the questions that get a correct sample
-        "success_low": pl.Float64(),
-        "success_high": pl.Float64(),
+        **with_interval("success"),  # expected share of the questions that get a correct sample
         "deviation": pl.Float64(),  # standard deviation of that share from run to run
-        "gain": pl.Float64(),  # success minus that of uniform sampling of the same questions
-        "gain_low": pl.Float64(),
-        "gain_high": pl.Float64(),
-        "saved": pl.Float64(),  # samples per question that uniform needs more for equal success
-        "saved_low": pl.Float64(),
-        "saved_high": pl.Float64(),
+        **with_interval("gain"),  # success minus that of uniform sampling of the same questions
+        **with_interval("saved"),  # samples per question that uniform needs more for equal success
         "spent": pl.Float64(),  # samples per question; less than the budget where none is wanted
         "answered": pl.Int64(),  # questions with a confidence
     }
@@ -230,12 +215,8 @@ ABSTENTION_TARGET = pl.Schema(
         "validation_coverage": pl.Float64(),
         "validation_accuracy": pl.Float64(),  # NaN where nothing is answered
         "test_questions": pl.Int64(),
-        "coverage": pl.Float64(),  # on the test half, as all that follows
-        "coverage_low": pl.Float64(),
-        "coverage_high": pl.Float64(),
-        "accuracy": pl.Float64(),
-        "accuracy_low": pl.Float64(),
-        "accuracy_high": pl.Float64(),
+        **with_interval("coverage"),  # on the test half, as all that follows
+        **with_interval("accuracy"),
         "met": pl.Boolean(),  # accuracy >= target; null where nothing is answered
     }
 )
@@ -256,12 +237,8 @@ ROUTING = pl.Schema(
 ROUTING_AREA = pl.Schema(
     {
         "router": pl.String(),
-        "area": pl.Float64(),  # mean accuracy between the costs of the cheapest and dearest model
-        "area_low": pl.Float64(),
-        "area_high": pl.Float64(),
-        "gain": pl.Float64(),  # of the area: 0 for the random mix, 1 for the oracle
-        "gain_low": pl.Float64(),
-        "gain_high": pl.Float64(),
+        **with_interval("area"),  # mean accuracy from the cost of the cheapest model to the dearest
+        **with_interval("gain"),  # of the area: 0 for the random mix, 1 for the oracle
     }
 )
 
@@ -401,9 +378,9 @@ class ChosenProbe(NamedTuple):
     """A probe that made an estimator's confidences.
 
     Attributes:
-        selection: every probe that was tried, of schema ``PROBE_SELECTION``.
-        exported: what can be used elsewhere; None where it is read from the store, which exports
-            its files.
+        selection: table of every probe that was tried, of schema ``PROBE_SELECTION``.
+        exported: the probe itself, to be used elsewhere; None where the cell was read from the
+            store, which has the probe's files.
     """
 
     selection: pl.DataFrame
@@ -415,11 +392,11 @@ class Estimate:
     """What an estimator returns for the questions of one cell.
 
     Attributes:
-        confidences: a table of schema ``CONFIDENCE``; D draws of N questions give D * N rows.
-        samples_used: the responses with ``sample_index < samples_used`` made the confidence, so
+        confidences: table of schema ``CONFIDENCE``; D draws of N questions give D * N rows.
+        samples_used: number of each question's first responses that the confidence was made from;
             they are left out of the target that it is evaluated against.
-        oracle: made from the target's own responses; the target's noise can't be told apart.
-        trained_on: how many questions a probe was trained on; None for what isn't trained.
+        oracle: whether it was made from the target's own responses, whose noise it then shares.
+        trained_on: number of questions that a probe was trained on; None where nothing is trained.
         probes: the probes that it is made of, by their place in the estimator's settings: "" is
             the estimator itself, ".base" what it recalibrates, ".of.<name>" a part of an average.
     """

@@ -242,8 +242,6 @@ KINDS = {  # of files in the store: where they are, and whether the finished cel
     "P(True)": ("p_true-*/part-*", False),
     "judgements": ("verdicts-*/part-*", False),
     "hidden states": ("features-*/part-*.safetensors", False),
-    "grades": ("grades-*/part-*", False),
-    "capability": ("capability-*/part-*", False),
     "manifests": ("*/manifest.json", False),
     "tables of a finished cell": ("cell-*/*.parquet", True),
     "list of a finished cell": ("cell-*/cell.json", True),

@@ -37,7 +37,7 @@ _PRELOADED = (
 STAGES = {  # what announces them: class or module, and attribute
     "questions": ("benchmark.runs.one_cell", "_open"),
     "sampling": ("benchmark.cell.cell", "sample_responses"),
-    "grading": ("benchmark.cell.stages", "_grades"),
+    "grading": ("benchmark.cell.stages:_Judging", "grade"),
     "capability": ("benchmark.cell.stages", "count_outcomes"),
     "P(True)": ("benchmark.estimators.p_true:PTrue", "estimate"),
     "verbalized": ("benchmark.estimators.verbalized:Verbalized", "estimate"),

@@ -192,7 +192,7 @@ def only(paths) -> Path:
 def test_the_dataset_the_grader_and_the_model_of_the_guides_are_run(guided: Path) -> None:
     split = guided / "outputs" / "store" / "my_model" / "primes" / "test"
     responses = pl.read_parquet([*split.glob("responses-*/*.parquet")])
-    grades = pl.read_parquet(only(split.glob("grades-*/*.parquet")))
+    grades = pl.read_parquet(only(split.glob("cell-*/grades.parquet")))
     assert responses.height == grades.height == QUESTIONS * 4
     assert set(grades["grader"]) == {"yes_no"}
     said = grades.filter(pl.col("outcome").is_in(["correct", "incorrect"]))

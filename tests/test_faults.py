@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from benchmark.errors import StoreError
-from benchmark.sampling.responses import STORED_RESPONSE
+from benchmark.sampling.responses import RESPONSES, SAMPLE, STORED_RESPONSE
 from benchmark.store.artifact import Artifact, Store
 from tests.faulty import ROOT
 from tests.snapshot import differences, snapshot
@@ -40,8 +40,11 @@ def artifact(tmp_path: Path) -> Artifact:
 
 def write(artifact: Artifact, *tables: pl.DataFrame) -> None:
     with artifact.lock():
-        artifact.keep_only([artifact.append_table(table) for table in tables])
-        artifact.write_manifest({"responses": sum(map(len, tables))}, {})
+        for part in artifact.folder.glob("part-*"):
+            part.unlink()
+        for table in tables:
+            artifact.append_table(table)
+    artifact.fill(responses().select(SAMPLE), lambda _: (), RESPONSES, "Responses")
 
 
 def test_a_snapshot_sees_every_row_and_no_order(artifact: Artifact, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from benchmark.__main__ import main
 from benchmark.applications import PassAtK
+from benchmark.cell.saved import cell_of, load_cell, read_listing
 from benchmark.config.composing import OWN_FOLDERS, explained, system_fault
 from benchmark.config.schema import GGUFConfig, ModelConfig
 from benchmark.engines.weights import find_weights
@@ -321,9 +322,12 @@ def test_graders_that_disagree_and_responses_left_out_reach_the_report(
     settings += ["capability.truncated=left_out", "model.decoding.max_new_tokens=16"]
     assert run(monkeypatch, tmp_path, *settings) == 0
     assert "without an answer are left out" in capsys.readouterr().out
-    manifests = tmp_path.glob("out/store/tiny/basics/test/grades-*/manifest.json")
-    graders = [json.loads(path.read_text())["inputs"]["grader"]["kind"] for path in manifests]
-    assert sorted(graders) == ["basics", "exact"]
+    (run_folder,) = tmp_path.glob("out/*/*-tiny-basics")
+    cell = load_cell(run_folder)
+    assert set(cell.grades["grader"]) == {"exact"}
+    assert set(cell.left_out["outcome"]) == {"truncated"}
+    graders = read_listing(cell_of(run_folder))["inputs"]["grading"]
+    assert [name for name, _ in graders] == ["exact", "basics"]
 
 
 def test_overlapping_splits_are_refused_by_id(

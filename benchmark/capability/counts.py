@@ -58,7 +58,7 @@ def count_outcomes(grades: pl.DataFrame, skip_samples: int = 0) -> pl.DataFrame:
         left has no row.
 
     Raises:
-        DataError: for an outcome that is not one of ``OUTCOMES``, or a response graded twice.
+        DataError: for an outcome that is not one of ``OUTCOMES``.
     """
     grades = check_table(grades, GRADE, "grades")
     outcome = pl.col("outcome")
@@ -77,15 +77,7 @@ def count_outcomes(grades: pl.DataFrame, skip_samples: int = 0) -> pl.DataFrame:
             c=(outcome == "correct").sum(),
             truncated=(outcome == "truncated").sum(),
             unparsed=(outcome == "unparsed").sum(),
-            samples=pl.col("sample_index").n_unique(),
         )
         .sort("question_id")
     )
-    repeated = counts.filter(pl.col("samples") < pl.col("n"))
-    if not repeated.is_empty():
-        row = repeated.row(0, named=True)
-        raise DataError(
-            f"grades: question '{row['question_id']}' has {row['n']} grades for {row['samples']} "
-            "samples; each response is graded once."
-        )
     return counts.select(list(CAPABILITY)).cast(CAPABILITY)

@@ -15,12 +15,12 @@ class Asked(NamedTuple):
     """What is asked for, of one kind and split.
 
     Attributes:
-        kind: a word for the replies, as in the paper's table of their lengths; or ``HIDDEN``.
-        artifact: where the rows that it gives are kept.
+        kind: name of the kind of replies, as in the paper's table of their lengths; or ``HIDDEN``.
+        artifact: place where the replies are kept.
         rows: how they are kept; their key begins with question_id and prompt_hash.
         prompts: user turn by key.
-        k: replies to each prompt.
-        cap: most tokens of a reply.
+        k: number of replies to each prompt.
+        cap: largest number of tokens of a reply.
     """
 
     kind: str
@@ -32,7 +32,7 @@ class Asked(NamedTuple):
 
     @property
     def split(self) -> str:
-        """The split of the questions that it is about, as its dataset calls it."""
+        """The name of the questions' split, in the words of their dataset."""
         return self.artifact.folder.parent.name
 
     @property

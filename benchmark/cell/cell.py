@@ -56,9 +56,9 @@ class Stages:
     """The functions that make what a cell holds.
 
     Attributes:
-        questions: returns those of some splits of a dataset.
-        split: returns the records of a split.
-        features: returns the hidden states of a split's prompts with its counts.
+        questions: function that returns the questions of some splits of a dataset.
+        split: function that returns the records of a split.
+        features: function that returns the hidden states of a split's prompts with its counts.
     """
 
     questions: Callable[[DatasetConfig, Sequence[Role]], Mapping[Role, pl.DataFrame]]
@@ -70,12 +70,12 @@ class Cell:
     """Remembers what the stages returned, and asks the model in the name of estimators.
 
     Args:
-        config: the run's.
-        questions: of each split that is needed, of schema ``QUESTION``, sorted by id.
-        model: runs the model, or only knows it.
-        store: where artifacts lie.
-        console: shows progress.
-        stages: make what is asked for.
+        config: configuration of the run.
+        questions: table of each split that is needed, of schema ``QUESTION``, sorted by id.
+        model: engine that runs the model, or what is known of a model that is not asked.
+        store: place of all artifacts.
+        console: console that shows progress.
+        stages: functions that make what is asked for.
     """
 
     def __init__(
@@ -211,10 +211,10 @@ class Cell:
         """Return a row for each prompt, null where it could not be made, in the prompts' order.
 
         Args:
-            asked: what for.
-            produce: makes the rows of some of the prompts, each with its question_id; None stands
-                for a request that failed. Only what the artifact lacks is asked for.
-            what: names the work in the progress line.
+            asked: the prompts, and the place where the rows are kept.
+            produce: function that makes the rows of those prompts that the artifact lacks, each
+                with its question_id; None stands for a request that failed.
+            what: name of the work in the progress line.
         """
         keys = asked.keys
         hashes = dict(keys.iter_rows())

@@ -11,14 +11,14 @@ fixed seed draws, so that everything downstream works unchanged.
 """
 
 import csv
-import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from rich.console import Console
 
 from benchmark.capability.counts import count_outcomes
@@ -39,8 +39,8 @@ from benchmark.statistics.inputs import FloatArray
 from benchmark.store.artifact import Store
 from benchmark.store.files import is_pointer, pointer_fault, text_fault
 
-MOST_RESPONSES = 100_000_000  # that a file may count; each becomes a row
-_SEED = 0  # of the order of a question's grades
+MOST_RESPONSES = 100_000_000  # responses that a file may count; each becomes a row
+_SEED = 0  # seed of the order of a question's grades
 _SHOWN = 60  # characters of a value that a message shows
 _NAMED = 50  # columns that a message names
 
@@ -89,15 +89,20 @@ def read_counts(config: CountedDataset, console: Console) -> Counts:
     path = Path(config.path).expanduser()
     table, columns = _read(path), config.columns
     for column in (columns.question_id, columns.n, columns.c, *(columns.confidences or [])):
-        if column not in table:
+        if column not in table.columns:
             raise DataError(
-                f"{path} has no column '{column}'; it has {[*table][:_NAMED]}. Say what its "
+                f"{path} has no column '{column}'; it has {table.columns[:_NAMED]}. Say what its "
                 f"columns are called with dataset.columns.question_id=..., .n=..., .c=..., "
                 f".confidences=[...]."
             )
-    ids = _ids(table[columns.question_id], path)
-    n = _whole(table[columns.n], ids, f"{path}, column '{columns.n}'", least=1)
-    c = _whole(table[columns.c], ids, f"{path}, column '{columns.c}'", least=0)
+    _refuse_ids(table[columns.question_id], path)
+    table = table.sort(columns.question_id)
+    ids = table[columns.question_id]
+    n = _numbers(table[columns.n], ids, path, _is_count, "must be a whole number of at least 1.")
+    c = _numbers(
+        table[columns.c], ids, path, lambda x: (x == 0) | _is_count(x),
+        "must be a whole number of at least 0.",
+    )  # fmt: skip
     if np.any(c > n):
         row = int(np.flatnonzero(c > n)[0])
         raise DataError(
@@ -108,23 +113,20 @@ def read_counts(config: CountedDataset, console: Console) -> Counts:
         raise DataError(
             f"{path} counts {n.sum():,.0f} responses; at most {MOST_RESPONSES:,} can be expanded."
         )
-    confidences = {
-        name: _confidences(table[name], ids, f"{path}, column '{name}'")
-        for name in _sources(table, columns, path, console)
-    }
-    order = sorted(range(len(ids)), key=ids.__getitem__)  # an array would pad all to the longest
-    ids = [ids[row] for row in order]
-    texts = table.get(columns.question)
-    shown = ids if texts is None else [texts[row].strip() or ids[i] for i, row in enumerate(order)]
+    texts = table[columns.question] if columns.question in table.columns else ids
+    texts = texts.str.strip_chars()
     return Counts(
-        _questions(ids, shown),
-        _grades(ids, n[order].astype(np.int64), c[order].astype(np.int64)),
-        {name: _estimate(ids, values[order]) for name, values in confidences.items()},
+        _questions(ids, texts.set(texts == "", None).fill_null(ids)),
+        _grades(ids, n.astype(np.int64), c.astype(np.int64)),
+        {
+            name: _estimate(ids, _confidences(table[name], ids, path))
+            for name in _sources(table, columns, path, console)
+        },
     )
 
 
-def _read(path: Path) -> dict[str, list[str]]:
-    """Return the file's values by column."""
+def _read(path: Path) -> pl.DataFrame:
+    """Return the file's values as texts."""
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file, strict=True)
@@ -148,15 +150,11 @@ def _read(path: Path) -> dict[str, list[str]]:
     names = _names(header, path)
     if not rows:
         raise DataError(f"{path} has the columns {names} but no row.")
-    return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+    return pl.DataFrame(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
 
 
 def _names(header: Sequence[str], path: Path) -> list[str]:
-    """Return the columns' names.
-
-    Raises:
-        DataError: they are no names of columns between commas, or not all of them differ.
-    """
+    """Return the columns' names, which must differ."""
     if is_pointer(path):
         raise DataError(pointer_fault(path))
     names = [name.strip() for name in header]
@@ -168,33 +166,16 @@ def _names(header: Sequence[str], path: Path) -> list[str]:
     return names
 
 
-def _ids(values: Sequence[str], path: Path) -> list[str]:
-    seen: set[str] = set()
-    for row, value in enumerate(values, start=1):
-        if not value.strip():
+def _refuse_ids(ids: pl.Series, path: Path) -> None:
+    for row, empty in enumerate(ids.str.strip_chars() == "", start=1):
+        if empty:
             raise DataError(f"{path}, row {row} below the header has no question id.")
-        if value in seen:
-            raise DataError(f"{path}: question '{value}' occurs twice; ids must be unique.")
-        seen.add(value)
-    return list(values)
-
-
-def _whole(values: Sequence[str], ids: Sequence[str], where: str, least: int) -> FloatArray:
-    """Return whole numbers of at least ``least``, [N]."""
-    numbers = np.empty(len(values))
-    for row, value in enumerate(values):
-        number = _number(value)
-        if number is None or not number.is_integer() or number < least:
-            raise DataError(
-                f"{where}, question '{ids[row]}': {value[:_SHOWN]!r} must be a whole number of at "
-                f"least {least}."
-            )
-        numbers[row] = number
-    return numbers
+    for value in ids.filter(ids.is_duplicated()):
+        raise DataError(f"{path}: question '{value}' occurs twice; ids must be unique.")
 
 
 def _sources(
-    table: Mapping[str, Sequence[str]], columns: ColumnsConfig, path: Path, console: Console
+    table: pl.DataFrame, columns: ColumnsConfig, path: Path, console: Console
 ) -> list[str]:
     """Return the columns that hold confidences.
 
@@ -203,52 +184,56 @@ def _sources(
     if columns.confidences is not None:
         return list(dict.fromkeys(columns.confidences))
     known = {columns.question_id, columns.n, columns.c, columns.question}
-    found: list[str] = []
-    others: list[str] = []
-    for name, values in table.items():
-        if name not in known:
-            given = [value for value in values if value.strip()]
-            numbers = sum(_number(value) is not None for value in given)
-            (found if given and 2 * numbers >= len(given) else others).append(name)
-    if others:
+    texts = table.drop(known, strict=False).select(pl.all().str.strip_chars().replace("", None))
+    numbers = texts.select(pl.all().cast(pl.Float64, strict=False))
+    found = [
+        name
+        for name in texts.columns
+        if texts[name].count() and 2 * numbers[name].count() >= texts[name].count()
+    ]
+    if others := [name for name in texts.columns if name not in found]:
         console.print(f"{path}: columns that hold no numbers are not read: {', '.join(others)}.")
     return found
 
 
-def _confidences(values: Sequence[str], ids: Sequence[str], where: str) -> FloatArray:
+def _confidences(values: pl.Series, ids: pl.Series, path: Path) -> FloatArray:
     """Return confidences in [0, 1], NaN where the value is empty, [N]."""
-    numbers = np.full(len(values), np.nan)
-    for row, value in enumerate(values):
-        if not value.strip():
-            continue
-        number = _number(value)
-        if number is None or not 0 <= number <= 1:
-            raise DataError(
-                f"{where}, question '{ids[row]}': {value[:_SHOWN]!r} is no confidence in [0, 1]; "
-                f"leave it empty where there is none. If the column holds something else, name "
-                f"those with confidences: dataset.columns.confidences=[...]."
-            )
-        numbers[row] = number
+    empty = (values.str.strip_chars() == "").to_numpy()
+    return _numbers(
+        values, ids, path, lambda x: empty | ((x >= 0) & (x <= 1)),
+        "is no confidence in [0, 1]; leave it empty where there is none. If the column holds "
+        "something else, name those with confidences: dataset.columns.confidences=[...].",
+    )  # fmt: skip
+
+
+def _numbers(
+    values: pl.Series,
+    ids: pl.Series,
+    path: Path,
+    allowed: Callable[[FloatArray], NDArray[np.bool_]],
+    must: str,
+) -> FloatArray:
+    """Return a column's numbers, NaN where there is none, [N]; ``must`` ends the refusal."""
+    name = f"{path}, column '{values.name}'"
+    parsed = values.str.strip_chars().cast(pl.Float64, strict=False)
+    numbers: FloatArray = parsed.fill_null(np.nan).to_numpy()
+    for row in np.flatnonzero(~allowed(numbers)).tolist():
+        raise DataError(f"{name}, question '{ids[row]}': {values[row][:_SHOWN]!r} {must}")
     return numbers
 
 
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
-    except ValueError:
-        return None
-    if "_" in text:  # Python's own way to write a number
-        return None
-    return number if math.isfinite(number) or math.isnan(number) else None
+def _is_count(numbers: FloatArray) -> NDArray[np.bool_]:
+    whole: NDArray[np.bool_] = np.isfinite(numbers) & (np.floor(numbers) == numbers)
+    return whole & (numbers >= 1)
 
 
-def _questions(ids: list[str], texts: list[str]) -> pl.DataFrame:
+def _questions(ids: pl.Series, texts: pl.Series) -> pl.DataFrame:
     none = [pl.lit([], QUESTION[name]).alias(name) for name in ("references", "metadata")]
     table = pl.DataFrame({"question_id": ids, "prompt": texts, "question": texts})
     return table.with_columns(none).select(list(QUESTION))
 
 
-def _grades(ids: list[str], n: np.ndarray, c: np.ndarray) -> pl.DataFrame:
+def _grades(ids: pl.Series, n: np.ndarray, c: np.ndarray) -> pl.DataFrame:
     """Return n grades of each question, c of them correct, in random order."""
     question = np.repeat(np.arange(len(ids)), n)
     index = np.arange(len(question)) - np.repeat(np.cumsum(n) - n, n)
@@ -256,7 +241,7 @@ def _grades(ids: list[str], n: np.ndarray, c: np.ndarray) -> pl.DataFrame:
     correct = np.empty(len(question), dtype=np.bool_)
     correct[shuffled] = index < np.repeat(c, n)
     return pl.DataFrame(
-        {"question_id": pl.Series(ids).gather(question), "sample_index": index, "right": correct}
+        {"question_id": ids.gather(question), "sample_index": index, "right": correct}
     ).select(
         "question_id",
         "sample_index",
@@ -267,15 +252,18 @@ def _grades(ids: list[str], n: np.ndarray, c: np.ndarray) -> pl.DataFrame:
     ).cast(GRADE)  # fmt: skip
 
 
-def _estimate(ids: list[str], confidences: FloatArray) -> Estimate:
+def _estimate(ids: pl.Series, confidences: FloatArray) -> Estimate:
     """Return one confidence per question; what it cost is not known."""
     unknown = pl.lit(None, pl.Int64)
-    table = pl.DataFrame({"question_id": ids, "confidence": confidences}).with_columns(
-        pl.col("confidence").fill_nan(None),
-        sample_index=pl.lit(0, pl.Int64),
-        prompt_tokens=unknown,
-        completion_tokens=unknown,
-    )
+    table = pl.DataFrame({"question_id": ids, "confidence": pl.Series(confidences).fill_nan(None)})
     given = pl.col("confidence").is_not_null()
-    status = pl.when(given).then(pl.lit("ok")).otherwise(pl.lit("unparsed"))
-    return Estimate(table.with_columns(status=status).select(list(CONFIDENCE)))
+    return Estimate(
+        table.select(
+            "question_id",
+            "confidence",
+            sample_index=pl.lit(0, pl.Int64),
+            status=pl.when(given).then(pl.lit("ok")).otherwise(pl.lit("unparsed")),
+            prompt_tokens=unknown,
+            completion_tokens=unknown,
+        ).select(list(CONFIDENCE))
+    )

@@ -3,22 +3,15 @@
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.console import Console
 
 from benchmark.cell.key import cell_artifact, has_cells, outputs_of
-from benchmark.cell.saved import REPORT, export_probes, is_finished
+from benchmark.cell.saved import LISTING, REPORT, export_probes, is_finished
 from benchmark.config.schema import Config
 from benchmark.store.artifact import Artifact, read_json
+from benchmark.store.files import write_whole
 from benchmark.store.folder import aside
-
-
-class _Pointer(NamedTuple):
-    """Where a cell's report is, and where the cell was logged, as of `_asked`."""
-
-    report: str | None
-    logged: set[str]
 
 
 def skip_finished(config: Config, folder: Path, console: Console) -> bool:
@@ -50,22 +43,20 @@ def point_to_cell(artifact: Artifact, report: Path, folder: Path, config: Config
     outputs = outputs_of(config)
     places = {"cell": artifact.folder, "report": report}
     relative = {name: os.path.relpath(path, outputs) for name, path in places.items()}
-    partial = folder / ".partial-cell.json"
-    partial.write_text(json.dumps(relative, indent=2))
-    partial.rename(folder / "cell.json")
+    write_whole(folder / LISTING, json.dumps(relative, indent=2).encode())
     with aside(artifact).lock():  # so that it isn't replaced meanwhile
-        logged = sorted(_pointer(artifact).logged | _asked(config))
-        known = {"report": relative["report"], "logged": logged}
+        _, logged = _pointer(artifact)
+        known = {"report": relative["report"], "logged": sorted(logged | _asked(config))}
         artifact.write(REPORT, json.dumps(known).encode())
 
 
 def _report_of(artifact: Artifact, config: Config) -> Path | None:
     """Return the cell's report where there is one, logged as the tracker's settings ask."""
-    pointer = _pointer(artifact)
-    if pointer.report is None or not _asked(config) <= pointer.logged:
+    report, logged = _pointer(artifact)
+    if report is None or not _asked(config) <= logged:
         return None
-    report = outputs_of(config) / pointer.report
-    return report if report.is_file() else None
+    path = outputs_of(config) / report
+    return path if path.is_file() else None
 
 
 def _asked(config: Config) -> set[str]:
@@ -74,10 +65,10 @@ def _asked(config: Config) -> set[str]:
     return set() if kind == "none" else {f"{kind}/{config.grid}"}
 
 
-def _pointer(artifact: Artifact) -> _Pointer:
-    """Return what the cell's report.json says: nothing, where it can't be read."""
+def _pointer(artifact: Artifact) -> tuple[str | None, set[str]]:
+    """Return where the cell's report is, and where the cell was logged, if that can be read."""
     try:
         said = read_json(artifact.folder / REPORT)
-        return _Pointer(str(said["report"]), {*map(str, said.get("logged", []))})
+        return str(said["report"]), {*map(str, said.get("logged", []))}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return _Pointer(None, set())
+        return None, set()

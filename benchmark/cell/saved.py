@@ -35,6 +35,7 @@ from benchmark.records import (
 )
 from benchmark.store.artifact import Artifact, prompt_hash, read_json, read_sealed
 from benchmark.store.folder import read_folder, replace_folder
+from benchmark.store.rows import parquet
 
 CELL = "cell/"  # before the model's name, among the parents
 LISTING = "cell.json"
@@ -64,14 +65,22 @@ def save_cell(
         "model": result.model,
         "dataset": result.dataset,
         "split": result.split,
-        "estimates": {name: _settings(estimate) for name, estimate in result.estimates.items()},
+        "estimates": {
+            name: {
+                "samples_used": estimate.samples_used,
+                "oracle": estimate.oracle,
+                "trained_on": estimate.trained_on,
+                "probes": [*estimate.probes],
+            }
+            for name, estimate in result.estimates.items()
+        },
         "failed": result.failed,
         "parents": dict(parents),
         "responses": sorted(path.name for path in drawn.glob("part-*")) if drawn else [],
         "complete": complete,
         "rows": {name: table.height for name, table in tables.items()},
     }
-    files = {f"{name}.parquet": _parquet(table) for name, table in tables.items()}
+    files = {f"{name}.parquet": parquet(table) for name, table in tables.items()}
     replace_folder(artifact, files | dict(_probes(result)), LISTING, content, kept=[REPORT])
 
 
@@ -79,19 +88,6 @@ def _plain(name: str) -> str:
     """Return a name as that of a file or folder."""
     plain = quote(name, safe=" ")
     return plain if plain.strip(".") else plain.replace(".", "%2E")
-
-
-def _parquet(table: pl.DataFrame) -> bytes:
-    buffer = io.BytesIO()
-    table.write_parquet(buffer)
-    return buffer.getvalue()
-
-
-def _settings(estimate: Estimate) -> dict[str, Any]:
-    """Return what an estimate is beside its tables."""
-    values = {field.name: getattr(estimate, field.name) for field in fields(Estimate)}
-    del values["confidences"]
-    return values | {"probes": list(estimate.probes)}
 
 
 def _confidences(result: CellResult) -> pl.DataFrame:

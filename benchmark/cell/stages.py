@@ -44,23 +44,18 @@ def sampled_split(cell: Cell, role: Role) -> Split:
     judging, asked = _Judging(cell, role), cell.responses(role)
     drawn = _responses(cell, role, asked, judging)
     responses = _answered(cell, drawn, asked)
-    by_grader = _grades(cell, role, responses, asked, judging)
+    # Only evaluation compares the graders; training needs the one that decides.
+    graders = judging.graders if role == "evaluation" else [judging.first]
+    by_grader = {name: judging.grade(name, responses).sort(_SAMPLE) for name in graders}
     grades = by_grader[judging.first]
-    treatment = asdict(cell.config.capability)
-    counted = counted_grades(grades, treatment)
-    capability = count_outcomes(counted)
-    parents = {"responses": asked.artifact.fingerprint}
-    identity = judging.graders[judging.first].identity
-    inputs = {**parents, "treatment": treatment, "grader": identity}
-    counts = cell.artifact(role, "capability", inputs)
-    counts.replace_table(capability, parents)
+    counted = counted_grades(grades, asdict(cell.config.capability))
     ungraded = sum(
         table.filter(pl.col("reason").is_in(PASSING)).height for table in by_grader.values()
     )
     return Split(
         cell.questions[role], responses, counted, grades.join(counted, on=_SAMPLE, how="anti"),
-        disagreements(by_grader, cell.questions[role]), capability,
-        {**parents, "capability": counts.fingerprint},
+        disagreements(by_grader, cell.questions[role]), count_outcomes(counted),
+        {"responses": asked.artifact.fingerprint},
         drawn.height - responses.height + ungraded,
     )  # fmt: skip
 
@@ -108,19 +103,6 @@ def _answered(cell: Cell, responses: pl.DataFrame, asked: Asked) -> pl.DataFrame
         )
     cell.console.print(f"{what}. They are left out; another run asks for them again.")
     return responses.filter(pl.col("finish_reason") != "error")
-
-
-def _grades(
-    cell: Cell, role: Role, responses: pl.DataFrame, asked: Asked, judging: _Judging
-) -> dict[str, pl.DataFrame]:
-    """Return the grades of each grader (stage 3); only evaluation needs more than the first."""
-    tables = {}
-    for name in judging.graders if role == "evaluation" else [judging.first]:
-        tables[name] = judging.grade(name, responses).sort(_SAMPLE)
-        parents = {"responses": asked.artifact.fingerprint}
-        inputs = {**parents, "grader": judging.graders[name].identity}
-        cell.artifact(role, "grades", inputs).replace_table(tables[name], parents)
-    return tables
 
 
 def read_features(cell: Cell, role: Role) -> FeatureSet:

@@ -11,7 +11,6 @@ from typing import Any
 from benchmark.config.build import build_all
 from benchmark.config.schema import DatasetConfig, Role, SamplingConfig
 from benchmark.errors import ConfigError
-from benchmark.estimators.average import Average
 from benchmark.estimators.estimator import Estimator, roles_of
 from benchmark.estimators.recalibrated import Recalibrated
 
@@ -28,20 +27,16 @@ def build_estimators(
     """
     estimators: dict[str, Estimator] = build_all(entries, "estimator", "estimate")
     for name, estimator in estimators.items():
-        _check_targets(estimator, f"estimator.{name}", {"sampling.k": sampling.k}, sampling)
+        _check_target(estimator, f"estimator.{name}", {"sampling.k": sampling.k}, sampling)
     return estimators
 
 
-def _check_targets(
+def _check_target(
     estimator: Estimator, where: str, limits: Mapping[str, int], sampling: SamplingConfig
 ) -> None:
     """Refuse an estimator that reads all responses of a question, also inside of another one.
 
-    Args:
-        estimator: with those that it is made of.
-        where: names it.
-        limits: responses per question of the splits that it is evaluated or fitted on, by setting.
-        sampling: has those of the others.
+    ``limits`` are the responses per question that there are, by the setting that says so.
     """
     if not hasattr(estimator, "estimate"):  # inside of another one, where anything may stand
         raise ConfigError(f"{where}={estimator} must be an estimator's settings, with _target_.")
@@ -50,25 +45,17 @@ def _check_targets(
             f"{where}._target_ names {type(estimator).__name__}, which doesn't inherit "
             f"benchmark.estimators.Estimator. Let it: the class says what else runs ask of it."
         )
-    _check_target(estimator, where, limits)
-    if isinstance(estimator, Recalibrated):
-        limits = {**limits, "sampling.k_train": sampling.k_train}
-        _check_targets(estimator.base, f"{where}.base", limits, sampling)
-    elif isinstance(estimator, Average):
-        for name, part in estimator.of.items():
-            _check_targets(part, f"{where}.of.{name}", limits, sampling)
-
-
-def _check_target(estimator: Estimator, where: str, limits: Mapping[str, int]) -> None:
-    """Refuse an estimator that reads all responses of a question."""
-    for setting in ("m", "responses"):
-        used = getattr(estimator, setting, 0)
+    for setting, used in estimator.reads.items():
         for limit, k in limits.items():
             if used >= k:
                 raise ConfigError(
                     f"{where}.{setting}={used} is not allowed: it must be below {limit}={k}, since "
                     f"the other responses are the target."
                 )
+    if isinstance(estimator, Recalibrated):  # its curve is fitted on training counts
+        limits = {**limits, "sampling.k_train": sampling.k_train}
+    for place, part in estimator.parts.items():
+        _check_target(part, f"{where}{place}", limits, sampling)
 
 
 def needed_roles(estimators: Mapping[str, Estimator]) -> list[Role]:

@@ -53,11 +53,11 @@ def fill_prompts(
     """Return the template around each bare question, or around each shown response to it.
 
     Args:
-        template: with the places ``{question}``, ``{response}`` and ``{examples}``.
-        cell: has the questions and responses.
+        template: wording with the places ``{question}``, ``{response}`` and ``{examples}``.
+        cell: the cell that has the questions and responses.
         role: split of the questions.
-        responses: how many responses to each question are shown.
-        examples: what is shown to the question of an id.
+        responses: number of responses to each question that are shown.
+        examples: returns the examples that the question of an id is shown.
     """
     table = cell.questions[role]["question_id", "question"]
     if not responses:

@@ -1,17 +1,16 @@
 """The mean of several estimators' confidences."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 from omegaconf import MISSING
 
-from benchmark.cell.asked import Asked
 from benchmark.cell.cell import Cell
 from benchmark.config.schema import Role
 from benchmark.errors import ConfigError
-from benchmark.estimators.estimator import Estimator, roles_of
+from benchmark.estimators.estimator import Estimator
 from benchmark.records import CONFIDENCE, Estimate, sum_if_known
 
 
@@ -29,50 +28,29 @@ class Average(Estimator):
     of: Any = MISSING
 
     def __post_init__(self) -> None:
-        """Refuse what isn't several estimators."""
         if not isinstance(self.of, dict) or len(self.of) < 2:
             given = [*self.of] if isinstance(self.of, dict) else self.of
             raise ConfigError(f"average: of={given} must hold at least two estimators, by name.")
 
     @property
-    def roles(self) -> tuple[Role, ...]:
-        """The splits that any of them needs."""
-        return roles_of(self.of.values())
-
-    @property
-    def hidden_states(self) -> bool:
-        """Whether any of them reads hidden states."""
-        return any(part.hidden_states for part in self.of.values())
-
-    def check(self, cell: Cell, role: Role = "evaluation") -> None:
-        """Check all of them."""
-        for part in self.of.values():
-            part.check(cell, role)
-
-    def prepare(self, cell: Cell) -> None:
-        """Prepare all of them."""
-        for part in self.of.values():
-            part.prepare(cell)
-
-    def requests(self, cell: Cell, role: Role = "evaluation") -> Iterable[Asked]:
-        """Yield what any of them asks for."""
-        for part in self.of.values():
-            yield from part.requests(cell, role)
+    def parts(self) -> Mapping[str, Estimator]:
+        """Those that are averaged."""
+        return {f".of.{name}": part for name, part in self.of.items()}
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the mean in each question, at the cost of all."""
-        parts: dict[str, Estimate] = {
-            name: self.of[name].estimate(cell, role)
-            for name in sorted(self.of, key=lambda name: self.of[name].hidden_states)
+        parts = {
+            place: self.parts[place].estimate(cell, role)
+            for place in sorted(self.parts, key=lambda place: self.parts[place].hidden_states)
         }
         return Estimate(
             _mean([part.confidences for part in parts.values()]),
             samples_used=max(part.samples_used for part in parts.values()),
             oracle=any(part.oracle for part in parts.values()),
             probes={
-                f".of.{name}{place}": probe
-                for name, part in parts.items()
-                for place, probe in part.probes.items()
+                f"{place}{inner}": probe
+                for place, part in parts.items()
+                for inner, probe in part.probes.items()
             },
         )
 

@@ -17,8 +17,7 @@ from benchmark.statistics.inputs import FloatArray
 
 _MEAN = (pl.col("c") / pl.col("n")).mean()  # each question counts once, as in evaluation
 _WORD = r"\w+|[^\w\s]"  # words and numbers of any length, and single signs: in 3 + 4 all count
-
-_MOST_DRAWS = 100_000  # each is a row for every question
+_MOST_DRAWS = 100_000  # each draw is a row for every question
 
 
 @dataclass
@@ -30,7 +29,6 @@ class Random(Estimator):
     counts_suffice: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        """Refuse settings that give no confidence."""
         if not 1 <= self.draws <= _MOST_DRAWS or self.seed < 0:
             raise ConfigError(
                 f"random: draws={self.draws} must be in 1 to {_MOST_DRAWS:,}, seed={self.seed} at "
@@ -113,15 +111,14 @@ class TFIDF(Estimator):
     training split, questions by n; the strength is chosen on the validation split by Brier score.
 
     Attributes:
-        strengths: of the L2 penalty, beside the squared error summed over questions of mean weight
-            1; each is tried.
+        strengths: strengths of the L2 penalty that are tried, each above 0; the penalty stands
+            beside the squared error summed over questions of mean weight 1.
     """
 
     strengths: list[float] = MISSING
     roles: ClassVar[tuple[Role, ...]] = ("train", "validation")
 
     def __post_init__(self) -> None:
-        """Refuse strengths that no ridge has."""
         if not self.strengths or not all(0 < s < np.inf for s in self.strengths):
             raise ConfigError(
                 f"tfidf: strengths={self.strengths} must be at least one, each above 0 and finite."

@@ -1,5 +1,6 @@
 """Agreement between sampled responses."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -23,24 +24,24 @@ class Consistency(Estimator):
 
     Attributes:
         m: number of responses, at least 2.
-        responses: 0 takes the most frequent answer; else each of so many responses, a draw each,
-            gets the share of the m that have its answer, its own among them.
-        chance_corrected: rescale the share from [1 / m, 1] to [0, 1]: one response always agrees
-            with itself, so m different answers have share 1 / m although none agree. The paper
-            doesn't correct.
+        responses: number of responses, from 0 to m, that get a confidence each: the share of the m
+            that have the response's answer, itself among them. 0 takes the most frequent answer.
     """
 
     m: int = MISSING
     responses: int = 0
-    chance_corrected: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse what no share can be made of."""
         if self.m < 2 or not 0 <= self.responses <= self.m:
             raise ConfigError(
                 f"consistency: m={self.m} must be at least 2, responses={self.responses} from 0 to "
                 f"m."
             )
+
+    @property
+    def reads(self) -> Mapping[str, int]:
+        """The m responses."""
+        return {"m": self.m}
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the share of each question or response, at the cost of m responses."""
@@ -64,10 +65,8 @@ class Consistency(Estimator):
         costs = costs.join(counted, on="question_id", how="left")
         key = ["question_id", "sample_index"]
         table = rows.select(key).join(costs, on="question_id").join(agreeing, on=key, how="left")
-        n, enough = pl.col("counted"), pl.col("counted") >= 2
-        share = pl.col("len").fill_null(0) / n
-        if self.chance_corrected:
-            share = ((share * n - 1) / (n - 1)).clip(0, 1)
+        enough = pl.col("counted") >= 2
+        share = pl.col("len").fill_null(0) / pl.col("counted")
         table = table.with_columns(
             confidence=pl.when(enough).then(share),
             status=pl.when(enough).then(pl.lit("ok")).otherwise(pl.lit("unparsed")),

@@ -1,7 +1,7 @@
 """What an estimator is, and what it says about itself that the pipeline must know beforehand."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar
 
 from benchmark.cell.asked import Asked
@@ -13,6 +13,9 @@ from benchmark.records import Estimate
 class Estimator(ABC):
     """Gives each question of one of a cell's splits a confidence.
 
+    All but ``estimate`` has a default: that of an estimator that asks for nothing of its own, and
+    needs what the estimators need that it is made of.
+
     Attributes:
         counts_suffice: whether it needs no more than the questions and their grades.
     """
@@ -20,9 +23,22 @@ class Estimator(ABC):
     counts_suffice: ClassVar[bool] = False
 
     @property
+    def parts(self) -> Mapping[str, "Estimator"]:
+        """The estimators that it is made of, by their place in its settings, such as ``.base``."""
+        return {}
+
+    @property
+    def reads(self) -> Mapping[str, int]:
+        """How many of a question's first responses it reads, by the setting that says so.
+
+        Fewer must be read than there are: the others are the target of its confidence.
+        """
+        return {}
+
+    @property
     def roles(self) -> tuple[Role, ...]:
         """The splits that it needs beside the one that it estimates."""
-        return ()
+        return roles_of(self.parts.values())
 
     @property
     def hidden_states(self) -> bool:
@@ -30,21 +46,26 @@ class Estimator(ABC):
 
         Such estimators come last: a server that the harness runs is stopped before it reads them.
         """
-        return False
+        return any(part.hidden_states for part in self.parts.values())
 
-    def check(self, cell: Cell, role: Role = "evaluation") -> None:  # noqa: B027 - most need none
+    def check(self, cell: Cell, role: Role = "evaluation") -> None:
         """Refuse to estimate a split where that can't be done, before the model is asked."""
+        for part in self.parts.values():
+            part.check(cell, role)
 
-    def prepare(self, cell: Cell) -> None:  # noqa: B027
+    def prepare(self, cell: Cell) -> None:
         """Sample what is needed before the first hidden state."""
+        for part in self.parts.values():
+            part.prepare(cell)
 
-    def requests(self, cell: Cell, role: Role = "evaluation") -> Iterable[Asked]:  # noqa: ARG002
-        """Return what it asks the model for, beside the responses to the cell's own questions.
+    def requests(self, cell: Cell, role: Role = "evaluation") -> Iterable[Asked]:
+        """Yield what it asks the model for, beside the responses to the cell's own questions.
 
         A plan calls it as well, and asks nothing: there a response has no text yet, and no training
         question has been solved.
         """
-        return ()
+        for part in self.parts.values():
+            yield from part.requests(cell, role)
 
     @abstractmethod
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:

@@ -1,6 +1,6 @@
 """P(True): how probable the model finds Yes, asked whether it can answer the question."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -34,16 +34,20 @@ class PTrue(Estimator):
     Attributes:
         prompt: wording, with ``{question}`` where the bare question goes, and ``{response}`` for
             the response that is shown, if any.
-        responses: how many sampled responses are shown, each in a prompt of its own; 0 asks about
-            the question alone.
+        responses: number of sampled responses that are shown, each in a prompt of its own; 0 asks
+            about the question alone.
     """
 
     prompt: str = MISSING
     responses: int = 0
 
     def __post_init__(self) -> None:
-        """Refuse a prompt without its places."""
         check_prompt(self.prompt, "p_true", self.responses)
+
+    @property
+    def reads(self) -> Mapping[str, int]:
+        """The responses that are shown."""
+        return {"responses": self.responses}
 
     def requests(self, cell: Cell, role: Role = "evaluation") -> Iterable[Asked]:
         """Return the probabilities about each question, or about each response that is shown."""

@@ -5,7 +5,9 @@ import numpy as np
 from benchmark.estimators.isotonic import Curve
 from benchmark.statistics.inputs import FloatArray
 
-_RIDGE = 1e-6  # of a mean log-likelihood, x standardised; decides only where x never varies
+# Strength of an L2 penalty beside a mean log-likelihood of standardised x. It decides the curve
+# only where x never varies.
+_RIDGE = 1e-6
 
 
 def fit_logistic(x: FloatArray, n: FloatArray, c: FloatArray) -> Curve:

@@ -27,9 +27,9 @@ class Probe(Estimator):
     """Trained on training counts; layer, pooling and setting are chosen on validation questions.
 
     Attributes:
-        train_on: datasets whose train and validation splits are used, all together; none takes
-            the evaluated dataset's own.
-        settings: how probes are trained and which settings are tried.
+        train_on: datasets whose train and validation splits are used, all together; without any,
+            those of the evaluated dataset.
+        settings: settings of the training, and those that are tried.
     """
 
     train_on: dict[str, TrainingConfig] = field(default_factory=dict)
@@ -49,7 +49,7 @@ class Probe(Estimator):
 
     @property
     def hidden_states(self) -> bool:
-        """It does."""
+        """True: they are all that it reads."""
         return True
 
     def check(self, cell: Cell, role: Role = "evaluation") -> None:

@@ -1,6 +1,6 @@
 """Any estimator, its confidences mapped to the expected accuracy that was seen at them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +20,8 @@ from benchmark.estimators.platt import fit_logistic
 from benchmark.records import Estimate
 from benchmark.statistics.inputs import FloatArray
 
-_LEAST = 1e-3  # Platt takes confidences from [0.001, 0.999]: the logits of 0 and 1 are infinite
+# Platt takes confidences from [0.001, 0.999]: the logits of 0 and 1 are infinite.
+_LOWEST_CONFIDENCE = 1e-3
 
 
 @dataclass
@@ -42,7 +43,6 @@ class Recalibrated(Estimator):
     base: Any = MISSING
 
     def __post_init__(self) -> None:
-        """Refuse an unknown method."""
         if self.method not in _METHODS:
             raise ConfigError(
                 f"recalibrated: method={self.method} is unknown; choose one of {[*_METHODS]}."
@@ -60,23 +60,19 @@ class Recalibrated(Estimator):
         return (*self.base.roles, self.fitted_on)
 
     @property
-    def hidden_states(self) -> bool:
-        """Whether the base reads them."""
-        return bool(self.base.hidden_states)
+    def parts(self) -> Mapping[str, Estimator]:
+        """The base."""
+        return {".base": self.base}
 
     def check(self, cell: Cell, role: Role = "evaluation") -> None:
         """Check the base, also for the questions that the curve is fitted on."""
         for estimated in (role, self.fitted_on):
-            self.base.check(cell, estimated)
-
-    def prepare(self, cell: Cell) -> None:
-        """Prepare the base."""
-        self.base.prepare(cell)
+            super().check(cell, estimated)
 
     def requests(self, cell: Cell, role: Role = "evaluation") -> Iterable[Asked]:
         """Yield what the base asks for, also about the questions that the curve is fitted on."""
         for estimated in (role, self.fitted_on):
-            yield from self.base.requests(cell, estimated)
+            yield from super().requests(cell, estimated)
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the base's confidences, recalibrated; they cost what the base's cost.
@@ -122,7 +118,10 @@ def _fit_platt(x: FloatArray, n: FloatArray, c: FloatArray) -> Curve:
     """Return the curve whose logit is linear in the logit of the confidence; see Platt (1999)."""
 
     def logits(confidences: FloatArray) -> FloatArray:
-        return np.asarray(logit(np.clip(confidences, _LEAST, 1 - _LEAST)), dtype=np.float64)
+        return np.asarray(
+            logit(np.clip(confidences, _LOWEST_CONFIDENCE, 1 - _LOWEST_CONFIDENCE)),
+            dtype=np.float64,
+        )
 
     curve = fit_logistic(logits(x), n, c)
     return lambda confidences: curve(logits(confidences))

@@ -1,7 +1,7 @@
 """The model is asked for the probability that it answers the question correctly."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,10 +18,12 @@ from benchmark.grading.extract import last_box
 from benchmark.questions import order_key
 from benchmark.records import Estimate
 
+# Bounded repetitions: a reply of any length is read in linear time.
 _NUMBER = re.compile(
     r"(?:(?:[pP]\w{0,12}(?:\([^()]{0,40}\))?|[cC]onfidence)\s*[=:]\s*)?"
     r"(?P<value>\d{1,6}(?:\.\d{0,12})?|\.\d{1,12})\s*(?P<percent>\\?%)?\.?"
 )
+# LaTeX and Markdown around a number, which say nothing of its value.
 _DRESSING = re.compile(r"\\(?:text|textbf|mathrm|mathbf)\b|\\[,;:! ]|[{}$*]")
 _PERCENT = re.compile(r"\s*\}\s*\\?%")  # behind a box
 
@@ -46,10 +48,10 @@ class Verbalized(Estimator):
         prompt: wording, with ``{question}`` where the bare question goes, ``{response}`` for the
             response that is shown, if any, and ``{examples}`` for the examples, if any.
         max_new_tokens: cap of the reply; a model that reasons has its own.
-        responses: how many sampled responses are shown, each in a prompt of its own; 0 asks about
-            the question alone.
-        examples: how many training questions are shown, one from each of as many equal parts of the
-            range of expected accuracies.
+        responses: number of sampled responses that are shown, each in a prompt of its own; 0 asks
+            about the question alone.
+        examples: number of training questions that are shown, one from each of as many equal parts
+            of the range of expected accuracies.
         example: wording of one, with ``{question}`` and ``{confidence}``.
     """
 
@@ -60,7 +62,6 @@ class Verbalized(Estimator):
     example: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse prompts without their places, and an empty reply."""
         check_prompt(self.prompt, "verbalized", self.responses, self.examples)
         wanted = ("{question}", "{confidence}") if self.examples else ()
         missing = [place for place in wanted if place not in self.example]
@@ -72,6 +73,11 @@ class Verbalized(Estimator):
             raise ConfigError(
                 f"verbalized: max_new_tokens={self.max_new_tokens} must be at least 1."
             )
+
+    @property
+    def reads(self) -> Mapping[str, int]:
+        """The responses that are shown."""
+        return {"responses": self.responses}
 
     @property
     def roles(self) -> tuple[Role, ...]:
@@ -112,7 +118,7 @@ class Verbalized(Estimator):
         return Estimate(by_question(table), samples_used=self.responses)
 
     def _own_part(self, reply: str) -> str:
-        """Return a reply up to where it adds another example, as small models do."""
+        """Return a reply without the further examples that small models add to it."""
         opening = self.example.partition("{question}")[0].strip()
         return re.split(rf"(?<=\S)\s*\n\s*{re.escape(opening)}", reply)[0] if opening else reply
 

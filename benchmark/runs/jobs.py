@@ -19,6 +19,7 @@ from benchmark.config.composing import job_overrides
 from benchmark.config.schema import TrackerConfig
 from benchmark.errors import StoreError
 from benchmark.store.artifact import read_json
+from benchmark.store.files import write_whole
 
 State = Literal["finished", "failed", "not ended", "not started"]
 
@@ -100,9 +101,7 @@ def recorded(
 
     def write(state: State, reason: str = "") -> None:
         known = {"number": number, "overrides": [*overrides], "state": state, "reason": reason}
-        partial = folder / f".partial-{_STATE}"
-        partial.write_text(json.dumps(known))
-        partial.rename(folder / _STATE)
+        write_whole(folder / _STATE, json.dumps(known).encode())
 
     write("not ended")
     faults: list[str] = []

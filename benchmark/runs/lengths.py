@@ -29,13 +29,13 @@ def stored(asked: Asked) -> tuple[pl.DataFrame, float | None]:
 def mean_length(asked: Asked, model: str, seen: float | None) -> tuple[float, str]:
     """Return the mean tokens of a reply, and where that comes from.
 
-    It is that of the stored replies, where there are any; else the paper's, where it reports this
-    model, dataset and kind; else the cap, which for a cap of one token is no estimate.
+    The stored replies tell it where there are any, else the paper where it reports this model,
+    dataset and kind of reply, else the cap. A cap of one token is known rather than estimated.
 
     Args:
-        asked: the replies.
-        model: its name.
-        seen: mean of those in the store, if any.
+        asked: what asks for the replies.
+        model: name of the model.
+        seen: mean tokens of the replies in the store; None where there are none.
     """
     if seen is not None:
         return seen, "stored"

@@ -39,31 +39,33 @@ from benchmark.runs.lengths import mean_length, stored
 from benchmark.sampling.responses import SAMPLE, wanted_samples
 from benchmark.store.artifact import Store, fingerprint
 
-_CHARACTERS = 4  # of a prompt to a token, about
-_WIDTH = 132  # characters, where it goes into no terminal
+_CHARACTERS_PER_TOKEN = 4  # roughly, of English text
+_WIDTH = 132  # characters of a line, where the table is not shown in a terminal
 _NOTE = """\
-Requests, tokens and hidden states are the missing ones; what cells share counts in the first.
-Output tokens: replies times their mean length, which is that of the replies in the store (stored),
-else what the paper reports (paper), else the most that is allowed (cap). Prompt tokens: a quarter
-of the characters, once per request. With sampling=adaptive all are the most that it may take."""
+Requests, tokens and hidden states are those that the store lacks; what several cells need is
+counted in the first of them. Output tokens are the number of replies times their mean length: that
+of the replies in the store (stored), else what the paper reports (paper), else the longest reply
+that is allowed (cap). Prompt tokens are a quarter of the characters of each request. With
+sampling=adaptive every number is the largest possible one."""
 
 
 class Row(NamedTuple):
-    """What is there of a cell, and what it still takes.
+    """What the store has of a cell, and what the cell still takes.
 
     Attributes:
-        model: its name.
-        dataset: its name.
-        questions: evaluated ones.
-        stored: replies that the store has.
-        wanted: replies that the cell is made from.
-        requests: for the replies that no cell before this one asks for; as are the next three.
-        prompt_tokens: of these requests.
-        output_tokens: of their replies.
-        hidden_states: prompts whose hidden states are to be read.
-        lengths: where the mean lengths of replies come from.
-        finished: nothing is to be done.
-        fault: why nothing is known, else empty.
+        model: name of the model.
+        dataset: name of the dataset.
+        questions: number of questions that are evaluated.
+        stored: number of replies that the store has already.
+        wanted: number of replies that the cell is made from.
+        requests: number of requests that are missing; as with the next three, what a cell before
+            this one asks for is left out.
+        prompt_tokens: estimated tokens of the prompts of these requests.
+        output_tokens: estimated tokens of their replies.
+        hidden_states: number of prompts whose hidden states are missing.
+        lengths: sources of the mean lengths of replies.
+        finished: whether nothing is left to do.
+        fault: reason why nothing is known; empty where all is well.
     """
 
     model: str
@@ -164,7 +166,7 @@ class Planner:
             stored=row.stored + every.height - missing.height,
             wanted=row.wanted + every.height,
             requests=row.requests + sum(requests.values()),
-            prompt_tokens=row.prompt_tokens + characters / _CHARACTERS,
+            prompt_tokens=row.prompt_tokens + characters / _CHARACTERS_PER_TOKEN,
             output_tokens=row.output_tokens + length * new.height,
             lengths=tuple(dict.fromkeys([*row.lengths, *told])),
         )
@@ -250,21 +252,20 @@ def main(arguments: Sequence[str]) -> None:
     if given.tokens_per_second is not None and not given.tokens_per_second > 0:
         parser.error(f"--tokens-per-second={given.tokens_per_second:g} must be above 0.")
     told = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    wrong = None
     try:
         jobs = compose_jobs(given.overrides)
         planner = Planner(told)
         rows = [planner.row(job) for job in jobs]
     except (BenchmarkError, HydraException, OmegaConfBaseException) as error:
-        told.print(f"Error: {explained(error)}", markup=False)
-        sys.exit(1)
+        wrong = explained(error)
     except OSError as error:
-        told.print(f"Error: {system_fault(error)}", markup=False)
-        sys.exit(1)
+        wrong = system_fault(error)
     except ValueError as error:
-        wrong = misread(error, given.overrides)
-        if wrong is None:
+        if (wrong := misread(error, given.overrides)) is None:
             raise
-        told.print(f"Error: {wrong}", markup=False)
+    if wrong is not None:
+        told.print(f"Error: {wrong}")
         sys.exit(1)
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
@@ -273,5 +274,5 @@ def main(arguments: Sequence[str]) -> None:
     console.print(_NOTE)
     faults = dict.fromkeys(row.fault for row in rows if row.fault)
     for fault in faults:
-        told.print(f"Error: {fault}", markup=False)
+        told.print(f"Error: {fault}")
     sys.exit(1 if faults else 0)

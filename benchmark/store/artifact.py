@@ -5,15 +5,12 @@ An artifact is a folder ``<model>/<dataset>/<split>/<stage>-<fingerprint>`` of p
 checksum in their names, appear by an atomic rename and never change, so that a killed process loses
 at most the part in flight and a damaged file is noticed.
 
-Two kinds of stage use it. What costs time (responses, P(True), hidden states, judgements) is filled
-row by row: rows that are missing are produced and added. What is a pure function of stored rows
-(grades, capability) is replaced as a whole.
+Kept is what costs time: responses, P(True), hidden states, judgements. Rows that are missing are
+produced and added; what is a pure function of stored rows (grades, capability) is made anew.
 """
 
 import hashlib
-import io
 import json
-import os
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,8 +27,8 @@ from rich.console import Console
 from benchmark.errors import DataError, StoreError
 from benchmark.progress import meter
 from benchmark.records import check_table
-from benchmark.store.files import sync
-from benchmark.store.rows import Row, Rows, in_parts
+from benchmark.store.files import write_whole
+from benchmark.store.rows import Row, Rows, in_parts, parquet
 
 _DIGEST = 16  # characters of a checksum in a file's name
 _FINGERPRINT = 12
@@ -129,8 +126,9 @@ class Artifact:
                 with meter(self.console, what, missing.height) as progress:
                     in_parts(produce(missing), append, rows.most, progress)
                 held = rows.read(self)
-            said = settings() if missing.height else None
-            self.write_manifest({rows.unit: held.height}, {}, said)
+            engine = settings() if missing.height else None
+            # A run that was killed after its last part has left an older manifest.
+            self._write_manifest(rows.unit, held.height, engine)
         return held
 
     def append(self, data: bytes, suffix: str) -> Path:
@@ -140,9 +138,7 @@ class Artifact:
 
     def append_table(self, table: pl.DataFrame) -> Path:
         """Write rows as one Parquet part."""
-        buffer = io.BytesIO()
-        table.write_parquet(buffer)
-        return self.append(buffer.getvalue(), ".parquet")
+        return self.append(parquet(table), ".parquet")
 
     def parts(self, suffix: str) -> list[Path]:
         """Return the part files, in a fixed order.
@@ -182,57 +178,29 @@ class Artifact:
                 ) from error
         return pl.concat(tables)
 
-    def replace_table(self, table: pl.DataFrame, parents: Mapping[str, str]) -> None:
-        """Make ``table`` the artifact's only part; parents are fingerprints by stage."""
-        with self.lock():
-            self.keep_only([self.append_table(table)])
-            self.write_manifest({"rows": table.height}, parents)
+    def _write_manifest(self, unit: str, rows: int, engine: Mapping[str, Any] | None) -> None:
+        """Write what the artifact holds, where the manifest doesn't say the same already.
 
-    def keep_only(self, parts: Iterable[Path]) -> None:
-        """Remove all other parts."""
-        for other in set(self.folder.glob("part-*")) - set(parts):
-            other.unlink()
-
-    def write_manifest(
-        self,
-        counts: Mapping[str, int],
-        parents: Mapping[str, str],
-        engine: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write what the artifact holds and what it was made from and by.
-
-        ``engine`` says how the engine ran that added to it; without it, the last one's stays.
-        A manifest that says the same already stays as it is. A run that was killed after its last
-        part leaves an older one, so that this is called whether or not anything was added.
+        ``engine`` is how the engine ran for rows that were added; None keeps what is known.
         """
         content = {
             "inputs": self.inputs,
-            "parents": dict(parents),
-            "counts": dict(counts),
+            "counts": {unit: rows},
             "parts": sorted(path.name for path in self.folder.glob("part-*")),
             "engine": dict(engine or {}),
         }
         with suppress(StoreError):
             known = read_manifest(self.folder)
             content["engine"] = content["engine"] or known.get("engine", {})
-            if fingerprint({name: known.get(name, {}) for name in content}) == fingerprint(content):
+            if fingerprint({name: known.get(name) for name in content}) == fingerprint(content):
                 return
         self.write(_MANIFEST, sealed(content | made_by()))
 
     def write(self, name: str, data: bytes) -> Path:
         """Write a file; it appears complete or not at all."""
         target = self.folder / name
-        partial = self.folder / f".partial-{os.getpid()}-{name}"
         with writing(target):
-            try:
-                with partial.open("wb") as file:
-                    file.write(data)
-                sync(partial)
-                partial.rename(target)
-            except OSError:
-                partial.unlink(missing_ok=True)
-                raise
-            sync(self.folder)
+            write_whole(target, data)
         return target
 
 

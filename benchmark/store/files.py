@@ -69,12 +69,27 @@ def _line(error: BaseException) -> str:
 
 
 def remember(path: Path, text: str) -> None:
-    """Write what is only kept to save time, whole or not at all; where it can't be, go on."""
+    """Write what is only kept to save time; where it can't be, go on."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}")
-        partial.write_text(text)
+        write_whole(path, text.encode())
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that appears complete or not at all, even where the machine stops.
+
+    Raises:
+        OSError: it can't be written; what was there before is as it was.
+    """
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+    try:
+        partial.write_bytes(data)
+        sync(partial)
         partial.rename(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    sync(path.parent)
 
 
 def sync(path: Path) -> None:

@@ -1,5 +1,6 @@
 """Rows that take time to make: how an artifact keeps them, in parts, as they are made."""
 
+import io
 import time
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
@@ -19,11 +20,11 @@ class Rows(NamedTuple):
     """How the rows of an artifact are kept.
 
     Attributes:
-        read: returns those that an artifact holds, with the columns that are their key.
-        append: writes rows as one part of an artifact.
-        unit: what one of them is, as the manifest counts them.
-        done: tells the rows that need not be made again.
-        most: rows of one part.
+        read: function that returns the rows of an artifact, the columns of their key among them.
+        append: function that writes rows as one part of an artifact.
+        unit: name of what a row is, in the plural, for the manifest.
+        done: expression that tells the rows that need not be made again.
+        most: largest number of rows of one part; None takes the usual one.
     """
 
     read: Callable[[Any], pl.DataFrame]
@@ -47,6 +48,13 @@ def table_rows(schema: pl.Schema, unit: str, done: pl.Expr = _ALL) -> Rows:
         unit,
         done,
     )
+
+
+def parquet(table: pl.DataFrame) -> bytes:
+    """Return a table as a Parquet file."""
+    buffer = io.BytesIO()
+    table.write_parquet(buffer)
+    return buffer.getvalue()
 
 
 def in_parts(

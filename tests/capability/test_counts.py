@@ -47,12 +47,6 @@ def test_unknown_outcome_is_refused_by_name(outcome):
         count_outcomes(table)
 
 
-def test_response_graded_twice_is_refused():
-    table = grade_table(("a", 0, "correct"), ("a", 0, "incorrect"))
-    with pytest.raises(DataError, match="question 'a' has 2 grades for 1 samples"):
-        count_outcomes(table)
-
-
 @pytest.mark.parametrize(
     ("treatment", "counts"),
     [

@@ -64,15 +64,6 @@ def test_each_response_is_a_draw():
     assert set(table["completion_tokens"]) == {10}
 
 
-def test_the_correction_for_chance_takes_off_a_responses_agreement_with_itself():
-    assert estimate(m=4, chance_corrected=True)["confidence"].to_list() == pytest.approx(
-        [2 / 3, 1 / 3, 0, 0]
-    )
-    assert estimate(m=4, responses=1, chance_corrected=True)["confidence"].to_list() == (
-        pytest.approx([2 / 3, 0, 0, 0])
-    )
-
-
 def test_responses_that_were_left_out_neither_agree_nor_disagree():
     known = split()
     kept = pl.col("question_id").is_in(["a", "b"]) & (pl.col("sample_index") >= 1)

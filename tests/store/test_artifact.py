@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +17,7 @@ from rich.console import Console
 from benchmark.errors import StoreError
 from benchmark.store.artifact import Artifact, Store, fingerprint, read_manifest, sealed
 from benchmark.store.hidden_states import StoredFeatures, append_features, read_features
+from benchmark.store.rows import Row, table_rows
 
 SCHEMA = pl.Schema({"question_id": pl.String(), "value": pl.Int64()})
 
@@ -24,9 +26,22 @@ def rows(*values: int) -> pl.DataFrame:
     return pl.DataFrame({"question_id": [str(v) for v in values], "value": values}, schema=SCHEMA)
 
 
+def fill(artifact: Artifact, *values: int) -> list[int]:
+    """Let the artifact hold rows; return those that had to be made."""
+    made: list[int] = []
+
+    def produce(missing: pl.DataFrame) -> Iterator[Row]:
+        for row in missing.iter_rows(named=True):
+            made.append(row["value"])
+            yield row
+
+    artifact.fill(rows(*values), produce, table_rows(SCHEMA, "rows"), "Rows")
+    return made
+
+
 @pytest.fixture
 def artifact(tmp_path: Path) -> Artifact:
-    return Store(tmp_path, Console()).artifact("m", "d", "test", "responses", {"a": 1})
+    return Store(tmp_path, Console(quiet=True)).artifact("m", "d", "test", "responses", {"a": 1})
 
 
 def test_parts_add_up(artifact: Artifact) -> None:
@@ -68,34 +83,30 @@ def test_what_a_killed_process_left_half_written_is_not_read(artifact: Artifact)
     assert not leftover.exists()
 
 
-def test_replacing_keeps_one_part_and_says_what_it_was_made_from(artifact: Artifact) -> None:
-    artifact.replace_table(rows(1, 2), {"responses": "abc"})
-    artifact.replace_table(rows(3), {"responses": "abc"})
-    assert artifact.read_table(SCHEMA)["value"].to_list() == [3]
+def test_only_missing_rows_are_made_and_the_manifest_says_what_there_is(artifact: Artifact) -> None:
+    assert fill(artifact, 1, 2) == [1, 2]
+    assert fill(artifact, 3, 2) == [3]
+    assert fill(artifact, 1) == []
+    assert sorted(artifact.read_table(SCHEMA)["value"]) == [1, 2, 3]
     manifest = json.loads((artifact.folder / "manifest.json").read_text())
     assert manifest["inputs"] == {"a": 1}
-    assert manifest["parents"] == {"responses": "abc"}
-    assert manifest["counts"] == {"rows": 1}
-    assert manifest["parts"] == [path.name for path in artifact.folder.glob("part-*")]
+    assert manifest["counts"] == {"rows": 3}
+    assert manifest["parts"] == sorted(path.name for path in artifact.folder.glob("part-*"))
 
 
 def test_a_manifest_stays_until_what_it_says_changes(artifact: Artifact) -> None:
-    def manifest() -> bytes:
-        return (artifact.folder / "manifest.json").read_bytes()
-
-    artifact.replace_table(rows(1), {"responses": "abc"})
+    fill(artifact, 1)
     early = read_manifest(artifact.folder) | {"written": "2020-01-01T00:00:00+00:00"}
     artifact.write("manifest.json", sealed(early))
-    artifact.replace_table(rows(1), {"responses": "abc"})
+    fill(artifact, 1)
     assert read_manifest(artifact.folder) == early
-    artifact.append_table(rows(2))
-    artifact.write_manifest({"rows": 2}, {"responses": "abc"})
+    fill(artifact, 2)
     assert len(read_manifest(artifact.folder)["parts"]) == 2
     assert read_manifest(artifact.folder)["written"] > early["written"]
 
 
 def test_a_damaged_manifest_is_refused_and_made_anew(artifact: Artifact) -> None:
-    artifact.replace_table(rows(1), {})
+    fill(artifact, 1)
     path = artifact.folder / "manifest.json"
     whole = path.read_bytes()
     year = whole.index(b'"written": "') + 15  # a year that is another after a flip
@@ -104,7 +115,7 @@ def test_a_damaged_manifest_is_refused_and_made_anew(artifact: Artifact) -> None
         path.write_bytes(damage)
         with pytest.raises(StoreError, match=r"manifest.json .*; run the cell again"):
             read_manifest(artifact.folder)
-        artifact.replace_table(rows(1), {})
+        fill(artifact, 1)
         assert read_manifest(artifact.folder)["counts"] == {"rows": 1}
 
 
@@ -175,7 +186,7 @@ def test_a_file_system_that_cannot_sync_folders_is_written_to(
 
     monkeypatch.setattr(os, "fsync", fsync)
     monkeypatch.setattr(os, "open", open_)
-    artifact.replace_table(rows(1, 2), {})
+    fill(artifact, 1, 2)
     assert artifact.read_table(SCHEMA)["value"].to_list() == [1, 2]
 
 
@@ -193,7 +204,7 @@ def test_a_disk_at_fault_is_one_message(
 
     monkeypatch.setattr(os, "fsync", fsync)
     with pytest.raises(StoreError, match="can't be written"):
-        artifact.replace_table(rows(1), {})
+        fill(artifact, 1)
     assert bool(list(artifact.folder.glob("part-*"))) == (what == "folder")
 
 

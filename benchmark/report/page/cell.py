@@ -19,6 +19,7 @@ from benchmark.report.figures.cell import Draw, write_figures
 from benchmark.report.plotted import ID, family_of
 from benchmark.report.style import dataset_name, estimator_look, model_name
 from benchmark.report.tables import cell as tables
+from benchmark.store.files import write_whole
 
 SHOWN_QUESTIONS = 40
 SHOWN_RESPONSES = 8
@@ -105,9 +106,7 @@ def write_report(
         samples=question_samples(result),
         shown_responses=SHOWN_RESPONSES,
     )
-    partial = page.with_suffix(".partial")
-    partial.write_text(html, encoding="utf-8")
-    partial.rename(page)
+    write_whole(page, html.encode())
     return page
 
 

@@ -25,6 +25,7 @@ from benchmark.report.page.payload import BLOCK, Payload, pack_cells
 from benchmark.report.style import dataset_name, estimator_look, metric_look, model_name
 from benchmark.report.tables.formats import explained, layout
 from benchmark.report.tables.grid import GridTable
+from benchmark.store.files import write_whole
 
 MOST_CHARACTERS = 22_000_000  # of all payloads; the page's other parts take a few million
 _FOLDER = Path(__file__).parent / "assets"
@@ -70,9 +71,7 @@ def write_page(
         index=Markup(embedded(_index(grid, cells))),
         blocks=blocks,
     )
-    partial = path.with_suffix(".partial")
-    partial.write_text(html, encoding="utf-8")
-    partial.rename(path)
+    write_whole(path, html.encode())
 
 
 def embedded(value: Any) -> str:
