@@ -11,7 +11,7 @@ from tests.engines.server.scripted import Handler, ScriptedServer, greedy
 
 def save_thinking_model(folder, *, opened=True):
     """Write a random model that draws the tag ``</think>`` every few dozen tokens."""
-    save_tiny_model(folder, scale=12.0)
+    save_tiny_model(folder, scale=4.0)
     tokenizer = AutoTokenizer.from_pretrained(folder)
     tokenizer.add_tokens(["<think>", "</think>"])
     if opened:
@@ -25,6 +25,8 @@ def save_thinking_model(folder, *, opened=True):
     with torch.no_grad():
         for parameter in (model.lm_head.weight, model.model.embed_tokens.weight):
             parameter[-2:] = parameter[:-2].std() * torch.randn(2, parameter.shape[1])
+        model.model.embed_tokens.weight *= 0.1  # else the last token alone decides
+        model.lm_head.weight *= 4.0
         model.lm_head.weight[-1] *= 1.5
     model.save_pretrained(folder)
     return folder
