@@ -141,6 +141,12 @@ class Cell:
         return self._stages.features(self, role)
 
     @property
+    def layer_step(self) -> int:
+        """Every which layer's hidden states are kept, by the settings of the engine."""
+        engine = self.config.engine
+        return int((engine.get("in_process") or engine).get("layers", 1))
+
+    @property
     def failed_requests(self) -> int:
         """How many failed and were left out, or could not be graded; another run tries again."""
         own = sum(split.failed for split in self._splits.values())
@@ -191,7 +197,10 @@ class Cell:
 
     def hidden_states(self, role: Role) -> Asked:
         """Return what asks for the hidden states of a split's prompts."""
-        artifact = self.artifact(role, "features", {"position": "last prompt token"})
+        inputs: dict[str, Any] = {"position": "last prompt token"}
+        if self.layer_step > 1:
+            inputs["every_nth_layer"] = self.layer_step
+        artifact = self.artifact(role, "features", inputs)
         return Asked(HIDDEN, artifact, HIDDEN_STATES, self.prompts(role), cap=0)
 
     def sample(self, asked: Asked, decoding: Decoding, k: Many | None = None) -> pl.DataFrame:

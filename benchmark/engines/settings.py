@@ -32,6 +32,8 @@ class TransformersConfig:
         dtype: auto, float32, bfloat16 or float16; auto is bfloat16 where the device computes it.
         max_rows: number of rows that a decoding batch aims at.
         token_budget: number of prompt tokens in one prefill pass.
+        layers: 1 keeps the hidden states of all layers, n those of every n-th, from the embedding
+            on.
     """
 
     device: str = "auto"
@@ -39,10 +41,11 @@ class TransformersConfig:
     dtype: str = "auto"
     max_rows: int = 128
     token_budget: int = 2048
+    layers: int = 1
 
     def __post_init__(self) -> None:
         """Refuse settings that break a rule."""
-        at_least(1, self, "engine", "max_rows", "token_budget")
+        at_least(1, self, "engine", "max_rows", "token_budget", "layers")
         one_of(("auto", "float32", "bfloat16", "float16"), self, "engine", "dtype")
 
     @property

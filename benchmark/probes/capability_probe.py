@@ -5,7 +5,7 @@ The pipeline exports one from every cell with a probe; ``capcal score`` and othe
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ class CapabilityProbe:
             raise ModelError(f"{error} The model is that of {folder / _CARD}.") from error
         from benchmark.engines.in_process.engine import TransformersEngine  # seconds to import
 
-        running = TransformersEngine(model, settings, weights)
+        running = TransformersEngine(model, replace(settings, layers=probe.step), weights)
         # Cards that were written before renderings were known name none.
         if running.identity != {"rendering": running.identity["rendering"], **card["identity"]}:
             raise ModelError(

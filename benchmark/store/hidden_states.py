@@ -1,7 +1,12 @@
-"""Hidden states on the disk: safetensors parts of an artifact, mapped only while they are read."""
+"""Hidden states on the disk: safetensors parts of an artifact, mapped only while they are read.
+
+They are kept in the precision of the model that gave them, and read as float32. Checksums of parts,
+which are gigabytes together, are remembered beside them: every cell of a model reads the same ones.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import polars as pl
@@ -10,6 +15,7 @@ import safetensors.torch
 import torch
 
 from benchmark.store.artifact import Artifact
+from benchmark.store.checksums import file_checksum
 from benchmark.store.rows import Row, Rows
 
 _PART_ROWS = 64  # questions of one part: a large model's states are megabytes each
@@ -92,7 +98,8 @@ def _feature_slice(path: str) -> Any:
 def read_features(artifact: Artifact) -> pl.DataFrame:
     """Return where hidden states lie: question_id, prompt_hash, path of the part, row in it."""
     tables = [_PLACE.to_frame()]
-    for path in artifact.parts(".safetensors"):
+    checksum = partial(file_checksum, memory=artifact.folder)
+    for path in artifact.parts(".safetensors", checksum):
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata()
         ids, hashes = (json.loads(metadata[name]) for name in ("question_ids", "prompt_hashes"))

@@ -189,8 +189,9 @@ class TransformersEngine:
     def hidden_states(self, prompts: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield, per key, the last prompt token's states [L + 1, D]: embedding, then each layer.
 
-        They are transformers' ``output_hidden_states``, of which the last is behind the final norm.
-        Out of memory, batches are halved.
+        They are transformers' ``output_hidden_states``, of which the last is behind the final norm,
+        in the model's precision; ``layers`` of the settings keeps every n-th of them. Out of
+        memory, batches are halved.
 
         Raises:
             ModelError: the model gives no states, or not of the same shape for all layers.
@@ -202,7 +203,7 @@ class TransformersEngine:
             )
         tokens = {key: self._tokens(key, prompt) for key, prompt in prompts.items()}
         for key, states in self._read(tokens, states=True):
-            yield key, states.float().cpu()
+            yield key, states[:: self._config.layers].cpu()
 
     @cached_property
     def _model(self) -> transformers.PreTrainedModel:
