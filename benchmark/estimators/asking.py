@@ -1,18 +1,17 @@
 """Prompts that ask the model about a question, or about responses to it; whose answer is whose."""
 
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import polars as pl
 
 from benchmark.cell.cell import Cell
+from benchmark.config.filling import filled
 from benchmark.config.schema import Role
 from benchmark.errors import ConfigError
 from benchmark.records import CONFIDENCE
 
 _SHOWN = " / response "  # between a question's id and the index of the response that is shown
 _NO_ANSWER = "(no answer)"
-_PLACE = re.compile(r"\{(\w+)\}")
 
 
 def check_prompt(template: str, name: str, responses: int, examples: int = 0) -> None:
@@ -31,16 +30,6 @@ def check_prompt(template: str, name: str, responses: int, examples: int = 0) ->
                 f"{name}: {setting}={count} must be above 0 where the prompt has '{place}' in it, "
                 f"and 0 where it hasn't: {template[:80]!r}."
             )
-
-
-def filled(template: str, values: Mapping[str, str]) -> str:
-    """Return the template with every place in it filled; what it is filled with stays as it is.
-
-    Examples:
-        >>> filled("{a}, box{{b}}, {c}", {"a": "{b}", "b": "0.5"})
-        '{b}, box{0.5}, {c}'
-    """
-    return _PLACE.sub(lambda place: values.get(place[1], place[0]), template)
 
 
 def fill_prompts(

@@ -10,9 +10,10 @@ from omegaconf import MISSING
 
 from benchmark.cell.asked import Asked
 from benchmark.cell.cell import Cell
+from benchmark.config.filling import filled
 from benchmark.config.schema import Role
 from benchmark.errors import ConfigError
-from benchmark.estimators.asking import by_question, check_prompt, fill_prompts, filled
+from benchmark.estimators.asking import by_question, check_prompt, fill_prompts
 from benchmark.estimators.estimator import Estimator
 from benchmark.grading.extract import last_box
 from benchmark.questions import order_key

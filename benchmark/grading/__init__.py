@@ -1,9 +1,9 @@
 """Stage 3, grading: responses and questions become a table of schema ``GRADE``.
 
-A grader is a dataclass whose fields are its settings, the schema of its file in ``conf/grading``,
-which names it as ``_target_``. It sees a response's text, the prompt and
-the references, never the question's other responses, and never what a response thinks in tags such
-as ``<think>``. Regrading never samples.
+A grader is a dataclass whose fields are its settings. A file in ``conf/grading`` names it as
+``_target_``. It sees the text of one response, the prompt and the references. It never sees the
+other responses to the question, nor what a response thinks between tags such as ``<think>``.
+Grading again never samples.
 """
 
 import sys
@@ -88,13 +88,13 @@ def grade(
     Equal texts to equal questions are graded once.
 
     Args:
-        responses: of schema ``RESPONSE``.
-        questions: of schema ``QUESTION``, in any order.
-        name: of the grader, as the grades say it.
-        grader: decides.
-        artifact: keeps judgements that cost something.
-        console: shows progress.
-        known: verdicts of the same grader, which are not asked for again; new ones are added.
+        responses: table of schema ``RESPONSE``.
+        questions: table of schema ``QUESTION``, in any order.
+        name: name of the grader, for the grades.
+        grader: the grader.
+        artifact: store for judgements that cost something.
+        console: place where progress is shown.
+        known: verdicts that this grader gave before; new ones are added.
 
     Returns:
         A table of schema ``GRADE``.
@@ -108,11 +108,8 @@ def grade(
         key: (prompt, tuple(references))
         for key, prompt, references in questions["question_id", "prompt", "references"].iter_rows()
     }
-    keys = []
-    for row in check_table(responses, RESPONSE, "responses").iter_rows(named=True):
-        _check(row["question_id"], row["sample_index"], row["text"], row["finish_reason"], asked)
-        prompt, references = asked[row["question_id"]]
-        keys.append(_answer(prompt, row["text"], row["finish_reason"] == "stop", references))
+    rows = check_table(responses, RESPONSE, "responses").iter_rows(named=True)
+    keys = [_asked_answer(row, asked) for row in rows]
     verdicts = {} if known is None else known
     new = [key for key in dict.fromkeys(keys) if key not in verdicts]
     verdicts |= zip(new, grader.grade(new, artifact, console), strict=True)
@@ -121,8 +118,7 @@ def grade(
         schema={column: GRADE[column] for column in ("answer", "outcome", "reason")},  # the rule
         orient="row",
     )
-    identified = responses.select("question_id", "sample_index")
-    graded = pl.concat([identified, found], how="horizontal")
+    graded = responses.select("question_id", "sample_index").hstack(found)
     return graded.with_columns(grader=pl.lit(name, pl.String)).select(list(GRADE))
 
 
@@ -166,7 +162,7 @@ def grade_text(grader: str, response: str, references: Sequence[str], prompt: st
 
 @contextmanager
 def _no_main_module() -> Iterator[None]:
-    """Keep worker processes from running the caller's script anew: they need nothing of it."""
+    """Keep worker processes from running the caller's script, of which they need nothing."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
     try:
@@ -176,7 +172,7 @@ def _no_main_module() -> Iterator[None]:
 
 
 class _Unkept:
-    """What a grader may store, kept in memory as long as one text is graded."""
+    """An artifact that keeps nothing, for the grading of one text."""
 
     def fill(
         self,
@@ -200,27 +196,18 @@ def disagreements(grades: Mapping[str, pl.DataFrame], questions: pl.DataFrame) -
     """
     if len(grades) < 2:
         return DISAGREEMENT.to_frame()
-    verdict = pl.format(
-        "{}: {} ({}{})",
-        "grader",
-        "outcome",
-        pl.col("answer").fill_null("no answer"),
-        pl.when(pl.col("reason").is_null()).then(pl.lit("")).otherwise(
-            pl.format("; {}", "reason")
-        ),
-    )  # fmt: skip
+    reason = pl.format("; {}", "reason").fill_null("")
+    answer = pl.col("answer").fill_null("no answer")
+    verdict = pl.format("{}: {} ({}{})", "grader", "outcome", answer, reason)
     every = pl.concat([t.with_columns(pl.lit(name).alias("grader")) for name, t in grades.items()])
     by_response = every.group_by("question_id", "sample_index", maintain_order=True).agg(
         verdicts=verdict.str.join("; "), differ=(pl.col("outcome") == "correct").n_unique() > 1
     )
-    counted = by_response.filter("differ").group_by("question_id", "verdicts").agg(
-        responses=pl.len().cast(pl.Int64)
-    )  # fmt: skip
+    counted = by_response.filter("differ").group_by("question_id", "verdicts")
     references = questions.select("question_id", pl.col("references").list.join("; "))
-    joined = counted.join(references, on="question_id")
-    return joined.sort(["responses", "question_id", "verdicts"], descending=[True, False, False])[
-        list(DISAGREEMENT)
-    ]
+    joined = counted.agg(responses=pl.len().cast(pl.Int64)).join(references, on="question_id")
+    order = ["responses", "question_id", "verdicts"]
+    return joined.sort(order, descending=[True, False, False])[list(DISAGREEMENT)]
 
 
 def _answer(prompt: str, text: str, finished: bool, references: tuple[str, ...]) -> Answer:
@@ -229,18 +216,22 @@ def _answer(prompt: str, text: str, finished: bool, references: tuple[str, ...])
     return Answer(prompt, split.text, finished and split.ended, references)
 
 
-def _check(
-    question_id: str,
-    sample_index: int,
-    text: str | None,
-    finish_reason: str,
-    asked: Mapping[str, tuple[str, tuple[str, ...]]],
-) -> None:
-    name = f"response {sample_index} to '{question_id}'"
+def _asked_answer(
+    response: Mapping[str, Any], asked: Mapping[str, tuple[str, tuple[str, ...]]]
+) -> Answer:
+    """Return a row of schema ``RESPONSE`` as graders see it.
+
+    Raises:
+        DataError: its question is unknown, or it has no text to grade.
+    """
+    question_id, text, ended = (response[c] for c in ("question_id", "text", "finish_reason"))
+    name = f"response {response['sample_index']} to '{question_id}'"
     if question_id not in asked:
         raise DataError(f"{name}: there is no such question; grade with the questions sampled.")
-    if finish_reason not in {"stop", "length"} or text is None:
+    if ended not in {"stop", "length"} or text is None:
         raise DataError(
-            f"{name} has finish_reason '{finish_reason}' and {'no' if text is None else 'a'} text; "
+            f"{name} has finish_reason '{ended}' and {'no' if text is None else 'a'} text; "
             f"only finished or truncated responses are graded. Sample it again."
         )
+    prompt, references = asked[question_id]
+    return _answer(prompt, text, ended == "stop", references)

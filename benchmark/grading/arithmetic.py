@@ -4,8 +4,8 @@ import re
 from decimal import Decimal
 from fractions import Fraction
 
-_MOST_DIGITS = 60
-_LARGEST_POWER = 64
+_LONGEST = 60  # digits of a number
+_LARGEST_POWER = 64  # exponent; also how deep brackets and signs are read
 _TOKEN = re.compile(r"\s*(\d+\.\d+|\.\d+|\d+|[-+*/^()])")
 _MIXED = re.compile(r"\s+(\d{1,9})\s?/\s?(\d{1,9})(?![\d.])|\s*\(\((\d{1,9})\)/\((\d{1,9})\)\)")
 
@@ -68,7 +68,7 @@ def _power(text: str, at: int, depth: int) -> tuple[Fraction, int]:
     value, at = _atom(text, at, depth)
     if (raised := _symbol(text, at))[0] == "^":
         exponent, at = _power(text, raised[1], depth + 1)
-        small = abs(exponent) <= _LARGEST_POWER and len(str(value)) < _MOST_DIGITS
+        small = abs(exponent) <= _LARGEST_POWER and len(str(value)) < _LONGEST
         if exponent.denominator != 1 or not small:
             raise _NoNumberError
         value = value ** int(exponent)
@@ -83,7 +83,7 @@ def _atom(text: str, at: int, depth: int) -> tuple[Fraction, int]:
         if closing != ")":
             raise _NoNumberError
         return value, end
-    if not symbol or not symbol.strip(".").replace(".", "").isdigit() or len(symbol) > _MOST_DIGITS:
+    if not symbol or not symbol.strip(".").replace(".", "").isdigit() or len(symbol) > _LONGEST:
         raise _NoNumberError
     value = Fraction(Decimal(symbol))
     if value.denominator == 1 and (part := _MIXED.match(text, end)):

@@ -16,15 +16,14 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import ClassVar
 
+from benchmark.grading.numerals import NUMBER_WORDS
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
 _READ = 2000  # characters; the answer stands at the beginning, and hostile texts stay cheap
-_MOST_WORDS = 4  # of a name; longer phrases are no answers
-_SYMBOL_LENGTH = 2
-
-_RULES = 3  # raise it when verdicts change
+_LONGEST_NAME = 4  # words; longer phrases are no answers
+_SYMBOL_LENGTH = 2  # characters of the longest reference that is a symbol
 
 _SPELLING = str.maketrans("‘’“”−", "''\"\"-")
 _MINUS = re.compile(r"(?<!\w)(?<!\d\s)[‐‑‒–—](?=\d)")
@@ -32,11 +31,7 @@ _BOX = re.compile(r"\\(?:boxed|fbox|text|mathbf|textbf)\s?\{([^{}\n]*)\}")
 _STATEMENT_END = re.compile(r"""(?<=[.!?])["')]*\s+|\n+|,\s+(?=(?:but|which|because|since|as)\b)""")
 _LIST_MARK = re.compile(r"\A\s*1[.)]\s+(?=\S)")
 
-_UNITS = "zero _ two three four five six seven eight nine ten eleven twelve thirteen fourteen"
-_UNITS += " fifteen sixteen seventeen eighteen nineteen"  # "one" is a pronoun, too
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_NUMBER_WORDS = {word: i for i, word in enumerate(_UNITS.split())}
-_NUMBER_WORDS |= {word: 10 * i for i, word in enumerate(_TENS.split(), start=2)}
+_NUMBER_WORDS = {word: n for word, n in NUMBER_WORDS.items() if n != 1}  # "one" is a pronoun, too
 _ONLY_ONE = re.compile(r"(\A|\bis\s|[:=]\s?)([\s\"'*]*)one(?=[\s\"'*.!]*\Z)", re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z]+(?:-[A-Za-z]+)?")
 
@@ -86,47 +81,34 @@ class Basics(TextGrader):
     """Reads short answers."""
 
     kind: ClassVar[str] = "basics"
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What the verdicts depend on."""
-        return {**super().identity, "version": _RULES}
+    versions: ClassVar[dict[str, int]] = {"version": 3}
 
     def verdict(self, answer: Answer) -> Verdict:
-        """Return the answer that a response gives and whether it is a reference."""
-        return grade_response(answer.text, answer.references, finished=answer.finished)
+        """Return the answer that a response gives and whether it is one of the references.
 
-
-def grade_response(text: str, references: tuple[str, ...], *, finished: bool) -> Verdict:
-    """Return the answer that a response gives and whether it is one of the references.
-
-    Args:
-        text: of the response.
-        references: accepted answers, all numbers, all symbols or all names.
-        finished: False where the response was cut off.
-    """
-    numeric = all(_NUMBER.fullmatch(reference) for reference in references)
-    read = _number if numeric else _name
-    for statement in _statements(text, finished=finished):
-        answer = read(statement)
-        if answer is not None:
-            correct = any(_same(answer, reference, numeric=numeric) for reference in references)
-            return Verdict(answer, "correct" if correct else "incorrect", "the first statement")
-    if not finished:
-        return TRUNCATED
-    return Verdict(None, "unparsed", "no answer")
+        The references are all numbers, all symbols or all names.
+        """
+        references = answer.references
+        numeric = all(_NUMBER.fullmatch(reference) for reference in references)
+        read = _number if numeric else _name
+        for statement in _statements(answer.text, finished=answer.finished):
+            given = read(statement)
+            if given is not None:
+                correct = any(_same(given, reference, numeric=numeric) for reference in references)
+                return Verdict(given, "correct" if correct else "incorrect", "the first statement")
+        return Verdict(None, "unparsed", "no answer") if answer.finished else TRUNCATED
 
 
 def _same(answer: str, reference: str, *, numeric: bool) -> bool:
     if numeric:
-        return bool(_NUMBER.fullmatch(answer)) and _value(answer) == _value(reference)
+        given, wanted = (
+            Decimal(text.replace(",", "")) if _NUMBER.fullmatch(text) else None
+            for text in (answer, reference)
+        )
+        return given is not None and given == wanted
     if len(reference) <= _SYMBOL_LENGTH:
         return answer == reference
     return _folded(answer) == _folded(reference)
-
-
-def _value(number: str) -> Decimal:
-    return Decimal(number.replace(",", ""))
 
 
 def _folded(name: str) -> str:
@@ -136,7 +118,6 @@ def _folded(name: str) -> str:
 
 
 def _statements(text: str, *, finished: bool) -> list[str]:
-    """Return the statements that are complete."""
     spelled = text[:_READ].translate(_SPELLING).replace("**", "")
     spelled = _MINUS.sub("-", _BOX.sub(r"\1", _BOX.sub(r"\1", spelled)))  # \boxed{\text{8}}
     visible = "".join(c for c in spelled if c in "\n\t" or unicodedata.category(c)[0] != "C")
@@ -220,11 +201,10 @@ def _name(statement: str) -> str | None:
     subject, complement = statement[: verb.start()], statement[verb.end() :]
     if len(subject.split()) <= 2 and _DEFINES.match(complement):
         return _phrase(subject, most=2)
-    return _phrase(complement, most=_MOST_WORDS)
+    return _phrase(complement, most=_LONGEST_NAME)
 
 
 def _phrase(text: str, *, most: int) -> str | None:
-    """Return the leading phrase without lead-in words, quotes and punctuation."""
     lead = _LEAD.match(text)
     phrase = text[lead.end() :] if lead else text
     phrase = _PHRASE_END.split(phrase, maxsplit=1)[0].strip(" \t\"'.!?*`-")

@@ -19,6 +19,8 @@ one. For each a line is printed: outcome, answer and the rule that decided, with
 
 
 class _Parser(argparse.ArgumentParser):
+    """Tells a fault in the manner of all commands, in one line."""
+
     def error(self, message: str) -> NoReturn:
         if message.endswith("--reference: expected one argument"):
             message += "; one that begins with a dash is given as --reference=-1"
@@ -73,8 +75,7 @@ def _responses(*, lines: bool) -> list[str]:
     """Return the responses on standard input.
 
     Raises:
-        ValueError: standard output is closed, or there is no standard input, or it isn't UTF-8,
-            or it is empty.
+        ValueError: there is no standard output or input, or the input is empty or not UTF-8.
     """
     if sys.stdout is None:
         raise ValueError("There is no standard output to write to.")

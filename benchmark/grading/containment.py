@@ -9,7 +9,7 @@ import re
 
 from benchmark.grading.spelling import Word, content, forms, is_article, joined, same, words
 
-_MOST_WORDS = 40  # of an answer that may contain a reference
+_LONGEST_ANSWER = 40  # words of an answer that may contain a reference
 _CHOICE = re.compile(
     r"\bor\b|\s\|\s|(?<=[^\W\d_])\s?/\s?(?=[^\W\d_])|\bnor\b|\bv(?:ersu)?s\b"
     r"|[,;]\s(?:or\s)?(?:maybe|perhaps|possibly|alternatively)\s|\?\s(?=\S)|\((?=[^()]{1,60}\?\s?\))",
@@ -94,7 +94,7 @@ def states(answer: str, references: tuple[str, ...]) -> bool:
         answer: without LaTeX.
         references: accepted answers.
     """
-    if len(words(answer)) > _MOST_WORDS:
+    if len(words(answer)) > _LONGEST_ANSWER:
         return False
     answer = _PER.sub(r"\1 per ", answer)
     choices = [part for part in _CHOICE.split(answer) if words(part)]
@@ -152,7 +152,6 @@ def _stands_alone(given: tuple[Word, ...], start: int, end: int) -> bool:
 
 
 def _joined_by(gap: str) -> bool:
-    """Tell whether nothing but space or a hyphen stands between two words."""
     return not gap.strip(" -")
 
 
@@ -163,11 +162,7 @@ def _is_number(word: Word) -> bool:
 def _number_goes_on(other: Word, gap: str, side: tuple[Word, ...], *, behind: bool = False) -> bool:
     """Tell whether a number is a part of a range, a time or a name: "Henry 5", "500 Miles".
 
-    Args:
-        other: the word beside it.
-        gap: what stands between.
-        side: all words on that side, ``other`` last.
-        behind: the side is that behind the number.
+    ``other`` is the word beside it, and the last of ``side``; ``gap`` is what stands between.
     """
     if _is_number(other):
         return not gap.strip(" -:/")

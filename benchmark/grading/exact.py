@@ -2,11 +2,9 @@
 
 import unicodedata
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
-
-_RULES = 2  # raise it when verdicts change
 
 
 @dataclass
@@ -14,32 +12,17 @@ class Exact(TextGrader):
     """Compares whole responses."""
 
     kind: ClassVar[str] = "exact"
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What the verdicts depend on."""
-        return {**super().identity, "version": _RULES}
+    versions: ClassVar[dict[str, int]] = {"version": 2}
 
     def verdict(self, answer: Answer) -> Verdict:
-        """Return the response as the answer and whether it is a reference."""
-        return grade_response(answer.text, answer.references, finished=answer.finished)
-
-
-def grade_response(text: str, references: tuple[str, ...], *, finished: bool) -> Verdict:
-    """Return the response as the answer; a final full stop doesn't count.
-
-    Args:
-        text: of the response.
-        references: accepted answers.
-        finished: False where the response was cut off.
-    """
-    answer = _folded(text)
-    if not finished:
-        return TRUNCATED
-    if not answer:
-        return Verdict(None, "unparsed", "no text")
-    correct = answer in {_folded(reference) for reference in references}
-    return Verdict(answer, "correct" if correct else "incorrect", "the whole response")
+        """Return the response as the answer; a full stop at its end doesn't count."""
+        if not answer.finished:
+            return TRUNCATED
+        given = _folded(answer.text)
+        if not given:
+            return Verdict(None, "unparsed", "no text")
+        correct = given in map(_folded, answer.references)
+        return Verdict(given, "correct" if correct else "incorrect", "the whole response")
 
 
 def _folded(text: str) -> str:

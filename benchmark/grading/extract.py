@@ -44,8 +44,8 @@ _NEXT_QUESTION = re.compile(
     re.IGNORECASE,
 )
 _HASHES = re.compile(r"####[ \t]*[^\w\n#]{0,4}\d")
-_MOST_CHARACTERS = 200_000  # the answer stands at the end
-_MOST_STATEMENTS = 50
+_READ = 200_000  # characters; the answer stands at the end
+_TRIED = 50  # statements, from the last back
 
 
 def boxes(text: str) -> list[tuple[int, int, str]]:
@@ -55,7 +55,7 @@ def boxes(text: str) -> list[tuple[int, int, str]]:
         >>> boxes(r"\boxed{1}, no, \boxed {2}")
         [(0, 9, '1'), (15, 25, '2')]
     """
-    text = text[-_MOST_CHARACTERS:]
+    text = text[-_READ:]
     closing = _closing_braces(text)
     found = []
     for match in _BOX.finditer(text):
@@ -88,7 +88,7 @@ def last_boxes(text: str) -> str | None:
         '2'
     """
     found = boxes(text)
-    text = text[-_MOST_CHARACTERS:]
+    text = text[-_READ:]
     joined: list[str] = []
     follows = -1
     for start, end, content in reversed(found):
@@ -131,7 +131,7 @@ def own_turn(text: str) -> str:
         >>> own_turn("Answer: 7\n\nQuestion: and now?\nAnswer: 8")
         'Answer: 7'
     """
-    text = text[-_MOST_CHARACTERS:]
+    text = text[-_READ:]
     marks = [start for start, _, _ in boxes(text)[:1]]
     marks += [match.start() for match in [_HASHES.search(text)] if match]
     stated = _ANSWER_IS.search(text)
@@ -148,9 +148,9 @@ def stated_answers(text: str) -> list[str]:
     It is the rest of the line, or the next line where nothing follows. "I don't think that the
     answer is 4" states none.
     """
-    text = text[-_MOST_CHARACTERS:]
+    text = text[-_READ:]
     found = []
-    for match in list(_ANSWER_IS.finditer(text))[: -_MOST_STATEMENTS - 1 : -1]:
+    for match in list(_ANSWER_IS.finditer(text))[: -_TRIED - 1 : -1]:
         if _DENIED.search(text[max(0, match.start() - 80) : match.start()]):
             continue
         if stated := _rest(text, match.end()):
@@ -163,10 +163,10 @@ def corrections(text: str) -> list[str]:
 
     Most such remarks correct nothing, so only what is an answer by its form should be taken.
     """
-    text = text[-_MOST_CHARACTERS:]
+    text = text[-_READ:]
     begin = max((match.end() for match in _ANSWER_IS.finditer(text)), default=len(text))
     found = [_rest(text, match.end()) for match in _CORRECTED.finditer(text, begin)]
-    return [rest for rest in found[: -_MOST_STATEMENTS - 1 : -1] if rest]
+    return [rest for rest in found[: -_TRIED - 1 : -1] if rest]
 
 
 def _rest(text: str, start: int) -> str:
@@ -176,22 +176,16 @@ def _rest(text: str, start: int) -> str:
     return rest.strip(" *_`\"'").removesuffix("\\]").rstrip(" *_`\"'.")
 
 
-def stated_answer(text: str) -> str | None:
-    """Return the last stated answer; None without one."""
-    found = stated_answers(text)
-    return found[0] if found else None
-
-
 def last_line(text: str) -> str | None:
     """Return the last line that isn't empty and doesn't only close a frame, as ``` does."""
-    lines = [line.strip() for line in text[-_MOST_CHARACTERS:].splitlines() if line.strip()]
+    lines = [line.strip() for line in text[-_READ:].splitlines() if line.strip()]
     return next((line for line in reversed(lines) if not _FRAME.match(line)), None)
 
 
 def final_answer(text: str, prompt: str) -> str | None:
     """Return the last box, else the last stated answer, else the last line."""
     text = own_turn(visible(without_echo(text, prompt)))
-    return last_box(text) or stated_answer(text) or last_line(text)
+    return last_box(text) or next(iter(stated_answers(text)), None) or last_line(text)
 
 
 def visible(text: str) -> str:

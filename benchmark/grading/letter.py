@@ -9,9 +9,9 @@ letters are an answer that is wrong. The grade names the rule.
 import re
 import unicodedata
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from benchmark.errors import ConfigError
+from benchmark.config.checks import require
 from benchmark.grading.extract import (
     READING,
     boxes,
@@ -23,7 +23,6 @@ from benchmark.grading.extract import (
 from benchmark.grading.latex import plain
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
-_RULES = 3  # raise it when verdicts change
 _READ = 20_000  # characters; the answer stands at the end
 _ROMAN = "IVX"  # numerals, unless they are choices
 
@@ -95,20 +94,15 @@ class Letter(TextGrader):
     """
 
     kind: ClassVar[str] = "letter"
+    versions: ClassVar[dict[str, int]] = {"reading": READING, "version": 3}
     letters: str = "ABCD"
 
     def __post_init__(self) -> None:
         """Refuse what isn't capital letters, each of them once."""
         capitals = re.fullmatch("[A-Z]+", self.letters) is not None
-        if not capitals or len(set(self.letters)) < len(self.letters):
-            raise ConfigError(
-                f"letter: letters={self.letters!r} must be capital letters from A to Z, each once."
-            )
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What the verdicts depend on."""
-        return {**super().identity, "reading": READING, "version": _RULES}
+        once = capitals and len(set(self.letters)) == len(self.letters)
+        rule = "capital letters from A to Z, each once"
+        require(once, "grading.letter.letters", self.letters, rule)
 
     def verdict(self, answer: Answer) -> Verdict:
         """Return the letter that a response chooses and whether it is the reference's."""

@@ -17,7 +17,9 @@ import polars as pl
 from omegaconf import MISSING
 from rich.console import Console
 
-from benchmark.errors import ConfigError, DataError
+from benchmark.config.checks import at_least, require
+from benchmark.config.filling import filled
+from benchmark.errors import DataError
 from benchmark.grading.extract import READING, final_answer
 from benchmark.grading.verdict import TRUNCATED, Answer, Verdict
 from benchmark.records import Outcome
@@ -26,14 +28,15 @@ from benchmark.store.rows import table_rows
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
-    from benchmark.engines.server.replies import Choice
     from benchmark.store.artifact import Artifact
     from benchmark.store.rows import Row
 
 _PLACES = ("{question}", "{references}", "{answer}")
-_MOST_CHARACTERS = 4000  # of an answer that the judge is shown
+_SHOWN_CHARACTERS = 4000  # of an answer that the judge is shown
+_SHOWN_REFERENCES = 20
 _MOST_AT_ONCE = 10_000  # requests
-_MOST_FAILURES = 20  # in a row, or as many as are asked at once, before nothing more is asked
+# Requests that fail in a row before nothing more is asked; at least as many as are asked at once.
+_FAILURES_IN_A_ROW = 20
 
 JUDGED = pl.Schema(
     {
@@ -67,15 +70,15 @@ class LLMJudge:
     """Asks a judge.
 
     Attributes:
-        model: the judge's name at the endpoint.
-        base_url: of the endpoint; None takes OpenAI's or ``OPENAI_BASE_URL``.
-        api_key_env: environment variable with the key; without it no key is sent.
+        model: name of the judge at the endpoint.
+        base_url: address of the endpoint; None takes ``OPENAI_BASE_URL``, else OpenAI.
+        api_key_env: name of the environment variable that holds the key; without it no key is sent.
         prompt: wording, with ``{question}``, ``{references}`` and ``{answer}``.
-        verdicts: outcome of each allowed reply; the reply's reason is the reply.
-        max_tokens: of the reply, with the thoughts before it where the judge reasons.
-        concurrency: requests at once.
-        attempts: for one request, with growing waits, before it counts as failed.
-        timeout: seconds for one request.
+        verdicts: outcome by allowed reply, correct or incorrect.
+        max_tokens: longest reply in tokens, with the thoughts before it where the judge reasons.
+        concurrency: number of requests at once.
+        attempts: number of tries for one request, with growing waits between them.
+        timeout: longest time in seconds for one request.
     """
 
     kind: ClassVar[str] = "llm_judge"
@@ -91,22 +94,16 @@ class LLMJudge:
 
     def __post_init__(self) -> None:
         """Refuse a wording without its places, verdicts that are no outcomes, and no requests."""
-        if self.prompt != MISSING and not all(place in self.prompt for place in _PLACES):
-            raise ConfigError(f"llm_judge: prompt needs {', '.join(_PLACES)}: {self.prompt!r}.")
-        wrong = {o for o in self.verdicts.values() if o not in {"correct", "incorrect"}}
-        if wrong or not self.verdicts:
-            raise ConfigError(
-                f"llm_judge: verdicts={self.verdicts} must map to correct, incorrect."
-            )
-        for name in ("max_tokens", "concurrency", "attempts"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"llm_judge: {name}={getattr(self, name)} must be at least 1.")
-        if self.concurrency > _MOST_AT_ONCE:
-            raise ConfigError(
-                f"llm_judge: concurrency={self.concurrency} must be at most {_MOST_AT_ONCE:,}."
-            )
-        if not self.timeout > 0:
-            raise ConfigError(f"llm_judge: timeout={self.timeout} must be above 0.")
+        where = "grading.llm_judge"
+        worded = self.prompt == MISSING or all(place in self.prompt for place in _PLACES)
+        require(worded, f"{where}.prompt", self.prompt, f"a wording with {', '.join(_PLACES)}")
+        known = bool(self.verdicts) and {*self.verdicts.values()} <= {"correct", "incorrect"}
+        rule = "allowed replies, each with correct or incorrect"
+        require(known, f"{where}.verdicts", self.verdicts, rule)
+        at_least(1, self, where, "max_tokens", "concurrency", "attempts")
+        few = self.concurrency <= _MOST_AT_ONCE
+        require(few, f"{where}.concurrency", self.concurrency, f"at most {_MOST_AT_ONCE:,}")
+        require(self.timeout > 0, f"{where}.timeout", self.timeout, "above 0")
 
     @property
     def identity(self) -> dict[str, object]:
@@ -136,7 +133,10 @@ class LLMJudge:
         )
         replies = dict(judged.select("key", "reply").iter_rows())
         return [
-            case if isinstance(case, Verdict) else self._verdict(case, replies) for case in cases
+            case
+            if isinstance(case, Verdict)
+            else Verdict(case.answer, *parse_reply(replies[case.key], self.verdicts))
+            for case in cases
         ]
 
     def _case(self, answer: Answer) -> _Case | Verdict:
@@ -145,11 +145,7 @@ class LLMJudge:
         found = final_answer(answer.text, answer.prompt)
         if not found:
             return Verdict(None, "unparsed", "no answer")
-        return _Case(answer.prompt, answer.references, found[:_MOST_CHARACTERS])
-
-    def _verdict(self, case: _Case, replies: Mapping[str, str]) -> Verdict:
-        outcome, reason = parse_reply(replies[case.key], self.verdicts)
-        return Verdict(case.answer, outcome, reason)
+        return _Case(answer.prompt, answer.references, found[:_SHOWN_CHARACTERS])
 
     def _ask_all(self, cases: Mapping[str, _Case], console: Console) -> "Iterator[Row | None]":
         """Yield the judgements, None for requests that fail; then say what failed.
@@ -181,10 +177,13 @@ class LLMJudge:
                 reply = await endpoint.ask(client, self._body(case))
             except RequestError as error:
                 return [str(error)]
+            choice = reply.choices[0]
+            if choice.finish_reason != "stop":  # only what ended by itself is a judgement
+                cut = f"its reply was cut at {self.max_tokens} tokens: raise"
+                return [f"{choice.error or f'{cut} grading.llm_judge.max_tokens'}."]
             spent = reply.prompt_tokens, reply.completion_tokens
-            fault = self._fault(reply.choices[0])
-            row = (key, case.answer, reply.choices[0].text, *spent, reply.model)
-            return [dict(zip(JUDGED, row, strict=True)) if fault is None else fault]
+            row = (key, case.answer, choice.text, *spent, reply.model)
+            return [dict(zip(JUDGED, row, strict=True))]
 
         in_a_row = 0
         with closing(run_all(endpoint, iter(cases.items()), ask, self.concurrency)) as replies:
@@ -192,7 +191,7 @@ class LLMJudge:
                 if isinstance(reply, str):
                     failures.append(reply)
                     in_a_row += 1
-                    if in_a_row > max(_MOST_FAILURES, self.concurrency):
+                    if in_a_row > max(_FAILURES_IN_A_ROW, self.concurrency):
                         break
                     yield None
                 else:
@@ -204,23 +203,9 @@ class LLMJudge:
                 f"{failures[0]} The other judgements are kept; run again to ask for the rest."
             )
 
-    def _fault(self, choice: "Choice") -> str | None:
-        """Return why a reply holds no judgement, or None: only what ended by itself is one."""
-        if choice.finish_reason == "stop":
-            return None
-        cut = f"its reply was cut at {self.max_tokens} tokens: raise grading.llm_judge.max_tokens"
-        return f"{choice.error or cut}."
-
     def _body(self, case: _Case) -> dict[str, Any]:
-        """Return the request for a judgement."""
-        content = (
-            self.prompt.replace("{question}", "\x00q")
-            .replace("{references}", "\x00r")
-            .replace("{answer}", "\x00a")
-            .replace("\x00q", case.question)
-            .replace("\x00r", "; ".join(case.references[:20]))
-            .replace("\x00a", case.answer)
-        )
+        references = "; ".join(case.references[:_SHOWN_REFERENCES])
+        content = filled(self.prompt, {**case._asdict(), "references": references})
         return {
             "model": self.model, "temperature": 0, "max_completion_tokens": self.max_tokens,
             "messages": [{"role": "user", "content": content}],

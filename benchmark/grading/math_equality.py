@@ -1,7 +1,6 @@
 """Whether an answer equals a reference, within limits of time and memory.
 
-This runs in worker processes that may be killed at any moment (``grading.math_verify``). Limits of
-time are CPU time: what else the machine does changes no judgement.
+This runs in the worker processes of ``grading.math_verify``, which may be killed at any moment.
 """
 
 import multiprocessing
@@ -68,7 +67,7 @@ def judge_pair(reference: str, answer: str, seconds: float) -> Judgement:
     Args:
         reference: LaTeX without ``$``.
         answer: LaTeX without ``$``.
-        seconds: of CPU time; the verdict doesn't depend on what else the machine does.
+        seconds: longest CPU time in seconds.
     """
     global _expired
     _expired = False

@@ -2,10 +2,11 @@ r"""The grader ``math_verify``, for MATH: the last box, compared in killable wor
 
 Boxes that only a comma, "and" or "or" parts from the last one belong to it.
 
-A pair (reference, answer) is compared once, whatever number of responses gave it, and its
+A pair of a reference and an answer is compared once, however many responses gave it, and its
 judgement is stored. A pair that takes too long, needs too much memory or kills its worker is
-compared once more alone; then it is ``unparsed`` with the reason, which is not stored: the next run
-tries again. Time is CPU time, so that what else the machine does changes no verdict.
+compared once more alone. If that fails, too, it is ``unparsed`` with the reason; this is not
+stored, and the next run tries again. Time is CPU time, so that no verdict depends on what else the
+machine does.
 """
 
 import multiprocessing
@@ -20,7 +21,7 @@ import polars as pl
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 from rich.console import Console
 
-from benchmark.errors import ConfigError
+from benchmark.config.checks import require
 from benchmark.grading.extract import last_boxes, visible, without_echo
 from benchmark.grading.verdict import PASSING, TRUNCATED, Answer, Verdict
 from benchmark.store.rows import table_rows
@@ -30,9 +31,9 @@ if TYPE_CHECKING:
     from benchmark.store.artifact import Artifact
     from benchmark.store.rows import Row
 
-_VERSION = 3  # of the reading and comparison in the files math_*; raise it when verdicts change
-_MOST_FRUITLESS = 3  # pools in a row that judge nothing
-_GROUP = 16  # pairs that travel to a worker together
+_VERSION = 3  # of the reading and comparison in mathematics/; it rises when verdicts change
+_FRUITLESS_POOLS = 3  # in a row that judge nothing, before the rest is given up
+_GROUP = 16  # pairs that are sent to a worker at once: sending one costs as much as comparing it
 
 JUDGEMENT = pl.Schema(
     {
@@ -53,10 +54,10 @@ class MathVerify:
     """Compares mathematical expressions.
 
     Attributes:
-        seconds: of CPU time for one pair.
-        memory_mb: that a worker may allocate for one pair.
-        most_characters: of an answer; longer ones are ``unparsed``.
-        workers: processes; the verdicts don't depend on it.
+        seconds: longest CPU time in seconds for one pair.
+        memory_mb: most memory in MiB that a worker may allocate for one pair.
+        most_characters: longest answer in characters; a longer one is ``unparsed``.
+        workers: number of processes; the verdicts don't depend on it.
     """
 
     kind: ClassVar[str] = "math_verify"
@@ -68,8 +69,7 @@ class MathVerify:
     def __post_init__(self) -> None:
         """Refuse limits that would let nothing through."""
         for name, value in asdict(self).items():
-            if not 0 < value < inf:
-                raise ConfigError(f"math_verify: {name}={value} must be above 0 and finite.")
+            require(0 < value < inf, f"grading.math_verify.{name}", value, "above 0 and finite")
 
     @property
     def identity(self) -> dict[str, object]:
@@ -84,46 +84,28 @@ class MathVerify:
     ) -> list[Verdict]:
         """Return the verdicts; judgements come from ``artifact`` or are added to it."""
         found = [self._extracted(answer) for answer in answers]
+        both = list(zip(answers, found, strict=True))
         pairs = {
             (reference, verdict.answer)
-            for answer, verdict in zip(answers, found, strict=True)
+            for answer, verdict in both
             if verdict.rule is None and verdict.answer is not None
             for reference in answer.references
         }
         judgements = self._judgements(pairs, artifact, console)
-        return [
-            self._verdict(answer, verdict, judgements)
-            for answer, verdict in zip(answers, found, strict=True)
-        ]
+        return [_decided(answer.references, verdict, judgements) for answer, verdict in both]
 
     def _extracted(self, answer: Answer) -> Verdict:
         """Return the boxed answer with a provisional outcome, or why there is none."""
         if not answer.finished:
             return TRUNCATED
         box = last_boxes(without_echo(answer.text, answer.prompt))
-        if box is None:
-            return Verdict(None, "unparsed", "no box")
-        box = " ".join(visible(box).split())
+        box = " ".join(visible(box or "").split())
         if not box:
             return Verdict(None, "unparsed", "no box")
         if len(box) > self.most_characters:
-            return Verdict(
-                box[:200], "unparsed", f"longer than {self.most_characters:,} characters"
-            )
+            too_long = f"longer than {self.most_characters:,} characters"
+            return Verdict(box[:200], "unparsed", too_long)
         return Verdict(box, "incorrect")
-
-    def _verdict(
-        self, answer: Answer, found: Verdict, judgements: "dict[Pair, Judgement]"
-    ) -> Verdict:
-        if found.answer is None or found.rule is not None:
-            return found
-        of_pairs = [judgements[reference, found.answer] for reference in answer.references]
-        # "Incorrect" beside a comparison that a limit stopped would hide that it may be right.
-        order = ("correct", "stopped", "incorrect", "unparsed")
-        outcome, reason = min(
-            of_pairs, key=lambda j: order.index("stopped" if j[1] in PASSING else j[0])
-        )
-        return Verdict(found.answer, outcome, reason)
 
     def _judgements(
         self, pairs: set[Pair], artifact: "Artifact", console: Console
@@ -151,13 +133,28 @@ class MathVerify:
         return passing | {(row[0], row[1]): (row[2], row[3]) for row in kept.iter_rows()}
 
 
+def _decided(
+    references: Sequence[str], found: Verdict, judgements: "dict[Pair, Judgement]"
+) -> Verdict:
+    """Return the best of the judgements on an answer and its references."""
+    if found.answer is None or found.rule is not None:
+        return found
+    # "Incorrect" beside a comparison that a limit stopped would hide that it may be right.
+    order = ("correct", "stopped", "incorrect", "unparsed")
+    outcome, reason = min(
+        (judgements[reference, found.answer] for reference in references),
+        key=lambda j: order.index("stopped" if j[1] in PASSING else j[0]),
+    )
+    return Verdict(found.answer, outcome, reason)
+
+
 def compare(pairs: Sequence[Pair], limits: MathVerify) -> "Iterable[tuple[Pair, Judgement]]":
     """Yield each pair's judgement in the order given, from killable workers.
 
-    A pool gives up all that is left where a worker dies between two groups; another one goes on.
+    Where a worker dies between two groups, its pool gives up what is left; another pool goes on.
     """
     done, fruitless = 0, 0
-    while done < len(pairs) and fruitless < _MOST_FRUITLESS:
+    while done < len(pairs) and fruitless < _FRUITLESS_POOLS:
         before = done
         try:
             for judged in _in_one_pool(pairs[done:], limits):
@@ -170,10 +167,7 @@ def compare(pairs: Sequence[Pair], limits: MathVerify) -> "Iterable[tuple[Pair, 
 
 
 def _in_one_pool(pairs: Sequence[Pair], limits: MathVerify) -> "Iterable[tuple[Pair, Judgement]]":
-    """Yield judgements from one pool.
-
-    Pairs travel in small groups; what a limit stops in a group is compared once more alone.
-    """
+    """Yield judgements from one pool; what a limit stops in a group is compared again alone."""
     from benchmark.grading.math_equality import judge_pairs, limit_worker  # sympy behind it is slow
 
     context = multiprocessing.get_context("forkserver")

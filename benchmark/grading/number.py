@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from math import isfinite
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from benchmark.errors import ConfigError
+from benchmark.config.checks import require
 from benchmark.grading.extract import (
     READING,
     boxes,
@@ -27,7 +27,6 @@ from benchmark.grading.extract import (
 from benchmark.grading.numerals import parse_number, several_numbers
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
-_RULES = 3  # raise it when verdicts change
 _SHOWN = 60  # characters of an answer
 _DIGIT = re.compile(r"\d")
 _HASHES = re.compile(r"####[ \t]*((?:[^\w\n#\\]|\\[a-z]+|\\\W){0,9}\d[^\n#]{0,80})")
@@ -54,17 +53,13 @@ class Number(TextGrader):
     """
 
     kind: ClassVar[str] = "number"
+    versions: ClassVar[dict[str, int]] = {"reading": READING, "version": 3}
     tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
         """Refuse a tolerance that is no difference."""
-        if not (isfinite(self.tolerance) and self.tolerance >= 0):
-            raise ConfigError(f"number: tolerance={self.tolerance} must be at least 0 and finite.")
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What the verdicts depend on."""
-        return {**super().identity, "reading": READING, "version": _RULES}
+        small = isfinite(self.tolerance) and self.tolerance >= 0
+        require(small, "grading.number.tolerance", self.tolerance, "at least 0 and finite")
 
     def verdict(self, answer: Answer) -> Verdict:
         """Return the number that a response gives and whether it is the reference's."""
@@ -89,7 +84,8 @@ def _found(text: str) -> tuple[str | None, Fraction | None, str]:
 
     Without a value the text is more than a number; without a text there is no answer.
     """
-    for candidates in (_boxed(text), _stated(text)):
+    boxed = ((content, "the last box with a number") for _, _, content in reversed(boxes(text)))
+    for candidates in (boxed, _stated(text)):
         other = None  # the first that holds digits without being a number
         for content, rule in candidates:
             if (value := parse_number(content)) is not None:
@@ -105,21 +101,17 @@ def _found(text: str) -> tuple[str | None, Fraction | None, str]:
     return None, None, "no number"
 
 
-def _boxed(text: str) -> Iterator[tuple[str, str]]:
-    for _, _, content in reversed(boxes(text)):
-        yield content, "the last box with a number"
-
-
 def _stated(text: str) -> Iterator[tuple[str, str]]:
     """Yield what is stated as the answer, up to the last that holds digits."""
-    lines = [line.strip() for line in reversed(_HASHES.findall(text))]
     stated = [
-        (line, "the text after ####")
-        for line in lines
+        (line.strip(), "the text after ####")
+        for line in reversed(_HASHES.findall(text))
         if not _HEADING.search(line) or parse_number(line) is not None  # "#### 2. The answer"
     ]
-    clauses = (_CLAUSE_END.split(answer, maxsplit=1)[0] for answer in stated_answers(text))
-    corrected = (_CLAUSE_END.split(answer, maxsplit=1)[0] for answer in corrections(text))
+    clauses, corrected = (
+        [_CLAUSE_END.split(answer, maxsplit=1)[0] for answer in answers]
+        for answers in (stated_answers(text), corrections(text))
+    )
     values = (c for c in corrected if len(c.split()) <= 2 and parse_number(c) is not None)
     stated += [(clause.strip(), "the stated answer") for clause in (*values, *clauses)]
     for content, rule in stated:

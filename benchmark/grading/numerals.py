@@ -23,8 +23,9 @@ _UNITS = (
     " sixteen seventeen eighteen nineteen"
 )
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-_WORDS = {word: i for i, word in enumerate(_UNITS.split())}
-_WORDS |= {word: 10 * i for i, word in enumerate(_TENS.split(), start=2)} | {"fourty": 40}
+NUMBER_WORDS = {word: i for i, word in enumerate(_UNITS.split())}
+NUMBER_WORDS |= {word: 10 * i for i, word in enumerate(_TENS.split(), start=2)}
+_WORDS = NUMBER_WORDS | {"fourty": 40}  # a common misspelling
 _SPELLED = "|".join(sorted(_WORDS, key=len, reverse=True))
 _SPELLED_OUT = re.compile(
     rf"(?<![\w-])(?:(?:{_SPELLED})|an?(?=[\s-](?:hundred|thousand|million|billion|dozen)\b))"
@@ -33,7 +34,7 @@ _SPELLED_OUT = re.compile(
     re.IGNORECASE,
 )
 
-_MINUS = str.maketrans(dict.fromkeys("−‐‑‒–—﹣－", "-"))
+DASHES = str.maketrans(dict.fromkeys("−‐‑‒–—﹣－", "-"))
 _UNHIDDEN = str.maketrans("⌃⌄⊗", "^_*")  # signs that LaTeX and Markdown would read otherwise
 _MONEY = re.compile(
     r"\\(?:pounds|euro|yen|textdollar)(?![A-Za-z])|\\?[$€£¥₹¢]|\b(?:USD|EUR|GBP|Rs\.?)(?![A-Za-z])"
@@ -142,7 +143,7 @@ def _of_words(words: str) -> int:
 def _cleaned(text: str) -> str:
     r"""Return a text in ASCII where it can be: 70\,000 as 70000, × as *, half as 1/2."""
     text = "".join(_spread(c) for c in text)
-    text = unicodedata.normalize("NFKC", text).translate(_MINUS)
+    text = unicodedata.normalize("NFKC", text).translate(DASHES)
     text = re.sub(r"(?<=\d)\{,\}(?=\d{1,2}(?!\d))", ".", text).replace("\\!", "")
     text = _MONEY.sub(" ", text).replace("\\%", "%").replace("%", " percent ")
     text = _EQUAL.sub("=", _TIMES.sub("⊗", _DEGREES.sub(" degrees ", text)))
@@ -164,7 +165,6 @@ def _cleaned(text: str) -> str:
 
 
 def _root(match: re.Match[str]) -> str:
-    """Return the root of a square number; others stay."""
     root = isqrt(int(match[1]))
     return str(root) if root * root == int(match[1]) else match.group()
 
@@ -194,7 +194,6 @@ def _kept_commands(text: str) -> str:
 
 
 def _value(side: str) -> Fraction | None:
-    """Return the value of a cleaned side."""
     if lead := _LEAD.match(side):
         rest = side[lead.end() :]
         negative = re.search(r"(?:negative|minus)\s\Z", lead.group(), re.IGNORECASE)

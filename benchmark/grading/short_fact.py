@@ -1,17 +1,16 @@
 """The grader ``short_fact``, for TriviaQA and SimpleQA: rules on evened-out answers.
 
-The rules stay apart, and the grade names the first that holds: ``exact`` (the first reference),
-``alias`` (another one), ``containment`` (the answer is a phrase or sentence that states one). Which
-of them count as correct is a setting. Answers are equal in TriviaQA's official normal form (lower
-case, no punctuation, no articles), where only signs and symbols that the form drops are minded, and
-where their spellings are.
+The grade names the first rule that holds: ``exact`` (the answer equals the first reference),
+``alias`` (it equals another one) or ``containment`` (it is a phrase or sentence that states one). A
+setting says which of them count as correct. As in TriviaQA's evaluation script, case, punctuation
+and articles don't count, nor do differences of spelling. Signs and symbols do: -12 isn't 12.
 """
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from benchmark.errors import ConfigError
+from benchmark.config.checks import require
 from benchmark.grading.containment import states
 from benchmark.grading.extract import READING, final_answer
 from benchmark.grading.latex import plain
@@ -19,7 +18,6 @@ from benchmark.grading.spelling import same
 from benchmark.grading.verdict import TRUNCATED, Answer, TextGrader, Verdict
 
 RULES = ("exact", "alias", "containment")
-_VERSION = 3  # of the rules; raise it when verdicts change
 _READ = 2000  # characters of an answer
 _REFUSAL = re.compile(r"\W*n\s?/\s?a\W*\Z", re.IGNORECASE)
 
@@ -33,18 +31,13 @@ class ShortFact(TextGrader):
     """
 
     kind: ClassVar[str] = "short_fact"
+    versions: ClassVar[dict[str, int]] = {"reading": READING, "version": 3}
     rules: list[str] = field(default_factory=lambda: list(RULES))
 
     def __post_init__(self) -> None:
         """Refuse rules that don't exist."""
-        unknown = [rule for rule in self.rules if rule not in RULES]
-        if unknown or not self.rules:
-            raise ConfigError(f"short_fact: rules={self.rules} must be some of {list(RULES)}.")
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What the verdicts depend on."""
-        return {**super().identity, "reading": READING, "version": _VERSION}
+        known = bool(self.rules) and {*self.rules} <= {*RULES}
+        require(known, "grading.short_fact.rules", self.rules, f"some of {[*RULES]}")
 
     def verdict(self, answer: Answer) -> Verdict:
         """Return the answer that a response gives and which rule makes it right, if any."""

@@ -5,16 +5,12 @@ and thousands separators don't count. Signs, decimal points and the symbols of `
 """
 
 import re
-import string
 import unicodedata
 from functools import lru_cache
 from typing import NamedTuple
 
-from benchmark.grading.numerals import with_digits
+from benchmark.grading.numerals import DASHES, with_digits
 
-_ARTICLES = re.compile(r"\b(a|an|the)\b")
-_PUNCTUATION = str.maketrans(dict.fromkeys(string.punctuation + "‘’´`", " "))
-_DASHES = str.maketrans(dict.fromkeys("−‐‑‒–—﹣－", "-"))
 _APOSTROPHES = re.compile(r"(?<=\w)['’‘´`ʼ](?=\w)")
 _UNMARKED = str.maketrans({
     "ð": "d", "Ð": "D", "đ": "d", "Đ": "D", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "ı": "i",
@@ -75,17 +71,6 @@ class Word(NamedTuple):
     gap: str
 
 
-def normalise(answer: str) -> str:
-    """Return the answer in TriviaQA's official normal form (its evaluation script).
-
-    Examples:
-        >>> normalise("The  Beatles!")
-        'beatles'
-    """
-    text = answer.replace("_", " ").lower().translate(_PUNCTUATION)
-    return " ".join(_ARTICLES.sub(" ", text).split())
-
-
 @lru_cache(maxsize=32768)  # references come again with every response
 def words(text: str, *, umlauts: bool = False) -> tuple[Word, ...]:
     """Return the words of a text.
@@ -105,7 +90,7 @@ def words(text: str, *, umlauts: bool = False) -> tuple[Word, ...]:
 
 def evened(text: str, *, umlauts: bool = False) -> str:
     """Return a text with its capitals, but without other differences of spelling."""
-    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFC", text)).translate(_DASHES)
+    text = unicodedata.normalize("NFKC", unicodedata.normalize("NFC", text)).translate(DASHES)
     text = text.replace("_", " ")
     text = text.translate(_UMLAUTS) if umlauts else text
     apart = unicodedata.normalize("NFD", text.translate(_UNMARKED))

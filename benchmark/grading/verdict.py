@@ -53,14 +53,20 @@ TRUNCATED = Verdict(None, "truncated")
 
 @dataclass
 class TextGrader(ABC):
-    """A grader that needs nothing but one answer at a time."""
+    """A grader that needs nothing but one answer at a time.
+
+    Attributes:
+        kind: name of the class in fingerprints; empty takes the class's path.
+        versions: numbers of the rules that the code holds, which rise when verdicts change.
+    """
 
     kind: ClassVar[str] = ""
+    versions: ClassVar[dict[str, int]] = {}
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the verdicts depend on: the class, as ``kind`` or its path, and its settings."""
-        return {"kind": self.kind or dotted_path(type(self)), **asdict(self)}
+        """What the verdicts depend on: the class, its settings and its versions."""
+        return {"kind": self.kind or dotted_path(type(self)), **asdict(self), **self.versions}
 
     def grade(
         self,

@@ -44,8 +44,8 @@ def load_questions(config: DatasetConfig, split: str, limit: int | None = None) 
     """Return questions of one split, in an order that depends on their ids and the seed only.
 
     Args:
-        config: of the dataset.
-        split: as the dataset names it.
+        config: the dataset's configuration.
+        split: name of the split in the dataset.
         limit: number of questions, None for all; a larger limit contains a smaller one's questions.
 
     Returns:
@@ -66,5 +66,5 @@ def load_questions(config: DatasetConfig, split: str, limit: int | None = None) 
 
 
 def order_key(seed: int, question_id: str) -> bytes:
-    """Return what a dataset's questions are sorted by before the first ``limit`` are taken."""
+    """Return the key by which questions are sorted before the first ``limit`` are taken."""
     return sha256(f"{seed}/{question_id}".encode()).digest()

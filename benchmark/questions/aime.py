@@ -26,25 +26,29 @@ class AIME(Reader):
         Raises:
             ValueError: the answer is no integer from 0 to 999.
         """
-        return _item(row["problem"], row["answer"], str(row["id"]), {})
+        return _item(row["problem"], row["answer"], row["id"])
 
 
 @dataclass
 class EarlierAIME(Reader):
-    """Reads the problems of the years before 2024."""
+    """Reads the problems of the years before 2024, and leaves out those of later years."""
 
     columns = ("Question", "Answer", "ID", "Year")
 
     def read(self, row: Row) -> Item | None:
-        """Return a problem of the years before 2024, or None for a later one."""
+        """Return a problem and its integer.
+
+        Raises:
+            ValueError: as ``AIME.read``.
+        """
         year = int(row["Year"])
         if year >= _CONTAMINATED:
             return None
-        return _item(row["Question"], row["Answer"], str(row["ID"]), {"year": str(year)})
+        return _item(row["Question"], row["Answer"], row["ID"], year=str(year))
 
 
-def _item(problem: str, answer: object, row_id: str, metadata: dict[str, str]) -> Item:
+def _item(problem: str, answer: object, row_id: object, **metadata: str) -> Item:
     text = str(answer).strip()
     if not text.isdecimal() or int(text) > _HIGHEST:
         raise ValueError(f"the answer is {text!r}, not an integer from 0 to {_HIGHEST}.")
-    return Item(problem, (str(int(text)),), row_id=row_id, metadata=metadata)
+    return Item(problem, (str(int(text)),), row_id=str(row_id), metadata=metadata)

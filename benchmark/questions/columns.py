@@ -11,16 +11,16 @@ from benchmark.questions.items import LETTERS, Item, Reader, Row
 
 @dataclass
 class Columns(Reader):
-    """What the columns of a dataset are called.
+    """Names of the columns of a dataset.
 
     Attributes:
-        question: the bare question.
-        reference: the accepted answer, or a list of them. With ``choices`` it is the right choice's
-            letter or its text, or its number as an integer, from 0.
-        references: a list of accepted answers, in place of ``reference``.
-        choices: of a multiple-choice question: a column with a list, or a list of columns.
-        id: names the row; without it the row's content does.
-        family: what a report may group by.
+        question: column of the bare question.
+        reference: column of the accepted answer, or of a list of them. With ``choices`` it holds
+            the letter or text of the right choice, or its number as an integer, from 0.
+        references: column of a list of accepted answers, in place of ``reference``.
+        choices: column with a list of choices, or a list of columns with one choice each.
+        id: column of the row's id; without it the row's content is its id.
+        family: column of what a report may group by.
     """
 
     question: str = "question"

@@ -13,14 +13,14 @@ from benchmark.records import Question
 
 @dataclass
 class ColumnsConfig:
-    """What the columns of a file of counts are called; see ``cell.counted``.
+    """Names of the columns of a file of counts; see ``cell.counted``.
 
     Attributes:
-        question_id: names the question.
-        n: how many responses were judged.
-        c: how many of them were correct.
-        question: its text, to be shown where the file has it.
-        confidences: one column per confidence source; None takes every other column of numbers.
+        question_id: column of the question's id.
+        n: column of the number of responses that were judged.
+        c: column of the number of correct ones.
+        question: column of the question's text, which the report shows; a file may lack it.
+        confidences: columns of confidences; None takes every other column of numbers.
     """
 
     question_id: str = "question_id"
@@ -35,8 +35,8 @@ class CountedDataset(DatasetConfig):
     """A CSV file with a row per question; see ``cell.counted``.
 
     Attributes:
-        path: of the file.
-        columns: what its columns are called.
+        path: place of the file.
+        columns: names of its columns.
     """
 
     path: str = MISSING

@@ -15,14 +15,14 @@ from omegaconf import MISSING
 from benchmark.config.schema import DatasetConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.questions.columns import Columns
-from benchmark.questions.items import Item, Row, UnansweredError, question_of, read_item, shown
+from benchmark.questions.items import Item, Row, question_of, read_item
 from benchmark.questions.overlap import normalised
-from benchmark.records import Question, storable
+from benchmark.records import Question
 from benchmark.store.files import is_pointer, pointer_fault
 
 _SPLITS = ("test", "train", "validation")
 _WHOLE = 100  # percent
-_KEY = 16  # characters of a question's checksum that name it
+_KEY = 16  # digits of a question's checksum that name it
 _PROMPTS = {"question": "{question}\n\n{instruction}"}
 _CHOOSING = {
     "question": "{question}\n\n{choices}\n\n{instruction}", "choice": "{letter}. {choice}"
@@ -36,13 +36,13 @@ class FileDataset(DatasetConfig):
     Without training questions only estimators run that train on none.
 
     Attributes:
-        path: of the evaluation questions.
-        train_path: of the training questions, if any.
-        validation_path: of the validation questions, if any.
-        shares: percent of the file at ``path`` that go to test, train and validation, by the
+        path: file of the evaluation questions.
+        train_path: file of the training questions, if any.
+        validation_path: file of the validation questions, if any.
+        shares: percents of the file at ``path`` that go to test, train and validation, by the
             content of the questions; None takes all for test.
-        columns: what the columns are called.
-        splits: made from the above.
+        columns: names of the columns.
+        splits: split of each role; made from the above.
     """
 
     path: str = MISSING
@@ -97,7 +97,7 @@ class FileDataset(DatasetConfig):
 
 
 def _share(shares: dict[str, int], item: Item) -> str:
-    """Return the split of an item: its content decides, whatever else the file holds."""
+    """Return the split of an item; its content decides, so that new questions move no old ones."""
     percent = int(_checksum(item), 16) % _WHOLE
     bounds = zip(shares, accumulate(shares.values()), strict=True)
     return next(split for split, bound in bounds if percent < bound)
@@ -119,13 +119,8 @@ def _items(path: Path, config: FileDataset) -> dict[str, Item]:
                 f"{where} has no column '{missing[0]}'; it has {[*row]}. Say what your columns are "
                 f"called: dataset.columns.question=..., dataset.columns.reference=..."
             )
-        try:
-            item = read_item(config.columns, row)
-        except (UnansweredError, ValueError, TypeError) as error:
-            raise DataError(f"{where}: {error} ({shown(row)})") from error
+        item = read_item(config.columns, row, where)
         assert item is not None  # columns leave no row out
-        if any(storable(text) != text for text in (item.question, *item.references, *item.choices)):
-            raise DataError(f"{where}: a text is no UTF-8 ({shown(row)!a})")
         key = item.row_id or _checksum(item)[:_KEY]
         other = found.setdefault(key, item)
         if other != item:

@@ -1,8 +1,8 @@
-"""Stage 1 for datasets of the Hugging Face Hub: load rows, leave questions out, word prompts.
+"""Datasets of the Hugging Face Hub: their rows are loaded, and questions left out.
 
-A dataset's own file says which columns it reads and how one row becomes an ``Item``; what all of
-them share is here: the hub or a local mirror of it, the rows that other splits forbid, the
-validation questions held out of a training split, and the prompt.
+A reader in a file of its own says which columns a dataset has and how one row becomes an ``Item``.
+What all datasets share is here: the Hub or a local mirror of it, questions that are left out since
+another split has them, and validation questions that are held out of a training split.
 """
 
 from collections.abc import Iterable, Iterator
@@ -23,7 +23,6 @@ from benchmark.questions.items import (
     UnansweredError,
     question_of,
     read_item,
-    shown,
 )
 from benchmark.questions.overlap import normalised
 from benchmark.questions.rows import SourceConfig, read_table, rows_of
@@ -35,10 +34,10 @@ class HubDataset(DatasetConfig):
     """Rows of the Hugging Face Hub, or of a folder that mirrors it.
 
     Attributes:
-        sources: where the rows of each split come from.
+        sources: place of each split's rows, by split.
         hub_root: folder that mirrors the Hub's datasets; None takes the Hub.
-        prompts: ``question`` with the places {question}, {choices} and {instruction}, and
-            ``choice`` with {letter} and {choice}, which words one choice.
+        prompts: wordings: ``question`` with the places {question}, {choices} and {instruction},
+            and ``choice`` with {letter} and {choice}, for one choice.
     """
 
     sources: dict[str, SourceConfig] = MISSING
@@ -51,7 +50,7 @@ class HubDataset(DatasetConfig):
             one_of(("rest", "held_out"), source, where, "part")
             one_of(("refuse", "drop"), source, where, "unanswered")
             at_least(0, source, where, "held_out")
-            _reader(source, where)
+            build(source.reader, f"{where}.reader", "read")
 
     @property
     def files(self) -> list[Path]:
@@ -71,9 +70,6 @@ class HubDataset(DatasetConfig):
 
     def load(self, split: str) -> list[Question]:
         """Return all questions of one split.
-
-        Args:
-            split: a name in ``sources``.
 
         Raises:
             ConfigError: an unknown split or source, gated data without access, a prompt without
@@ -96,11 +92,6 @@ class HubDataset(DatasetConfig):
         return [question_of(self, split, key, item) for key, item in items]
 
 
-def _reader(source: SourceConfig, where: str) -> Reader:
-    reader: Reader = build(source.reader, f"{where}.reader", "read")
-    return reader
-
-
 def _source(config: HubDataset, split: str) -> SourceConfig:
     if split not in config.sources:
         raise ConfigError(
@@ -111,21 +102,19 @@ def _source(config: HubDataset, split: str) -> SourceConfig:
 
 def _items(config: HubDataset, source: SourceConfig, split: str) -> Iterator[tuple[str, Item]]:
     """Yield the key and the item of every row, once where a source repeats a row with its id."""
-    reader = _reader(source, f"dataset.sources.{split}")
+    reader: Reader = build(source.reader, f"dataset.sources.{split}.reader", "read")
     where = f"dataset {source.hub_id}, split {source.split}"
     seen: dict[str, str] = {}
     for prefix, index, row in _rows(reader, config, source, where):
+        place = f"{where}, row {prefix}{index}"
         try:
-            item = read_item(reader, row)
+            item = read_item(reader, row, place)
         except UnansweredError as error:
             if source.unanswered == "drop":
                 continue
             raise DataError(
-                f"{where}, row {prefix}{index}: {error}; leave such rows out with "
-                f"dataset.sources.<split>.unanswered=drop."
+                f"{error}; leave such rows out with dataset.sources.<split>.unanswered=drop."
             ) from error
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise DataError(f"{where}, row {prefix}{index}: {error} ({shown(row)})") from error
         if item is None:
             continue
         key = f"{prefix}{item.row_id or index}"
@@ -133,9 +122,7 @@ def _items(config: HubDataset, source: SourceConfig, split: str) -> Iterator[tup
             seen[key] = item.question
             yield key, item
         elif seen[key] != item.question:
-            raise DataError(
-                f"{where}, row {prefix}{index}: its id '{key}' is another question's, too."
-            )
+            raise DataError(f"{place}: its id '{key}' is another question's, too.")
 
 
 def _rows(

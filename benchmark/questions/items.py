@@ -1,13 +1,14 @@
-"""From a dataset's row to a question: what a row's reader returns, and how it is worded."""
+"""The way from a dataset's row to a question: what a reader makes of the row, and its wording."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from benchmark.config.filling import filled
 from benchmark.config.schema import DatasetConfig
-from benchmark.errors import ConfigError
-from benchmark.records import Question
+from benchmark.errors import ConfigError, DataError
+from benchmark.records import Question, storable
 
 Row = Mapping[str, Any]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -16,15 +17,15 @@ _SHOWN = 80  # characters of a value that a message shows
 
 @dataclass(frozen=True)
 class Item:
-    """What a dataset's file reads from one row.
+    """What a reader makes of one row.
 
     Attributes:
-        question: the bare question.
+        question: bare question.
         references: accepted answers; empty where the row gives none.
-        choices: of a multiple-choice question, in the order of their letters.
-        row_id: the row's own id; None takes its index.
-        identity: the same in every split that holds this question, where the dataset says so.
-        metadata: what a report may group by.
+        choices: choices of a multiple-choice question, in the order of their letters.
+        row_id: id that the row has; None takes its index.
+        identity: name that this question has in every split that holds it, if the dataset has one.
+        metadata: values that a report may group by.
     """
 
     question: str
@@ -39,9 +40,9 @@ class Reader(ABC):
     """How the rows of a dataset are read; a dataclass, whose fields are its settings.
 
     Attributes:
-        columns: that ``read`` needs.
-        optional: columns that ``read`` takes where a source has them.
-        nullable: those of ``columns`` that ``read`` can do without in a row.
+        columns: names of the columns that ``read`` needs.
+        optional: names of columns that ``read`` takes where a source has them.
+        nullable: names of those ``columns`` that may be null in a row.
     """
 
     columns: tuple[str, ...] = ()
@@ -59,18 +60,28 @@ class Reader(ABC):
         """
 
 
-class UnansweredError(Exception):
+class UnansweredError(DataError):
     """A row lacks a value or a reference answer."""
 
 
-def read_item(reader: Reader, row: Row) -> Item | None:
+def read_item(reader: Reader, row: Row, where: str) -> Item | None:
     """Return one row's item; None leaves it out.
 
     Raises:
         UnansweredError: a column is null, or the row has no reference answer.
-        ValueError: the question is empty; as ``reader.read``.
-        TypeError: a part of the item is no text.
+        DataError: the question is empty, a part of the item is no text, or ``reader.read`` fails;
+            the message begins with ``where``.
     """
+    try:
+        return _read(reader, row)
+    except UnansweredError as error:
+        raise UnansweredError(f"{where}: {error}") from error
+    except (ValueError, TypeError, LookupError, AttributeError) as error:
+        values = ", ".join(f"{name}={str(value)[:_SHOWN]!a}" for name, value in row.items())
+        raise DataError(f"{where}: {error} ({values})") from error
+
+
+def _read(reader: Reader, row: Row) -> Item | None:
     for column in reader.columns:
         if row[column] is None and column not in reader.nullable:
             raise UnansweredError(f"column '{column}' is null")
@@ -82,16 +93,13 @@ def read_item(reader: Reader, row: Row) -> Item | None:
         for text in texts:
             if not isinstance(text, str):
                 raise TypeError(f"its {name} is {text!r}, no text")
+            if storable(text) != text:
+                raise ValueError(f"its {name} is no text in UTF-8")
     if not item.question.strip():
         raise ValueError("its question is empty")
     if not any(reference.strip() for reference in item.references):
         raise UnansweredError(f"it has no reference answer ({item.question[:_SHOWN]!r})")
     return item
-
-
-def shown(row: Row) -> str:
-    """Return a row's values, shortened."""
-    return ", ".join(f"{name}={str(value)[:_SHOWN]!r}" for name, value in row.items())
 
 
 def question_of(config: DatasetConfig, split: str, key: str, item: Item) -> Question:
@@ -120,27 +128,8 @@ def word_prompt(config: DatasetConfig, item: Item, instruction: str) -> str:
     if item.choices and not ("{letter}" in line and "{choice}" in line):
         raise ConfigError(f"dataset.prompts.choice needs {{letter}} and {{choice}}: {line!r}.")
     choices = "\n".join(
-        _filled(line, {"{letter}": letter, "{choice}": choice})
+        filled(line, {"letter": letter, "choice": choice})
         for letter, choice in zip(LETTERS, item.choices, strict=False)
     )
-    places = {
-        "{instruction}": instruction,
-        "{choices}": choices,
-        "{question}": item.question,
-    }
-    return _filled(prompt, places)
-
-
-def _filled(template: str, places: Mapping[str, str]) -> str:
-    """Return the template with each place filled once; what is filled in is left as it is."""
-    parts = [template]
-    for place, value in places.items():
-        split: list[str] = []
-        for index, part in enumerate(parts):
-            if index % 2:  # already filled in
-                split.append(part)
-                continue
-            for number, piece in enumerate(part.split(place)):
-                split += [value, piece] if number else [piece]
-        parts = split
-    return "".join(parts)
+    values = {"instruction": instruction, "choices": choices, "question": item.question}
+    return filled(prompt, values)

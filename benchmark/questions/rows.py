@@ -1,6 +1,6 @@
 """Rows of a dataset of the Hugging Face Hub, or of a local mirror, as ``datasets`` reads them.
 
-Whatever goes wrong is told with its cause: the library's own message often hides it.
+The library's own message often hides the cause of a fault; ours name it.
 """
 
 import logging
@@ -27,18 +27,18 @@ _LONGEST = 400  # characters of a library's fault that a message shows
 
 @dataclass
 class SourceConfig:
-    """Where the rows of one split come from.
+    """Place of the rows of one split.
 
     Attributes:
-        hub_id: of the dataset on the Hugging Face Hub, or its folder in ``paths.hub_root``.
-        configs: the dataset's configurations, one after another; empty takes its default.
-        split: as the hub names it.
-        revision: pinned commit of the hub id.
-        reader: reads a row; an entry whose class is a ``questions.items.Reader``.
+        hub_id: id of the dataset on the Hugging Face Hub, or its folder in ``paths.hub_root``.
+        configs: names of the dataset's configurations to be joined; empty takes its default.
+        split: name of the split on the Hub.
+        revision: commit of the dataset on the Hub.
+        reader: entry whose class, a ``questions.items.Reader``, reads a row.
         without: splits of this dataset whose questions are left out.
-        held_out: this many questions, chosen by their content, form a split of their own.
-        part: which side of that cut this is: rest or held_out.
-        unanswered: what a row with a null, or without a reference answer, gets: refuse or drop.
+        held_out: number of questions, chosen by their content, that are kept apart.
+        part: side of that cut: rest or held_out.
+        unanswered: what becomes of a row with a null or without a reference: refuse or drop.
     """
 
     hub_id: str = MISSING

@@ -2,12 +2,12 @@ import time
 
 import pytest
 
-from benchmark.grading.basics import grade_response
-from benchmark.grading.verdict import Verdict
+from benchmark.grading.basics import Basics
+from benchmark.grading.verdict import Answer, Verdict
 
 
 def verdict(text, *references, finished=True):
-    return grade_response(text, references, finished=finished)
+    return Basics().verdict(Answer("", text, finished, references))
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_an_answer_that_the_cut_may_have_changed_is_truncated(text):
 def test_hostile_texts_are_graded_fast(text, references):
     start = time.process_time()
     for finished in (True, False):
-        assert grade_response(text, references, finished=finished).outcome != "correct"
+        assert verdict(text, *references, finished=finished).outcome != "correct"
     assert time.process_time() - start < 0.5
 
 
@@ -220,4 +220,4 @@ def test_hostile_texts_are_graded_fast(text, references):
      ("It is one of them", "unparsed"), ("one or two", "incorrect"), ("The one.", "unparsed")],
 )  # fmt: skip
 def test_one_is_a_number_where_it_stands_alone(text, outcome):
-    assert grade_response(text, ("1",), finished=True).outcome == outcome
+    assert verdict(text, "1").outcome == outcome

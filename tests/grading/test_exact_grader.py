@@ -1,7 +1,7 @@
 import pytest
 
-from benchmark.grading.exact import grade_response
-from benchmark.grading.verdict import Verdict
+from benchmark.grading.exact import Exact
+from benchmark.grading.verdict import Answer, Verdict
 
 
 @pytest.mark.parametrize(
@@ -11,8 +11,9 @@ from benchmark.grading.verdict import Verdict
      ("", "unparsed"), (" . ", "unparsed")],
 )  # fmt: skip
 def test_only_the_whole_response_matches(text: str, outcome: str) -> None:
-    assert grade_response(text, ("Oslo", "Christiania", "Malmö"), finished=True).outcome == outcome
+    answer = Answer("", text, True, ("Oslo", "Christiania", "Malmö"))
+    assert Exact().verdict(answer).outcome == outcome
 
 
 def test_a_response_that_was_cut_off_is_truncated() -> None:
-    assert grade_response("Oslo", ("Oslo",), finished=False) == Verdict(None, "truncated")
+    assert Exact().verdict(Answer("", "Oslo", False, ("Oslo",))) == Verdict(None, "truncated")

@@ -7,7 +7,7 @@ from benchmark.grading.extract import (
     last_box,
     last_boxes,
     own_turn,
-    stated_answer,
+    stated_answers,
     without_echo,
 )
 
@@ -49,7 +49,7 @@ def test_the_prompts_own_box_is_no_answer():
     ],
 )  # fmt: skip
 def test_a_stated_answer_is_found(text, answer):
-    assert stated_answer(text) == answer
+    assert next(iter(stated_answers(text)), None) == answer
 
 
 @pytest.mark.parametrize(

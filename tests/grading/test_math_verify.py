@@ -218,5 +218,5 @@ def die_on_poison(pairs, seconds):
 
 @pytest.mark.parametrize("setting", ["seconds", "memory_mb", "most_characters", "workers"])
 def test_limits_of_nothing_are_refused(setting):
-    with pytest.raises(ConfigError, match=f"{setting}=0 must be above 0"):
+    with pytest.raises(ConfigError, match=f"{setting}=0 is not allowed: it must be above 0"):
         MathVerify(**{setting: 0})

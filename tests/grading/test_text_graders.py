@@ -12,7 +12,6 @@ from benchmark.grading.letter import Letter
 from benchmark.grading.number import Number
 from benchmark.grading.numerals import parse_number
 from benchmark.grading.short_fact import ShortFact, matching_rule
-from benchmark.grading.spelling import normalise
 from benchmark.grading.verdict import Answer, Verdict
 
 PROMPT = "Question?\n\nPut the final answer inside \\boxed{}."
@@ -150,14 +149,6 @@ def test_an_empty_answer_is_unparsed_not_wrong():
     for text in ("", r"\boxed{\text{}}", "...", "\x00"):
         assert verdict(ShortFact(), text, "The").outcome == "unparsed"
     assert verdict(ShortFact(), r"\boxed{the}", "The").outcome == "correct"
-
-
-@pytest.mark.parametrize(
-    ("text", "normal"),
-    [("The  Beatles!", "beatles"), ("a-b_c", "b c"), ("An apple, the pear", "apple pear")],
-)
-def test_normalisation_is_triviaqas(text, normal):
-    assert normalise(text) == normal
 
 
 def cases(folder, name):

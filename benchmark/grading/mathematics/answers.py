@@ -52,23 +52,13 @@ _QUOTED_LETTER = re.compile(r'\(?\s*"([A-Za-z])"\s*\)?')
 _ARTICLE = re.compile(r"\A(?:an?|the)\s+(?=\w)", re.IGNORECASE)
 _ASCII_WORDS = re.compile(r"(?=.*[A-Za-z]{2})\w[\w\s.,'\-&()]*", re.ASCII)
 _FOREIGN_WORDS = re.compile(r"(?=.*[^\x00-\x7f])[^\\_^{}$|+=-][^\\_^{}$|+=]*")
-_SYNONYMS: dict[str, Node] = {
-    **dict.fromkeys(
-        (
-            "nosolution",
-            "nosolutions",
-            "norealsolution",
-            "norealsolutions",
-            "emptyset",
-            "empty",
-            "none",
-        ),
-        Listing(()),
-    ),
-    **dict.fromkeys(("infinitelymany", "infinitelymanysolutions", "infinite"), Scalar(INFINITY)),
-    **dict.fromkeys(("doesnotexist", "dne"), Words("doesnotexist")),
-    **dict.fromkeys(("allrealnumbers", "allreals", "realnumbers"), Region(sympy.S.Reals)),
+_MEANINGS: dict[str, Node] = {  # by what is written for it
+    "nosolution nosolutions norealsolution norealsolutions emptyset empty none": Listing(()),
+    "infinitelymany infinitelymanysolutions infinite": Scalar(INFINITY),
+    "doesnotexist dne": Words("doesnotexist"),
+    "allrealnumbers allreals realnumbers": Region(sympy.S.Reals),
 }
+_SYNONYMS = {name: node for names, node in _MEANINGS.items() for name in names.split()}
 
 
 def readings(text: str, *, reference: bool = False) -> list[Node]:
@@ -89,10 +79,7 @@ def readings(text: str, *, reference: bool = False) -> list[Node]:
             raise
         except UnreadableError:
             continue
-    if found:
-        return found
-    words = _words(text)
-    return [] if words is None else [words]
+    return found or [words for words in [_words(text)] if words is not None]
 
 
 def _answer(text: str) -> Node:
@@ -130,12 +117,7 @@ def _words(text: str) -> Node | None:
 
 
 def _listing(parts: list[str], *, either: bool = False) -> Node:
-    """Return entries as a list or, where they are named, as values of the names.
-
-    Args:
-        parts: texts of the entries.
-        either: inequalities are joined by "or".
-    """
+    """Return entries as a list or, where they are named, as values of the names."""
     entries = [entry for part in parts for entry in _with_signs(part)]
     named = [entry for entry in entries if isinstance(entry, Named)]
     names = {entry.name for entry in named}
@@ -153,10 +135,7 @@ def _listing(parts: list[str], *, either: bool = False) -> Node:
 
 
 def _joined(regions: list[sympy.Set], *, either: bool) -> Region:
-    """Return all of several inequalities' values if they exclude each other, else the common ones.
-
-    ``x > 1, x < 3`` is an interval, ``x < 1, x > 3`` are two.
-    """
+    """Return one interval of ``x > 1, x < 3``, and both of ``x < 1, x > 3``."""
     common = sympy.Intersection(*regions)
     return Region(sympy.Union(*regions) if either or common is sympy.S.EmptySet else common)
 
@@ -200,7 +179,6 @@ def _based(text: str) -> Based | None:
 
 
 def _group(text: str) -> Node | None:
-    """Return the tuple, interval or set that one pair of brackets holds; None without one."""
     if text in {"\\emptyset", "\\{\\}", "\\{ \\}"}:
         return Listing(())
     match = _GROUP.fullmatch(text)

@@ -29,7 +29,7 @@ def equal(reference: Node, answer: Node) -> bool:
     """Return whether an answer equals the reference; where kinds differ, order doesn't matter."""
     if type(reference) is type(answer):
         return _same_kind(reference, answer)
-    return _mixed(reference, answer, equal) or _mixed(answer, reference, _equal_swapped)
+    return _mixed(reference, answer, equal) or _mixed(answer, reference, lambda a, r: equal(r, a))
 
 
 def _same_kind(reference: Node, answer: Node) -> bool:
@@ -57,17 +57,10 @@ def _same_kind(reference: Node, answer: Node) -> bool:
             return reference == answer  # digits in a base, words
 
 
-def _equal_swapped(answer: Node, reference: Node) -> bool:
-    return equal(reference, answer)
-
-
 def _mixed(one: Node, other: Node, same: Callable[[Node, Node], bool]) -> bool:
     """Return whether answers of two kinds are equal, where the kinds stand in this order.
 
-    Args:
-        one: the reference or the answer.
-        other: the other one of them.
-        same: compares a part of ``one`` with a part of ``other``.
+    ``same`` compares a part of ``one``, the reference or the answer, with a part of ``other``.
     """
     match one, other:
         case Named(), _:
@@ -137,7 +130,6 @@ def _ordered(left: Sequence[Node], right: Sequence[Node]) -> bool:
 
 
 def _unordered(left: Sequence[Node], right: Sequence[Node]) -> bool:
-    """Return whether each entry of one is the partner of one entry of the other."""
     if len(left) != len(right):
         return False
     free = list(right)
@@ -153,8 +145,7 @@ def _same_scalar(reference: Scalar, answer: Scalar) -> bool:
     if not same_unit(reference.unit, answer.unit):
         return False
     decimal = reference.decimal or answer.decimal
-    left, right = reference.value, answer.value
-    left, right = _same_logarithms(left, right)
+    left, right = _same_logarithms(reference.value, answer.value)
     if left.has(DEGREE) != right.has(DEGREE):
         unit = reference.unit + answer.unit
         if unit not in {(), ("rad",)} or reference.percent != answer.percent:
@@ -162,11 +153,7 @@ def _same_scalar(reference: Scalar, answer: Scalar) -> bool:
         turns = [sympy.pi / 180] if unit else [sympy.Integer(1), sympy.pi / 180]
         pairs = [(left.subs(DEGREE, turn), right.subs(DEGREE, turn)) for turn in turns]
     elif reference.percent != answer.percent:
-        hundredth = sympy.Rational(1, 100)
-        pairs = [
-            (left, right),
-            (left * hundredth, right) if reference.percent else (left, right * hundredth),
-        ]
+        pairs = [(left, right), (left / 100, right) if reference.percent else (left, right / 100)]
     else:
         pairs = [(left, right)]
     return any(same_value(a, b, decimal=decimal) for a, b in pairs)
@@ -186,7 +173,6 @@ def _same_logarithms(left: Expr, right: Expr) -> tuple[Expr, Expr]:
 
 
 def _same_points(left: sympy.Set, right: sympy.Set) -> bool:
-    """Return whether sets consist of the same intervals and points."""
     if left == right:
         return True
     parts, others = _parts(left), _parts(right)

@@ -22,8 +22,8 @@ from benchmark.grading.mathematics.values import (
     root,
 )
 
-_MOST_DEPTH = 40
-_MOST_LETTERS = 4  # of a product without signs; more are a word
+_DEEPEST = 40  # brackets within each other
+_LONGEST_PRODUCT = 4  # letters without signs between them; more are a word
 
 _TOKEN = re.compile(
     r"\s*(\d{1,3}(?:,\d{3})+(?![\d,])(?:\.\d+)?|\d+\.?\d*|\.\d+|\\[A-Za-z]+|\\.|[A-Za-z]+|\S)",
@@ -48,7 +48,7 @@ def expression(text: str) -> Expr:
     depth = 0
     for token in tokens:
         depth += (token in "([{") - (token in ")]}")
-        if depth > _MOST_DEPTH:
+        if depth > _DEEPEST:
             raise UnreadableError("nested too deeply")
     reader = _Reader(tokens)
     try:
@@ -176,7 +176,7 @@ class _Reader:
             return self._function(token.removeprefix("\\"))
         if token[0] == "\\":
             return self._command(token)
-        if token.isascii() and token.isalpha() and len(token) <= _MOST_LETTERS:
+        if token.isascii() and token.isalpha() and len(token) <= _LONGEST_PRODUCT:
             if token[1:]:
                 self.tokens.append(token[1:])
             return CONSTANTS.get(token[0]) or self._symbol(token[0])

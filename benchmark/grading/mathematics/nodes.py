@@ -95,16 +95,7 @@ class Words:
 
 
 Node = (
-    Scalar
-    | Based
-    | Listing
-    | Bracket
-    | Region
-    | Named
-    | Assignments
-    | Relation
-    | Ratio
-    | Clock
+    Scalar | Based | Listing | Bracket | Region | Named | Assignments | Relation | Ratio | Clock
     | Words
-)
+)  # fmt: skip
 DOTS = Words("...")

@@ -46,7 +46,6 @@ def related(text: str, read: Reader) -> Node | None:
 
 
 def _related(pieces: list[str], read: Reader) -> Node:
-    """Return the relation of sides and the operators between them."""
     sides, operators = pieces[::2], pieces[1::2]
     if not sides[0]:
         if len(sides) == 2 and operators[0] in _EQUALITIES:
@@ -77,9 +76,8 @@ def _rounded(exact: Node, near: Node) -> Node:
 
 def _last_place(near: Expr, exact: Expr) -> Expr:
     """Return what the last digit of a rounded number stands for: 0.01 in 0.67, 100 in 1200."""
-    if not near.is_Rational or near == 0:
-        return abs(exact) / 1000
-    places = next((n for n in range(30) if (near * 10**n).is_Integer), None)
+    written = near.is_Rational and near != 0
+    places = next((n for n in range(30) if written and (near * 10**n).is_Integer), None)
     if places is None:  # 22/7
         return abs(exact) / 1000
     whole = str(near) if places == 0 else ""
@@ -148,11 +146,10 @@ def _inequality(sides: list[Expr], operators: list[str]) -> Node:
     if len(operators) > 1:
         raise UnreadableError("a chain of inequalities")
     difference = sides[0] - sides[1]
-    match operators[0]:
-        case "<" | "\\le" | "\\ne":
-            return Relation(difference, {"<": "<", "\\le": "<=", "\\ne": "!="}[operators[0]])
-        case ">" | "\\ge":
-            return Relation(-difference, {">": "<", "\\ge": "<="}[operators[0]])
+    if (sign := {"<": "<", "\\le": "<=", "\\ne": "!="}.get(operators[0])) is not None:
+        return Relation(difference, sign)
+    if (sign := {">": "<", "\\ge": "<="}.get(operators[0])) is not None:
+        return Relation(-difference, sign)
     raise UnreadableError(operators[0])
 
 
@@ -169,7 +166,6 @@ def _between(sides: list[Expr], operators: list[str], variable: int) -> sympy.Se
 
 
 def _half_line(bound: Expr, operator: str, on_left: bool) -> sympy.Set:
-    """Return the numbers that stand in a relation to a bound, on its left or its right."""
     if operator == "\\ne":
         return sympy.S.Reals - FiniteSet(bound)
     if operator not in {"<", ">", "\\le", "\\ge"}:

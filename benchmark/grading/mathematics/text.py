@@ -8,6 +8,7 @@ import re
 import unicodedata
 
 from benchmark.grading.mathematics.symbols import FUNCTIONS
+from benchmark.grading.numerals import NUMBER_WORDS
 
 _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
 _SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
@@ -112,11 +113,7 @@ _REMARK = re.compile(
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*(?:\{\s*(\d+)\s*\}|(\d))")
 _ORDINAL = re.compile(r'\A(\d+)\s*"?\^?\s*\{?\s*"?(?:st|nd|rd|th)"?\s*\}?"?\Z')
 _MARKDOWN = re.compile(r"\A(\*\*\*|\*\*|\*|___|__|_|```|``|`|')(?=\S)(.*\S)\1\Z", re.DOTALL)
-_COUNTING = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen twenty"
-)
-_NUMBER_WORDS = {word: str(number) for number, word in enumerate(_COUNTING.split())}
+_NUMBER_WORDS = {word: str(number) for word, number in NUMBER_WORDS.items() if number <= 20}
 
 
 def normalise(latex: str) -> str:

@@ -11,16 +11,16 @@ from collections.abc import Iterator
 import sympy
 from sympy import Expr, Float, MatrixBase, Rational, Symbol
 
-MOST_BITS = 200_000
-_MOST_FACTORIAL = 10_000
+MOST_BITS = 200_000  # of a number that is computed
+_LARGEST_FACTORIAL = 10_000  # number whose factorial is computed
 
 DEGREE = Symbol("degree", positive=True)  # 1 or pi/180, as the other side has it
 INFINITY = Symbol("infinity", positive=True)
 LOG_BASE = Symbol("ln_of_log_base", positive=True)  # a log without a base may be to 10 or e
 
 _NEAR = Rational(1, 10**12)  # what a printed double may differ by from the number it stands for
-_DIGITS = 60
-_POINTS = 8
+_DIGITS = 60  # to which numbers are computed, and two for each digit of the text
+_POINTS = 8  # pairs of points at which expressions in letters are compared
 _NEEDED = 3  # points at which both sides must be defined
 
 
@@ -65,7 +65,7 @@ def factorial(value: Expr) -> Expr:
     """
     if value.is_number and not (value.is_Integer and value >= 0):
         raise UnreadableError("the factorial of what is no natural number")
-    if value.is_Integer and value > _MOST_FACTORIAL:
+    if value.is_Integer and value > _LARGEST_FACTORIAL:
         raise TooLargeError("a factorial too large to compute")
     return sympy.factorial(value)
 
@@ -76,7 +76,7 @@ def binomial(n: Expr, k: Expr) -> Expr:
     Raises:
         TooLargeError: the upper number is above 10,000.
     """
-    if n.is_Integer and (abs(n) > _MOST_FACTORIAL or not k.is_Integer):
+    if n.is_Integer and (abs(n) > _LARGEST_FACTORIAL or not k.is_Integer):
         raise TooLargeError("a binomial coefficient too large to compute")
     return sympy.binomial(n, k)
 
@@ -108,19 +108,15 @@ def same_value(one: Expr, other: Expr, *, decimal: bool = False) -> bool:
 def _terminates(value: Rational) -> bool:
     """Return whether a number can be written as a decimal without rounding."""
     bottom = int(value.q)
-    for prime in (2, 5):
-        while bottom % prime == 0:
-            bottom //= prime
-    return bottom == 1
+    return pow(10, bottom.bit_length(), bottom) == 0 if bottom > 1 else True
 
 
 def _same_number(one: Expr, other: Expr, *, decimal: bool) -> bool:
-    digits = _DIGITS + 2 * _size(one, other)
     if decimal:
         first, second = _computed(one, 30), _computed(other, 30)
-        return (
-            _finite(first) and _finite(second) and bool(abs(first - second) < _NEAR * abs(second))
-        )
+        finite = _finite(first) and _finite(second)
+        return finite and bool(abs(first - second) < _NEAR * abs(second))
+    digits = _DIGITS + 2 * _size(one, other)
     return _near(_computed(one, digits), _computed(other, digits), digits) or _vanishes(one, other)
 
 

@@ -65,12 +65,9 @@ def _without_exponents(text: str, *, reference: bool) -> str:
     r"""Return ``1.5\cdot 10^{3}`` for ``1.5e3``; a reference's ``2e-3`` holds Euler's number."""
 
     def power(number: re.Match[str]) -> str:
-        euler = number[2] == "e" and not number[3].isdigit()
-        return (
-            number[0]
-            if reference and euler
-            else f"{number[1]}\\cdot 10^{{{number[3].lstrip('+')}}}"
-        )
+        if reference and number[2] == "e" and not number[3].isdigit():
+            return number[0]
+        return f"{number[1]}\\cdot 10^{{{number[3].lstrip('+')}}}"
 
     return _SCIENTIFIC.sub(power, text)
 
