@@ -146,11 +146,10 @@ def _check_arguments() -> None:
 
 
 def _quiet_libraries() -> None:
-    for name in ("matplotlib", "fontTools"):
+    # matplotlib tells of each font, the clients of each request, the Hub of each retry.
+    for name in ("matplotlib", "fontTools", "httpx", "httpx2", "openai"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in ("httpx", "httpx2", "openai"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # a line for each request
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each of its retries
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 
 
 def _report(message: str) -> None:

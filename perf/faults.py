@@ -3,11 +3,12 @@
     python perf/faults.py [--kills 208] [--each 6] [--seed 0] [--only kills,damage]
 
 Runs of a tiny random model, with a judge behind a scripted server, are killed in every stage, by
-the clock or before a change of the disk; find the disk full, the store read-only, a part truncated
-or flipped by a bit, the clock a day off, other runs at work, a lock of a dead process, a server
-gone. Then the same command runs again. Every table, hidden state, probe and CSV file must have
-the same bits as those of an undisturbed run, and no row may occur twice; faults that the user has
-to mend must end in one message, with exit status 1, that says what to do.
+the clock or before a change of the disk. Others meet a full disk, a store that is read-only, a part
+that is truncated or has a flipped bit, a clock that is a day off, other runs at work, a lock of a
+dead process, or a server that is gone. Then the same command runs again. Every table, hidden state,
+probe and CSV file must have the same bits as those of an undisturbed run, and no row may occur
+twice; faults that the user has to mend must end in one message, with exit status 1, that says what
+to do.
 
 Prints a line for each trial that failed and a table at the end; exit status 1 after any failure.
 Mounts, for the disk's faults, need root. Runs are forks of one process (``tests/forked.py``).

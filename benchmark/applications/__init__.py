@@ -15,31 +15,24 @@ from benchmark.applications.abstention.aurc import (
     accuracy_at_coverage,
     answered_at,
     aurc,
-    excess_aurc,
     lowest_threshold,
     normalised_aurc,
-    risk_coverage_curve,
 )
 from benchmark.applications.adaptive import Adaptive
 from benchmark.applications.application import Study
-from benchmark.applications.budget.budget import Budget, budget_table
+from benchmark.applications.budget.budget import Budget
 from benchmark.applications.budget.greedy_allocation import (
-    allocation_value,
     greedy_budget_allocation,
     solved_probability,
 )
 from benchmark.applications.pass_at_k import (
     PassAtK,
-    pass_at_k_extrapolation_table,
-    pass_at_k_table,
     simulate_pass_at_k,
-    simulate_question_pass_at_k,
     unbiased_pass_at_k,
 )
 from benchmark.applications.routing.cascade import Routed, RoutedModel, route, tune_thresholds
 from benchmark.applications.routing.frontier import (
     Frontier,
-    concave_frontier,
     mean_accuracy,
     oracle_frontier,
 )
@@ -61,13 +54,9 @@ __all__ = [
     "Routing",
     "Study",
     "accuracy_at_coverage",
-    "allocation_value",
     "answered_at",
     "aurc",
-    "budget_table",
     "build_applications",
-    "concave_frontier",
-    "excess_aurc",
     "extrapolate_pass_at_k",
     "fit_beta_binomial",
     "greedy_budget_allocation",
@@ -75,12 +64,8 @@ __all__ = [
     "mean_accuracy",
     "normalised_aurc",
     "oracle_frontier",
-    "pass_at_k_extrapolation_table",
-    "pass_at_k_table",
-    "risk_coverage_curve",
     "route",
     "simulate_pass_at_k",
-    "simulate_question_pass_at_k",
     "solved_probability",
     "tune_thresholds",
     "unbiased_pass_at_k",

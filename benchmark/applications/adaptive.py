@@ -31,7 +31,7 @@ STOPPED, UNBIASED = "adaptive, c/n", "adaptive, unbiased"
 MOST, AS_MANY = "fixed, k_max", "fixed, as many"
 DESIGNS = (STOPPED, UNBIASED, MOST, AS_MANY)
 ACCURACY = "accuracy"
-_KNOWN = 100_000.0  # responses that tell an expected accuracy to 5 digits
+_MANY_RESPONSES = 100_000.0  # so many tell an expected accuracy to 5 digits
 
 Key = tuple[str | None, str]  # estimator and metric
 
@@ -46,11 +46,11 @@ class Adaptive:
     confidences staying as they are; an estimator with several draws gives the next one in turn.
 
     Attributes:
-        k_min: the fewest responses, as ``sampling.k``.
-        k_max: this and the next two as in ``sampling.stopping``.
-        round: counted responses between two checks.
-        width: of the interval at which a question stops.
-        simulations: how many; with 0 biases and errors are NaN.
+        k_min: fewest responses to a question, as ``sampling.k``.
+        k_max: most responses to a question, as ``sampling.stopping.k_max``.
+        round: counted responses between two checks, as ``sampling.stopping.round``.
+        width: width of the interval at which a question stops, as ``sampling.stopping.width``.
+        simulations: number of simulations; with 0 biases and errors are NaN.
     """
 
     k_min: int = MISSING
@@ -60,7 +60,7 @@ class Adaptive:
     simulations: int = MISSING
 
     def __post_init__(self) -> None:
-        """Refuse a number of simulations that is none; the rest is checked with the sampling."""
+        """Refuse a negative number of simulations; the rest is checked with the sampling."""
         if self.simulations < 0:
             raise ConfigError(f"adaptive: simulations={self.simulations} must be at least 0.")
 
@@ -187,15 +187,10 @@ def _errors(
     ends: Mapping[str, NDArray[np.int64]],
     rule: StoppingRule,
 ) -> Iterator[tuple[Key, str, float]]:
-    """Yield the error of each metric and design in one simulation.
+    """Yield the error of each metric and design in one simulation, whose number chooses the draw.
 
-    Args:
-        sources: by estimator.
-        number: of the simulation, which chooses the draw.
-        p: expected accuracies, [N].
-        totals: correct ones among the first 0 .. k_max responses, [N, 1 + k_max].
-        ends: responses that each design draws, [N].
-        rule: of the design that stops.
+    ``p`` are expected accuracies, [N], ``totals`` correct ones among the first 0 .. k_max
+    responses, [N, 1 + k_max], and ``ends`` the numbers of responses that each design draws, [N].
     """
     every = np.arange(len(p))
     unbiased = sequential_estimate(ends[STOPPED], totals[every, ends[STOPPED]], rule).accuracy
@@ -227,8 +222,9 @@ def _metrics(paired: PairedEstimate) -> dict[str, float]:
 
 def _metrics_at(paired: PairedEstimate, estimate: SequentialEstimate) -> dict[str, float]:
     """Return every metric with an estimate of the expected accuracy in place of c / n."""
-    n = np.full(len(estimate.accuracy), _KNOWN)
-    found = _metrics(replace(paired, n=n, c=np.round(estimate.accuracy * _KNOWN)))
+    # The metrics take counts, so an accuracy is given to them as so many correct of a great many.
+    n = np.full(len(estimate.accuracy), _MANY_RESPONSES)
+    found = _metrics(replace(paired, n=n, c=np.round(estimate.accuracy * _MANY_RESPONSES)))
     confidences = paired.confidences
     losses = confidences**2 - 2 * confidences * estimate.accuracy + estimate.squared
     found["brier_unbiased"] = float(mean_over_draws(losses, paired.given, paired.weights[:1])[0])

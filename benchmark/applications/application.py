@@ -12,10 +12,12 @@ class Study(NamedTuple):
     """What an application evaluates a cell with.
 
     Attributes:
-        rng: the application's own, so that its numbers don't depend on the other applications.
-        resamples: of the bootstrap over questions; with 0 intervals are NaN.
-        stored_cell: returns the newest finished cell of another model, by its name, on the same
-            dataset and split. It raises StoreError, saying what to run, where there is none.
+        rng: generator of the application's own, so that its numbers don't depend on the other
+            applications.
+        resamples: number of bootstrap resamples over questions; with 0 intervals are NaN.
+        stored_cell: function that returns the newest finished cell of another model, by its name,
+            on the same dataset and split; it raises StoreError, saying what to run, where there is
+            none.
     """
 
     rng: np.random.Generator

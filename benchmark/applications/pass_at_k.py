@@ -20,10 +20,10 @@ from benchmark.statistics.beta_binomial import (
     extrapolate_pass_at_k,
     fit_beta_binomial,
 )
-from benchmark.statistics.bootstrap import mean_over_draws, value_and_interval
+from benchmark.statistics.bootstrap import divide, mean_over_draws, value_and_interval
 from benchmark.statistics.inputs import FloatArray, check_confidences, check_counts, check_tries
 
-_MOST = 10**9  # tries that a table extrapolates to
+_LARGEST_K = 10**9  # beyond it pass@k tells nothing that a person could want to know
 
 
 @dataclass
@@ -31,10 +31,10 @@ class PassAtK:
     """pass@k as each confidence predicts it, beside its unbiased estimate.
 
     Attributes:
-        k_values: how many responses may be tried; those above the fewest responses that count for a
-            question are left out.
-        extrapolate_to: larger k, for a table of their own with a Beta-Binomial fit in place of the
-            unbiased estimate; those that don't need one are left out. Empty makes none.
+        k_values: numbers of responses that may be tried; those above the fewest responses that
+            count for a question are left out.
+        extrapolate_to: larger numbers k, for a table of their own with a Beta-Binomial fit in place
+            of the unbiased estimate; those that need no fit are left out. Empty makes no table.
     """
 
     k_values: list[int] = MISSING
@@ -44,10 +44,10 @@ class PassAtK:
         """Refuse settings that ask for nothing, or for what has no meaning."""
         if not self.k_values or min(self.k_values) < 1:
             raise ConfigError(f"pass_at_k: k_values={self.k_values} must each be at least 1.")
-        if not all(1 <= k <= _MOST for k in self.extrapolate_to):
+        if not all(1 <= k <= _LARGEST_K for k in self.extrapolate_to):
             raise ConfigError(
                 f"pass_at_k: extrapolate_to={self.extrapolate_to} must each be at least 1 and at "
-                f"most {_MOST:,}."
+                f"most {_LARGEST_K:,}."
             )
 
     def evaluate(self, result: CellResult, study: Study) -> dict[str, pl.DataFrame]:
@@ -84,30 +84,8 @@ def simulate_pass_at_k(confidences: ArrayLike, k: ArrayLike) -> FloatArray:
         >>> simulate_pass_at_k([0.5, 0.0], k=[1, 2]).tolist()
         [0.25, 0.375]
     """
-    predicted = simulate_question_pass_at_k(confidences, k)
-    if predicted.shape[-1] == 0:
-        return np.full(predicted.shape[:-1], np.nan)
-    return np.asarray(predicted.mean(axis=-1))
-
-
-def simulate_question_pass_at_k(confidences: ArrayLike, k: ArrayLike) -> FloatArray:
-    """Return pass@k of each question as its confidence predicts it, ``1 - (1 - conf)^k``.
-
-    Args:
-        confidences: [N], in [0, 1].
-        k: how many responses may be tried, at least 1: a number or [K].
-
-    Returns:
-        [N], or [K, N] for several k; in [0, 1], to full precision for small confidences.
-
-    Raises:
-        DataError: for a confidence out of range or a ``k`` that is not a whole number >= 1.
-
-    Examples:
-        >>> simulate_question_pass_at_k([0.5, 0.0, 1.0], k=2).tolist()
-        [0.75, 0.0, 1.0]
-    """
-    return _any_of(check_confidences(confidences), check_tries(k)[..., None])
+    predicted = _any_of(check_confidences(confidences), check_tries(k)[..., None])
+    return divide(predicted.sum(axis=-1), np.asarray(float(predicted.shape[-1])))
 
 
 def unbiased_pass_at_k(n: ArrayLike, c: ArrayLike, k: ArrayLike) -> FloatArray:
@@ -150,8 +128,8 @@ def share_with_correct(n: FloatArray, c: FloatArray, drawn: FloatArray) -> Float
     keep small shares precise; differences of log-gamma functions of large counts would lose them.
 
     Args:
-        n: responses.
-        c: correct ones among them, at most n.
+        n: number of responses.
+        c: number of correct ones among them, at most n.
         drawn: size b of the subsets, at most n; the three broadcast.
     """
     few, many = np.minimum(c, drawn), np.maximum(c, drawn)
@@ -179,12 +157,12 @@ def pass_at_k_table(
     The intervals are bootstrapped over questions, the same resamples for all estimators.
 
     Args:
-        estimates: by estimator.
+        estimates: estimates by the name of the estimator.
         grades: table of schema ``GRADE``.
-        k_values: each at least 1; an estimator's row is left out where a question of its target has
-            fewer responses, so that no unbiased estimate exists.
-        rng: draws the bootstrap resamples.
-        resamples: how many of them; with 0 the intervals are NaN.
+        k_values: numbers of responses, each at least 1; an estimator's row is left out where a
+            question of its target has fewer responses, so that no unbiased estimate exists.
+        rng: generator that draws the bootstrap resamples.
+        resamples: number of resamples; with 0 the intervals are NaN.
 
     Returns:
         Table of schema ``PASS_AT_K``: one row for each estimator and k, NaN where none answered.
@@ -221,20 +199,14 @@ def pass_at_k_extrapolation_table(
     """Return predicted pass@k beside its extrapolation, for k that have no unbiased estimate.
 
     Both are means over the questions that the estimator answered in any draw. The Beta-Binomial
-    distribution is fitted to the counts of those questions, and once more to each resample.
+    distribution is fitted to the counts of those questions, and once more to each resample, which
+    takes about 5 ms.
 
-    Args:
-        estimates: by estimator.
-        grades: table of schema ``GRADE``.
-        k_values: each at least 1; those up to the fewest responses of a question are left out.
-        rng: draws the bootstrap resamples.
-        resamples: how many of them, about 5 ms each; with 0 the intervals are NaN.
+    Arguments and errors are those of `pass_at_k_table`; here the k up to the fewest responses of a
+    question are left out.
 
     Returns:
         Table of schema ``PASS_AT_K_EXTRAPOLATION``: one row for each estimator and k.
-
-    Raises:
-        DataError: for a table that breaks its contract.
     """
     rows: list[tuple[float | str, ...]] = []
     made: dict[tuple[int, bytes], tuple[BetaBinomial, FloatArray]] = {}

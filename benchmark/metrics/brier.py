@@ -52,17 +52,10 @@ def unbiased_brier_score(
     ``(conf - p)^2``. It can be negative. It holds for confidences that were not made from the
     same responses.
 
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [..., N].
-        weights: non-negative question weights, [..., N].
+    Arguments and errors are those of `brier_score`.
 
     Returns:
         [...], NaN without questions and where any question has one response only.
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
 
     Examples:
         >>> float(unbiased_brier_score([0.5, 1.0], n=[5, 5], c=[5, 5]))
@@ -83,17 +76,10 @@ def response_brier_score(
     averaged within each question. It is larger than `brier_score` by exactly the variance of
     correctness, ``mean(p (1 - p))`` with ``p = c / n``.
 
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [..., N].
-        weights: non-negative question weights, [..., N].
+    Arguments and errors are those of `brier_score`.
 
     Returns:
         [...], NaN without questions.
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
 
     Examples:
         >>> float(response_brier_score([0.5, 1.0], n=[4, 4], c=[2, 4]))
@@ -110,17 +96,10 @@ def signed_calibration_error(
 
     Positive values are overconfidence.
 
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [..., N].
-        weights: non-negative question weights, [..., N].
+    Arguments and errors are those of `brier_score`.
 
     Returns:
         [...], NaN without questions.
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
 
     Examples:
         >>> float(signed_calibration_error([0.5, 1.0], n=[4, 4], c=[2, 2]))
@@ -140,17 +119,10 @@ def r_squared(
     that, and nothing keeps it from being negative. See `benchmark.metrics.noise_ceiling.r2_ceiling`
     for what the noise of ``c / n`` leaves attainable.
 
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [..., N].
-        weights: non-negative question weights, [..., N].
+    Arguments and errors are those of `brier_score`.
 
     Returns:
         [...], NaN where ``c / n`` is constant, so also for fewer than two questions.
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
 
     Examples:
         >>> float(r_squared([0.5, 1.0], n=[4, 4], c=[0, 4]))

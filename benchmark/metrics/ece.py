@@ -1,7 +1,4 @@
-"""Stage 6: calibration in bins of confidence: reliability curve, ECE, Murphy's decomposition.
-
-Arguments and results are those of ``benchmark.metrics.brier``.
-"""
+"""Stage 6: calibration in bins of confidence: the reliability curve and the ECE."""
 
 from typing import NamedTuple
 
@@ -18,9 +15,9 @@ class ReliabilityCurve(NamedTuple):
     """Confidence against expected accuracy in B bins, each [..., B].
 
     Attributes:
-        mean_confidence: NaN in an empty bin.
-        expected_accuracy: mean of c / n, NaN in an empty bin.
-        counts: sum of the weights: questions, where none were given.
+        mean_confidence: mean confidence of the bin's questions, in [0, 1]; NaN in an empty bin.
+        expected_accuracy: mean of their ``c / n``, in [0, 1]; NaN in an empty bin.
+        counts: sum of their weights, which is their number where no weights were given.
     """
 
     mean_confidence: FloatArray
@@ -40,18 +37,11 @@ def expected_calibration_error(
     ``sum_b share_b |mean confidence_b - mean expected accuracy_b|`` over the bins of
     `reliability_curve` (Naeini et al., AAAI 2015, with ``c / n`` for the correctness).
 
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [..., N].
-        weights: non-negative question weights, [..., N].
-        bins: number of equal-width bins.
+    ``bins`` is the number of equal-width bins; the other arguments and the errors are those of
+    `benchmark.metrics.brier.brier_score`.
 
     Returns:
         [...], NaN without questions.
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
 
     Examples:
         >>> float(expected_calibration_error([0.0, 0.5, 1.0, 1.0], n=[2] * 4, c=[0, 2, 1, 2]))
@@ -76,18 +66,11 @@ def reliability_curve(
     Bin i of B holds ``i / B <= conf < (i + 1) / B``: the lower edge is closed, and the last bin
     holds 1.0 as well. The edges are the floats nearest to ``i / B``, so 0.3 opens bin 3 of 10.
 
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [..., N].
-        weights: non-negative question weights, [..., N].
-        bins: number of bins B.
+    ``bins`` is the number B of bins; the other arguments and the errors are those of
+    `benchmark.metrics.brier.brier_score`.
 
     Returns:
         The means and the counts of the bins, each [..., B].
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
 
     Examples:
         >>> curve = reliability_curve([0.0, 0.5, 0.75, 1.0], n=[4] * 4, c=[1, 2, 4, 4], bins=2)
@@ -118,18 +101,11 @@ def equal_mass_calibration_error(
     where the share of the questions below them, with half of themselves, is in
     ``[i / B, (i + 1) / B)``. Each resample is cut anew.
 
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [..., N].
-        weights: non-negative question weights, [..., N].
-        bins: number of bins.
+    ``bins`` is the number of bins; the other arguments and the errors are those of
+    `benchmark.metrics.brier.brier_score`.
 
     Returns:
         [...], NaN without questions.
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
 
     Examples:
         >>> round(float(equal_mass_calibration_error(

@@ -8,37 +8,16 @@ import numpy as np
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from benchmark.metrics.noise_ceiling import r2_ceiling, spearman_ceiling
+from benchmark.metrics.noise_ceiling import r2_ceiling
 from benchmark.metrics.paired_differences import compare_estimators
-from benchmark.metrics.pairing import PairedEstimate, check_variance_identity, pair_estimates
-from benchmark.metrics.resampling import bounds_of, costs_of, redraw_responses, resample_questions
-from benchmark.records import COSTS, METRIC, Estimate
-from benchmark.statistics.bootstrap import Interval, redrawn_counts, row_blocks
+from benchmark.metrics.pairing import PairedEstimate, pair_estimates
+from benchmark.metrics.resampling import BOUNDS, costs_of, redraw_responses, resample_questions
+from benchmark.records import METRIC, Estimate
+from benchmark.statistics.bootstrap import redrawn_counts, row_blocks
 from benchmark.statistics.inputs import FloatArray
 from benchmark.statistics.intervals import t_interval
 
-_ORDER = (
-    "brier",
-    "brier_unbiased",
-    "brier_response",
-    "variance",
-    "reliability",
-    "resolution",
-    "uncertainty",
-    "r2",
-    "r2_ceiling",
-    "ece",
-    "ece_equal_mass",
-    "smooth_ece",
-    "signed_error",
-    "pearson",
-    "spearman",
-    "spearman_ceiling",
-    "auroc",
-    *COSTS,
-)
-_CEILING_FITS = 50  # resamples in which the ceiling of Spearman's correlation is fitted anew
-_REDRAWS = 200  # of the responses: they tell a standard deviation to 5 %
+_REDRAWS = 200  # other responses to the same questions: they tell a standard deviation to 5 %
 
 
 class Evaluation(NamedTuple):
@@ -86,32 +65,31 @@ def evaluate(
     their errors differ by.
 
     Args:
-        estimates: by estimator.
+        estimates: estimates by the name of the estimator.
         grades: table of schema ``GRADE``.
-        rng: draws the resamples, the same for all estimators.
-        resamples: how many of them; with 0 the intervals are NaN.
+        rng: generator that draws the resamples, the same for all estimators.
+        resamples: number of resamples; with 0 the intervals are NaN.
 
     Raises:
-        DataError: where a table breaks its contract, an estimator used all responses, or the
-            losses against responses and against c / n don't differ by the variance of correctness.
+        DataError: where a table breaks its contract, or an estimator used all responses.
     """
     seed, redraw_seed = rng.integers(2**63, size=2)
     rows: list[tuple[object, ...]] = []
     known: dict[str, dict[str, FloatArray]] = {}
-    ceilings: dict[bytes, dict[str, FloatArray]] = {}
+    ceilings: dict[bytes, FloatArray] = {}
     questions = grades["question_id"].n_unique()
     with threadpool_limits(1):  # the blocks of resamples have threads of their own
         for name, paired in _pairs(estimates, grades, seed, resamples):
             oracle = estimates[name].oracle
-            check_variance_identity(name, estimates[name], grades, paired)
             known[name] = scores = _resampled(paired, oracle)
             imputed = _resampled(paired.imputed(), oracle) if paired.missing.any() else scores
             redraws, redraw_rng = min(resamples, _REDRAWS), np.random.default_rng(redraw_seed)
             counts = redrawn_counts(paired.n, paired.c, redraws, redraw_rng)
             unknown = oracle or (paired.n[paired.answers] == 1).any()
             redrawn = {} if unknown else redraw_responses(paired, counts)
-            scores = scores | _ceilings(paired.among(paired.answers), ceilings)
-            imputed = imputed | _ceilings(paired, ceilings)
+            answered = paired.among(paired.answers)
+            scores = scores | {"r2_ceiling": _r2_ceilings(answered, ceilings)}
+            imputed = imputed | {"r2_ceiling": _r2_ceilings(paired, ceilings)}
             rows += _rows(name, paired, questions, scores, redrawn, imputed)
         competing = {name: each for name, each in estimates.items() if not each.oracle}
         most = max((each.samples_used for each in competing.values()), default=0)
@@ -137,16 +115,13 @@ def _resampled(paired: PairedEstimate, oracle: bool) -> dict[str, FloatArray]:
     return scores
 
 
-def _ceilings(
-    target: PairedEstimate, made: dict[bytes, dict[str, FloatArray]]
-) -> dict[str, FloatArray]:
-    """Return the ceilings of a target, then in resamples of its questions; each is made once."""
+def _r2_ceilings(target: PairedEstimate, made: dict[bytes, FloatArray]) -> FloatArray:
+    """Return the ceiling of a target, then in resamples of its questions; each is made once."""
     n, c, weights = target.n, target.c, target.weights
     key = n.tobytes() + c.tobytes()
     if key not in made:
-        r2 = [r2_ceiling(n, c, weights[rows]) for rows in row_blocks(len(weights))]
-        spearman = spearman_ceiling(n, c, weights[: 1 + _CEILING_FITS])
-        made[key] = {"r2_ceiling": np.concatenate(r2), "spearman_ceiling": spearman}
+        blocks = row_blocks(len(weights))
+        made[key] = np.concatenate([r2_ceiling(n, c, weights[rows]) for rows in blocks])
     return made[key]
 
 
@@ -163,7 +138,7 @@ def _rows(
     responses = int(paired.n[paired.answers].sum())
     paid = {cost: int(np.count_nonzero(~np.isnan(t))) for cost, t in costs_of(paired).items()}
     rows: list[tuple[object, ...]] = []
-    for metric in _ORDER:
+    for metric in BOUNDS:
         asked, all_asked = paid.get(metric, answered), paid.get(metric, len(paired.n))
         again = redrawn.get(metric, np.full(1, np.nan))
         rows.append(
@@ -178,6 +153,8 @@ def _rows(
     return rows
 
 
-def _interval(metric: str, values: FloatArray, drawn: int, groups: int | None = None) -> Interval:
+def _interval(
+    metric: str, values: FloatArray, drawn: int, groups: int | None = None
+) -> tuple[float, float]:
     """Return the interval of a metric [1 + B]."""
-    return t_interval(float(values[0]), values[1:], drawn, groups, bounds_of(metric))
+    return t_interval(float(values[0]), values[1:], drawn, groups, BOUNDS[metric])

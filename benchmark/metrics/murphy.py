@@ -17,7 +17,7 @@ class MurphyDecomposition(NamedTuple):
     confidence; else it differs by the spread of the confidences within the bins.
 
     Attributes:
-        reliability: mean squared gap of the bins; lower is better.
+        reliability: mean squared gap between confidence and accuracy of a bin; lower is better.
         resolution: variance of c / n between the bins; higher is better.
         uncertainty: variance of c / n over the questions, its sampling noise included.
     """
@@ -44,18 +44,11 @@ def murphy_decomposition(
     it is, and makes reliability and resolution too large. Over questions drawn at random each part
     is unbiased but for such bins; reliability and resolution can be slightly negative.
 
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [..., N].
-        weights: how often each question counts, [..., N].
-        bins: number of bins.
+    ``bins`` is the number of bins; the other arguments and the errors are those of
+    `benchmark.metrics.brier.brier_score`.
 
     Returns:
         The three parts; NaN without questions, resolution and uncertainty also with one.
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
 
     Examples:
         >>> parts = murphy_decomposition([0.25, 0.25, 0.75, 0.75], n=[4] * 4, c=[0, 2, 2, 4])

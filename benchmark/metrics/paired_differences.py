@@ -32,8 +32,8 @@ def compare_estimators(
     by their size.
 
     Args:
-        pairs: by estimator, all beside one target.
-        known: what `resample_questions` returns for some of them, to save time.
+        pairs: estimators by name, all beside one target.
+        known: results of `resample_questions` for some of them, to save time.
 
     Returns:
         Table of schema ``DIFFERENCE``: each pair once, in the order of ``pairs``.

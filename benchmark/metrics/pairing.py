@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 
 from benchmark.capability.counts import count_outcomes
 from benchmark.errors import DataError
-from benchmark.metrics.brier import brier_score
 from benchmark.records import CONFIDENCE, Estimate, check_table
-from benchmark.statistics.bootstrap import bootstrap_weights, mean_of_defined
+from benchmark.statistics.bootstrap import bootstrap_weights
 from benchmark.statistics.inputs import FloatArray, check_confidences
 
 IMPUTED = 0.5  # stands for a confidence that is missing, where metrics are shown for all questions
-_SAME = 1e-9  # what rounding may leave of an identity
 
 
 @dataclass(frozen=True)
@@ -24,13 +22,16 @@ class PairedEstimate:
     """D draws of an estimator's confidence beside the N questions of its target.
 
     Attributes:
-        confidences: [D, N], in [0, 1], NaN where a draw gave none.
-        tokens: prompt and completion tokens of one draw, [2, N], NaN where unknown.
-        n: responses of the target, [N].
-        c: correct ones among them, [N].
-        weights: [1 + resamples, N]; the first row is ones, the others are resamples.
-        asked: where the estimate has a row, with a confidence or not, [D, N]; None is everywhere.
-            Questions may have different numbers of draws, such as one for each response.
+        confidences: confidence of each draw and question, [D, N], in [0, 1]; NaN where there is
+            none.
+        tokens: prompt and completion tokens of one draw, [2, N]; NaN where unknown.
+        n: number of responses of the target, [N].
+        c: number of correct ones among them, [N].
+        weights: how often each resample drew each question, [1 + resamples, N]; the first row is
+            ones.
+        asked: whether the estimate has a row for the draw, with a confidence or not, [D, N]; None
+            where it has all. Questions may have different numbers of draws, such as one for each
+            response.
     """
 
     confidences: FloatArray
@@ -64,9 +65,8 @@ class PairedEstimate:
     def evened(self) -> "PairedEstimate":
         """Return the same with D draws of each question that was answered.
 
-        Draws without a confidence repeat the question's other ones in turn, so that each draw is
-        of all these questions, and each confidence of a question weighs the same but for what D
-        leaves over.
+        Draws without a confidence repeat the question's other ones in turn. So each draw is of all
+        these questions, and the confidences of a question weigh nearly the same.
         """
         given = self.given
         times = given.sum(axis=0)
@@ -109,10 +109,10 @@ def pair_estimates(
     resampled once for all estimators, so that differences between them are paired.
 
     Args:
-        estimates: by estimator.
+        estimates: estimates by the name of the estimator.
         grades: table of schema ``GRADE``.
-        rng: draws the bootstrap resamples.
-        resamples: how many of them.
+        rng: generator that draws the bootstrap resamples.
+        resamples: number of resamples.
 
     Raises:
         DataError: where a table breaks its contract, or nothing is left to evaluate against.
@@ -142,47 +142,6 @@ def pair_estimates(
                 weights=weights if whole else weights[:, target["position"].to_numpy()],
                 asked=asked,
             ),
-        )
-
-
-def check_variance_identity(
-    name: str, estimate: Estimate, grades: pl.DataFrame, paired: PairedEstimate
-) -> None:
-    """Check that both losses of the first draw differ by the variance of correctness.
-
-    ``E_y[(conf - correct)^2] = (conf - p)^2 + p (1 - p)`` holds for ``p = c / n``, if confidences,
-    responses and counts belong together. So the left side is computed here from single responses
-    as the tables have them, apart from how they were counted and joined for the metrics.
-
-    Raises:
-        DataError: it does not hold.
-    """
-    used, correct = estimate.samples_used, (pl.col("outcome") == "correct").cast(pl.Float64)
-    responses = grades.lazy().filter(pl.col("sample_index") >= used)
-    rows = estimate.confidences.lazy().join(responses, on="question_id", how="semi")
-    first = rows.filter(
-        pl.col("sample_index") == pl.col("sample_index").min(), pl.col("status") == "ok"
-    )
-    by_question = (
-        responses.select("question_id", correct=correct)
-        .join(first.select("question_id", "confidence"), on="question_id")
-        .group_by("question_id")
-        .agg(
-            loss=((pl.col("confidence") - pl.col("correct")) ** 2).mean(),
-            variance=pl.col("correct").var(ddof=0),
-        )
-        .collect()
-    )
-    given = paired.given[0]
-    capability = brier_score(paired.confidences[0, given], paired.n[given], paired.c[given])
-    response, variance = (
-        mean_of_defined(by_question[column].to_numpy(), axis=0) for column in ("loss", "variance")
-    )
-    if not np.isclose(response - capability, variance, rtol=0, atol=_SAME, equal_nan=True):
-        raise DataError(
-            f"estimator '{name}': the loss against single responses, {response:g}, and against "
-            f"c / n, {capability:g}, must differ by the variance of correctness, {variance:g}; "
-            "confidences, responses and counts don't belong together."
         )
 
 

@@ -1,9 +1,7 @@
 """Stage 6: how well confidences order questions and responses.
 
-Every metric takes N questions as ``confidences``, ``n`` (responses) and ``c`` (correct ones), and
-optional question weights, where a weight of 2 is the same as the question standing there twice.
-Weights and c may have leading axes, which the result has as well; each call sorts the confidences
-once for all of them, and saves that where they are sorted already.
+A question of weight 2 counts as two equal questions. Each call sorts the confidences once for all
+rows of weights and counts, and saves that where they are sorted already.
 """
 
 import numpy as np
@@ -13,7 +11,7 @@ from benchmark.statistics.bootstrap import centred, divide, weighted_variance
 from benchmark.statistics.inputs import FloatArray, Inputs, check_inputs
 from benchmark.statistics.ties import midranks, varies
 
-_MOST_CODES = 10_000  # values of c / n that are counted in each row
+_MOST_FRACTIONS = 10_000  # possible values of c / n up to which each row counts them all
 
 
 def pearson(
@@ -21,17 +19,10 @@ def pearson(
 ) -> FloatArray:
     """Return Pearson's correlation of confidence and expected accuracy ``c / n``, in [-1, 1].
 
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [..., N].
-        weights: non-negative question weights, [..., N].
+    Arguments and errors are those of `benchmark.metrics.brier.brier_score`.
 
     Returns:
         [...], NaN where either is constant, so also for fewer than two questions.
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
 
     Examples:
         >>> round(float(pearson([0.1, 0.2, 0.9], n=[4, 4, 4], c=[0, 2, 4])), 4)
@@ -55,24 +46,17 @@ def spearman(
     Pearson's correlation of the ranks; tied values share their mean rank. A question of weight w
     takes up w ranks.
 
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [..., N].
-        weights: non-negative question weights, [..., N].
+    Arguments and errors are those of `benchmark.metrics.brier.brier_score`.
 
     Returns:
         [...], NaN where either is constant, so also for fewer than two questions.
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
 
     Examples:
         >>> round(float(spearman([0.1, 0.2, 0.2, 0.9], n=[4] * 4, c=[1, 0, 2, 4])), 4)
         0.6325
     """
     x = check_inputs(confidences, n, c, weights).by_confidence()
-    if x.c.ndim > 1 and (np.unique(x.n) + 1).sum() > _MOST_CODES:
+    if x.c.ndim > 1 and (np.unique(x.n) + 1).sum() > _MOST_FRACTIONS:
         return _row_by_row(x)
     middle = x.weights.sum(axis=-1, keepdims=True) / 2
     ranks = midranks(x.confidences, x.weights) - middle
@@ -95,17 +79,10 @@ def response_auroc(
     however many responses it has (with adaptive sampling uncertain ones have more). Ties count
     half, so a constant confidence gives 0.5.
 
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [..., N].
-        weights: non-negative question weights, [..., N].
+    Arguments and errors are those of `benchmark.metrics.brier.brier_score`.
 
     Returns:
         [...], in [0, 1], NaN where all responses are correct or all are not.
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
 
     Examples:
         >>> float(response_auroc([0.2, 0.8], n=[2, 2], c=[1, 2]))

@@ -33,6 +33,26 @@ from benchmark.statistics.inputs import FloatArray
 from benchmark.statistics.intervals import UNBOUNDED
 
 _UNIT = (0.0, 1.0)
+_UNBIASED = UNBOUNDED  # what noise adds is subtracted, so that values can leave the unit interval
+BOUNDS = {  # lowest and highest value of each metric, in the order of the table
+    "brier": _UNIT,
+    "brier_unbiased": _UNBIASED,
+    "brier_response": _UNIT,
+    "variance": _UNIT,
+    "reliability": _UNBIASED,
+    "resolution": _UNBIASED,
+    "uncertainty": _UNIT,
+    "r2": (-np.inf, 1.0),
+    "r2_ceiling": (-np.inf, 1.0),
+    "ece": _UNIT,
+    "ece_equal_mass": _UNIT,
+    "smooth_ece": _UNIT,
+    "signed_error": (-1.0, 1.0),
+    "pearson": (-1.0, 1.0),
+    "spearman": (-1.0, 1.0),
+    "auroc": _UNIT,
+    **dict.fromkeys(COSTS, UNBOUNDED),
+}
 _LOSSES: dict[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]] = {
     "brier": brier_loss,
     "brier_unbiased": unbiased_brier_loss,
@@ -40,7 +60,7 @@ _LOSSES: dict[str, Callable[[FloatArray, FloatArray, FloatArray], FloatArray]] =
     "variance": correctness_variance,
     "signed_error": signed_error,
 }
-_OTHERS: dict[tuple[str, ...], Callable[..., Any]] = {  # that are not means over questions
+_OF_ALL_QUESTIONS: dict[tuple[str, ...], Callable[..., Any]] = {  # not means over questions
     ("r2",): r_squared,
     ("reliability", "resolution", "uncertainty"): murphy_decomposition,
     ("ece",): expected_calibration_error,
@@ -50,23 +70,12 @@ _OTHERS: dict[tuple[str, ...], Callable[..., Any]] = {  # that are not means ove
     ("spearman",): spearman,
     ("auroc",): response_auroc,
 }
-_NOT_MEANS = tuple(name for names in _OTHERS for name in names)
-BOUNDS = {  # of the metrics that have any
-    **dict.fromkeys(("brier", "brier_response", "ece", "ece_equal_mass", "smooth_ece"), _UNIT),
-    **dict.fromkeys(("auroc", "spearman_ceiling", "variance", "uncertainty"), _UNIT),
-    **dict.fromkeys(("signed_error", "pearson", "spearman"), (-1.0, 1.0)),
-    **dict.fromkeys(("r2", "r2_ceiling"), (-np.inf, 1.0)),
-}
-_OF_ORDER = ("pearson", "spearman", "auroc")
-_FEWEST = 5  # questions whose resamples tell how those spread
-_BLOCK = 700_000  # numbers: resamples times questions, but at least 50 resamples
-_CONFIDENCES = 8_000  # draws times questions that enter a block, but 4 to 20 draws
-_MOST_WORKERS = 4  # each holds a few blocks
-
-
-def bounds_of(metric: str) -> tuple[float, float]:
-    """Return the lowest and the highest possible value of a metric."""
-    return BOUNDS.get(metric, UNBOUNDED)
+_NAMES_OF_ALL_QUESTIONS = tuple(name for names in _OF_ALL_QUESTIONS for name in names)
+_RANK_METRICS = ("pearson", "spearman", "auroc")
+_FEWEST_RANKED = 5  # questions; fewer take so few orders that resamples say nothing of the spread
+_BLOCK_WEIGHTS = 700_000  # resamples times questions of a block, but at least 50 resamples
+_BLOCK_CONFIDENCES = 8_000  # draws times questions that enter a block, but 4 to 20 draws
+_MOST_THREADS = 4  # each holds a few blocks in memory
 
 
 def costs_of(paired: PairedEstimate) -> dict[str, FloatArray]:
@@ -82,8 +91,8 @@ def resample_questions(paired: PairedEstimate) -> dict[str, FloatArray]:
 
     Means over questions average each question's draws first, and their resamples do, too. The other
     metrics are averaged over draws of all questions: see `PairedEstimate.evened` and, for their
-    resamples, `_average_draws`. Correlations and the AUROC of fewer than five questions take so few
-    values that resamples say nothing of their spread, and are undefined in them.
+    resamples, `_average_draws`. Correlations and the AUROC of fewer than five questions are
+    undefined in the resamples.
     """
     given = paired.given
     resampled = {
@@ -95,15 +104,15 @@ def resample_questions(paired: PairedEstimate) -> dict[str, FloatArray]:
         known = ~np.isnan(tokens[None])
         resampled[cost] = mean_over_draws(tokens[None], known, paired.weights)
 
-    def others(draw: int, weights: NDArray[np.uint16]) -> FloatArray:
+    def of_all_questions(draw: int, weights: NDArray[np.uint16]) -> FloatArray:
         order = _by_confidence(even[draw])
         arrays = even[draw, order], paired.n[order], paired.c[order]
-        return _stack(_OTHERS.values(), *arrays, weights[:, order].astype(np.float64))
+        return _stack(_OF_ALL_QUESTIONS.values(), *arrays, weights[:, order].astype(np.float64))
 
-    values = _average_draws(others, paired.weights[:1], paired.weights[1:], len(given))
-    resampled |= dict(zip(_NOT_MEANS, values, strict=True))
-    if paired.answered < _FEWEST:
-        for metric in _OF_ORDER:
+    values = _average_draws(of_all_questions, paired.weights[:1], paired.weights[1:], len(given))
+    resampled |= dict(zip(_NAMES_OF_ALL_QUESTIONS, values, strict=True))
+    if paired.answered < _FEWEST_RANKED:
+        for metric in _RANK_METRICS:
             resampled[metric][1:] = np.nan
     return resampled
 
@@ -126,10 +135,11 @@ def redraw_responses(paired: PairedEstimate, redrawn: NDArray[np.uint32]) -> dic
     def every(draw: int, counts: NDArray[Any]) -> FloatArray:
         order = _by_confidence(even[draw])
         arrays = even[draw, order], paired.n[order]
-        return _stack([means, *_OTHERS.values()], *arrays, counts[:, order].astype(np.float64))
+        drawn = counts[:, order].astype(np.float64)
+        return _stack([means, *_OF_ALL_QUESTIONS.values()], *arrays, drawn)
 
     values = _average_draws(every, paired.c[None], redrawn, len(even))
-    return dict(zip((*_LOSSES, *_NOT_MEANS), values, strict=True))
+    return dict(zip((*_LOSSES, *_NAMES_OF_ALL_QUESTIONS), values, strict=True))
 
 
 def _average_draws(
@@ -154,8 +164,8 @@ def _average_draws(
     alone = np.stack([evaluate(draw, plain) for draw in every])
     value = mean_of_defined(alone, axis=0)
     questions = max(1, plain.shape[1])
-    share = min(max(4, _CONFIDENCES // questions), 20)
-    size = max(50, _BLOCK // questions)
+    share = min(max(4, _BLOCK_CONFIDENCES // questions), 20)
+    size = max(50, _BLOCK_WEIGHTS // questions)
 
     def resampled(index: int, rows: slice) -> FloatArray:
         chosen = every if share >= draws else [(index * share + i) % draws for i in range(share)]
@@ -164,7 +174,7 @@ def _average_draws(
             return mean_of_defined(moved, axis=0)
         return value + mean_of_defined(moved - alone[chosen], axis=0)
 
-    workers = min(_MOST_WORKERS, os.cpu_count() or 1)
+    workers = min(_MOST_THREADS, os.cpu_count() or 1)
     with ThreadPoolExecutor(workers) as pool:  # NumPy lets threads run side by side
         blocks = pool.map(resampled, count(), row_blocks(len(resamples), size))
         return np.concatenate([value, *blocks], axis=-1)
@@ -178,8 +188,5 @@ def _by_confidence(confidences: FloatArray) -> NDArray[np.intp]:
 def _stack(functions: Iterable[Callable[..., Any]], *arguments: FloatArray) -> FloatArray:
     """Return the results of the functions, of which some return several, below each other."""
     results = (function(*arguments) for function in functions)
-    return np.stack([part for result in results for part in _parts(result)])
-
-
-def _parts(result: Any) -> tuple[FloatArray, ...]:
-    return result if isinstance(result, tuple) else (result,)
+    parts = [result if isinstance(result, tuple) else (result,) for result in results]
+    return np.concatenate([np.stack(part) for part in parts])

@@ -8,8 +8,8 @@ from scipy.sparse import csr_array
 from benchmark.statistics.bootstrap import divide
 from benchmark.statistics.inputs import FloatArray, check_inputs
 
-_CELLS = 256  # of [0, 1]
-_HALVINGS = 10  # of where the bandwidth may lie
+_CELLS = 256  # grid cells that [0, 1] is cut into
+_HALVINGS = 10  # of the range where the bandwidth may lie
 
 
 def smooth_calibration_error(
@@ -27,17 +27,10 @@ def smooth_calibration_error(
     ``relplot``, for a 0 or 1, agrees but for large errors, which it gives larger: 1.00 in place of
     0.46 for confidences of 0 and 1 that are both wrong.
 
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [..., N].
-        weights: non-negative question weights, [..., N].
+    Arguments and errors are those of `benchmark.metrics.brier.brier_score`.
 
     Returns:
         [...], NaN without questions.
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
 
     Examples:
         >>> round(float(smooth_calibration_error([0.5] * 4, n=[2] * 4, c=[1, 1, 2, 2])), 3)

@@ -88,7 +88,6 @@ POLICIES = {  # that spend a sampling budget
     "uniform": Look("Uniform", BLACK, "o"),
     "greedy": Look("Greedy", BLUE, "D"),
     "uniform_stopping": Look("Uniform, stopping", GREY, ""),
-    "greedy_stopping": Look("Greedy, stopping", SKY, ""),
     "posterior": Look("Posterior", VERMILLION, ""),
     "thompson": Look("Thompson", GREEN, ""),
 }
@@ -128,9 +127,6 @@ METRICS = {
     "signed_error": Metric("Signed calibration error", "Signed\nerror", "nearest zero"),
     "pearson": Metric("Pearson r", "Pearson", "highest", detail=True),
     "spearman": Metric("Spearman ρ", "Spearman", "highest", main=True),
-    "spearman_ceiling": Metric(
-        "Spearman ρ, most that the noise of c/n allows", "Spearman\nceiling", None, detail=True
-    ),
     "auroc": Metric("AUROC, single responses", "AUROC", "highest", main=True),
     "tokens": Metric("Mean tokens spent", "Tokens", None, decimals=1, main=True),
     "prompt_tokens": Metric("Of these, prompt", "Prompt\ntokens", None, decimals=1, detail=True),

@@ -7,10 +7,9 @@ from numpy.typing import ArrayLike
 from scipy.optimize import minimize
 from scipy.special import betaln, digamma
 
-from benchmark.errors import DataError
-from benchmark.statistics.inputs import FloatArray, check_counts, check_tries
+from benchmark.statistics.inputs import FloatArray, check_counts, check_tries, check_weights
 
-_MOST = 12.0  # of the logarithms of alpha and beta: beyond, counts are binomial or all or nothing
+_LARGEST_LOG = 12.0  # of alpha and beta; beyond it counts are binomial, or all or nothing
 
 
 class BetaBinomial(NamedTuple):
@@ -45,10 +44,7 @@ def fit_beta_binomial(n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = No
         0.5
     """
     n, c = check_counts(n, c)
-    times = np.ones(len(n)) if weights is None else np.asarray(weights, dtype=np.float64)
-    if times.shape != n.shape or not np.all((times >= 0) & np.isfinite(times)):
-        raise DataError(f"weights must be [{len(n)}], finite and not negative.")
-    wrong = n - c
+    times, wrong = check_weights(weights, len(n)), n - c
     if not times @ c or not times @ wrong:
         return BetaBinomial(np.nan, np.nan)
     share = times / times.sum()
@@ -62,7 +58,8 @@ def fit_beta_binomial(n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = No
         slope_beta = share @ (digamma(beta + wrong) - digamma(beta) + both) * beta
         return -float(share @ likelihood), -np.array([slope_alpha, slope_beta])
 
-    found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=[(-_MOST, _MOST)] * 2)
+    bounds = [(-_LARGEST_LOG, _LARGEST_LOG)] * 2
+    found = minimize(loss, np.zeros(2), jac=True, method="L-BFGS-B", bounds=bounds)
     return BetaBinomial(*(float(value) for value in np.exp(found.x)))
 
 

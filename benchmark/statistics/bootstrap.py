@@ -4,20 +4,11 @@ A bootstrap resample is a row of question weights (how often each question was d
 every metric sees all resamples in one call.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import betabinom
 
 from benchmark.statistics.inputs import FloatArray
-
-
-class Interval(NamedTuple):
-    """A percentile interval; NaN where it is undefined."""
-
-    low: float
-    high: float
 
 
 def bootstrap_weights(
@@ -92,37 +83,23 @@ def redrawn_counts(
     return np.ascontiguousarray(drawn.T)
 
 
-def percentile_interval(resampled: FloatArray, level: float = 0.95) -> Interval:
-    """Return the central percentile interval of a bootstrapped value.
+def value_and_interval(resampled: FloatArray) -> tuple[float, float, float]:
+    """Return a value and its central 95 % percentile interval, all NaN where the value is.
 
     Args:
-        resampled: the value in each resample, [B]; resamples where it is undefined (NaN) are
-            left out.
-        level: coverage in (0, 1).
-
-    Returns:
-        The ``(1 - level) / 2`` and ``(1 + level) / 2`` quantiles, NaN if no resample is defined.
+        resampled: the value itself, then its value in each resample, [1 + B]; resamples where it
+            is undefined (NaN) are left out, and the interval is NaN where none is left.
 
     Examples:
-        >>> percentile_interval(np.arange(101.0), level=0.5)
-        Interval(low=25.0, high=75.0)
+        >>> value_and_interval(np.array([50.0, *np.arange(201.0)]))
+        (50.0, 5.0, 195.0)
     """
-    defined = resampled[~np.isnan(resampled)]
-    if not len(defined):
-        return Interval(np.nan, np.nan)
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
-
-
-def value_and_interval(resampled: FloatArray) -> tuple[float, float, float]:
-    """Return a value and its 95 % interval, all NaN where the value is undefined.
-
-    Args:
-        resampled: the value itself, then its value in each resample: [1 + B].
-    """
-    if np.isnan(resampled[0]):
-        return np.nan, np.nan, np.nan
-    return float(resampled[0]), *percentile_interval(resampled[1:])
+    value, moved = float(resampled[0]), resampled[1:]
+    defined = moved[~np.isnan(moved)]
+    if np.isnan(value) or not len(defined):
+        return value, np.nan, np.nan
+    low, high = np.quantile(defined, [0.025, 0.975])
+    return value, float(low), float(high)
 
 
 def weighted_mean(values: FloatArray, weights: FloatArray) -> FloatArray:

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from benchmark.errors import DataError
 
 FloatArray = NDArray[np.float64]
+LARGEST = float(np.finfo(np.float64).max)  # the largest finite number
 
 
 class Inputs(NamedTuple):
@@ -49,15 +50,25 @@ def check_inputs(
             f"confidences has {len(confidences)} questions but n and c have {len(n)}; "
             "join them by question_id first."
         )
+    return Inputs(confidences, n, c, check_weights(weights, len(n)))
+
+
+def check_weights(weights: ArrayLike | None, questions: int) -> FloatArray:
+    """Return the weights of N questions, [..., N]; ones where none were given.
+
+    Raises:
+        DataError: where the last axis isn't the questions, or naming the weight that is negative or
+            not finite.
+    """
     if weights is None:
-        return Inputs(confidences, n, c, np.ones(len(n)))
-    weights = np.asarray(weights, dtype=np.float64)
-    if weights.ndim == 0 or weights.shape[-1] != len(n):
+        return np.ones(questions)
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape[-1:] != (questions,):
         raise DataError(
-            f"weights has shape {weights.shape}; its last axis must be the {len(n)} questions."
+            f"weights has shape {values.shape}; its last axis must be the {questions} questions."
         )
-    _refuse_outside("weights", weights, 0, np.finfo(np.float64).max, "non-negative and finite")
-    return Inputs(confidences, n, c, weights)
+    refuse_outside("weights", values, 0, LARGEST, "non-negative and finite")
+    return values
 
 
 def check_confidences(confidences: ArrayLike, name: str = "confidences") -> FloatArray:
@@ -67,7 +78,7 @@ def check_confidences(confidences: ArrayLike, name: str = "confidences") -> Floa
         DataError: naming ``name`` and the value that is NaN or out of range.
     """
     values = _vector(name, confidences)
-    _refuse_outside(name, values, 0, 1, "in [0, 1]")
+    refuse_outside(name, values, 0, 1, "in [0, 1]")
     return values
 
 
@@ -113,7 +124,8 @@ def _vector(name: str, values: ArrayLike) -> FloatArray:
     return array
 
 
-def _refuse_outside(name: str, values: FloatArray, low: float, high: float, rule: str) -> None:
+def refuse_outside(name: str, values: FloatArray, low: float, high: float, rule: str) -> None:
+    """Raise a DataError that names the first value that is NaN or out of range."""
     if values.size and not (values.min() >= low and values.max() <= high):  # NaN is neither
         _refuse(name, values, ~((values >= low) & (values <= high)), rule)
 

@@ -4,13 +4,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, stdtr, stdtrit
 
-from benchmark.statistics.bootstrap import Interval
 from benchmark.statistics.inputs import FloatArray, check_counts
 
 UNBOUNDED = (-np.inf, np.inf)
 _Z = 1.959963984540054  # standard normal quantile of 97.5 %
-_FAR = 2.0  # deviations between a value and the bounds of its scale, at least
-_ROUNDING = 1e-12  # what it may leave between values that are the same
+_LEAST_DEVIATIONS = 2.0  # from a value to the bounds of its scale, in standard deviations
+_ROUNDING = 1e-12  # difference that rounding may leave between equal values
 
 
 def wilson_width(n: ArrayLike, c: ArrayLike) -> FloatArray:
@@ -41,7 +40,7 @@ def t_interval(
     groups: int | None = None,
     bounds: tuple[float, float] = UNBOUNDED,
     level: float = 0.95,
-) -> Interval:
+) -> tuple[float, float]:
     """Return a value -/+ Student's t times the standard deviation of its resamples.
 
     A metric with bounds is taken to the scale ``log((x - low) / (high - x))`` and back, which for a
@@ -81,13 +80,16 @@ def t_interval(
     freedom = drawn - (1 if groups is None else groups)
     deviation = _deviation(resampled, drawn if groups is None else None)
     if np.isnan(value) or freedom < 1 or np.isnan(deviation):
-        return Interval(np.nan, np.nan)
+        return np.nan, np.nan
     low, high = bounds
-    wider = min(low, value - _FAR * deviation), max(high, value + _FAR * deviation)
+    wider = (
+        min(low, value - _LEAST_DEVIATIONS * deviation),
+        max(high, value + _LEAST_DEVIATIONS * deviation),
+    )
     centre, slope = _scaled(value, wider)
     half = float(stdtrit(freedom, (1 + level) / 2)) * deviation * slope
     ends = _unscaled(centre - half, wider), _unscaled(centre + half, wider)
-    return Interval(max(low, ends[0]), min(high, ends[1]))
+    return max(low, ends[0]), min(high, ends[1])
 
 
 def p_value(difference: float, resampled: FloatArray, drawn: int) -> float:

@@ -3,10 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.statistics.bootstrap import weighted_variance
 from benchmark.statistics.inputs import FloatArray
-
-_CLEAR = 1e-9  # of the squared range: far above what rounding leaves of a variance that is 0
 
 
 def midranks(values: FloatArray, weights: FloatArray) -> FloatArray:
@@ -43,18 +40,9 @@ def midranks(values: FloatArray, weights: FloatArray) -> FloatArray:
 def varies(values: FloatArray, weights: FloatArray) -> NDArray[np.bool_]:
     """Tell where questions of positive weight have different values: both [..., N], result [...].
 
-    A variance alone can't tell: rounding leaves it above 0 for equal values.
+    A variance can't tell: rounding leaves it above 0 for equal values.
     """
-    shape = np.broadcast_shapes(values.shape, weights.shape)
-    if not shape[-1]:
-        return np.zeros(shape[:-1], dtype=np.bool_)
-    if weights.min() > 0:
-        return np.broadcast_to((values != values[..., :1]).any(axis=-1), shape[:-1])
-    spread = np.ptp(values, axis=-1)
-    clear = weighted_variance(values, weights) > _CLEAR * spread**2  # False where it is NaN
-    result = np.array(np.broadcast_to(clear, shape[:-1]))
-    values, weights = np.broadcast_to(values, shape), np.broadcast_to(weights, shape)
-    for row in np.argwhere(~result):
-        present = values[tuple(row)][weights[tuple(row)] > 0]
-        result[tuple(row)] = bool((present != present[:1]).any())
-    return result
+    present = weights > 0
+    lowest = np.where(present, values, np.inf).min(axis=-1, initial=np.inf)
+    highest = np.where(present, values, -np.inf).max(axis=-1, initial=-np.inf)
+    return np.asarray(highest > lowest)

@@ -12,12 +12,10 @@ from benchmark.applications import (
     Study,
     extrapolate_pass_at_k,
     fit_beta_binomial,
-    pass_at_k_extrapolation_table,
-    pass_at_k_table,
     simulate_pass_at_k,
-    simulate_question_pass_at_k,
     unbiased_pass_at_k,
 )
+from benchmark.applications.pass_at_k import pass_at_k_extrapolation_table, pass_at_k_table
 from benchmark.capability.counts import count_outcomes
 from benchmark.errors import ConfigError, DataError
 from benchmark.metrics.evaluate import evaluate
@@ -30,8 +28,9 @@ K_VALUES = (1, 4, 16, 64)
 def test_simulation_is_the_mean_over_questions():
     assert simulate_pass_at_k([0.5, 0.0], 2) == pytest.approx(0.375)
     assert simulate_pass_at_k([0.3, 0.3], [1, 2]) == pytest.approx([0.3, 0.51])
-    assert simulate_question_pass_at_k([0.0, 0.3, 1.0], 2) == pytest.approx([0, 0.51, 1])
-    assert simulate_question_pass_at_k([0.5, 1.0], [1, 2]).tolist() == [[0.5, 1], [0.75, 1]]
+    assert [simulate_pass_at_k([conf], 2) for conf in (0.0, 0.3, 1.0)] == pytest.approx(
+        [0, 0.51, 1]
+    )
 
 
 def test_simulation_keeps_its_precision_for_small_confidences():

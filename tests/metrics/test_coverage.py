@@ -10,8 +10,8 @@ from scipy.special import expit, logit
 
 from benchmark.metrics.paired_differences import compare_estimators
 from benchmark.metrics.pairing import PairedEstimate
-from benchmark.metrics.resampling import bounds_of
-from benchmark.statistics.bootstrap import bootstrap_weights, percentile_interval, redrawn_counts
+from benchmark.metrics.resampling import BOUNDS
+from benchmark.statistics.bootstrap import bootstrap_weights, redrawn_counts
 from benchmark.statistics.intervals import t_interval
 
 SOME = ("brier", "brier_unbiased", "ece", "pearson", "spearman", "auroc")
@@ -34,7 +34,7 @@ def coverage(values, intervals, truth):
     """Share of the studies whose interval holds the truth: the mean of the values, if not given."""
     truth = {name: np.mean([value[name] for value in values]) for name in values[0]} | truth
     return {
-        name: np.mean([each[name].low <= truth[name] <= each[name].high for each in intervals])
+        name: np.mean([each[name][0] <= truth[name] <= each[name][1] for each in intervals])
         for name in values[0]
     }
 
@@ -50,9 +50,7 @@ def of_questions_and_samples(kind, size, n, studies, resamples, names):
         values.append({name: float(METRICS[name](*arrays)) for name in names})
         intervals.append(
             {
-                name: t_interval(
-                    value, METRICS[name](*arrays, weights), size, bounds=bounds_of(name)
-                )
+                name: t_interval(value, METRICS[name](*arrays, weights), size, bounds=BOUNDS[name])
                 for name, value in values[-1].items()
             }
         )
@@ -77,7 +75,7 @@ def test_intervals_of_a_constant_s_calibration_error_hold_it_and_tell_something(
     covered, intervals = of_questions_and_samples(kind, 120, 24, 200, 200, names)
     assert min(covered.values()) >= 0.9, covered
     assert max(covered.values()) <= 0.99, covered
-    assert max(each[name].high for each in intervals for name in names) < 0.25
+    assert max(each[name][1] for each in intervals for name in names) < 0.25
 
 
 @pytest.mark.slow
@@ -101,7 +99,7 @@ def test_intervals_hold_a_loss_that_few_questions_carry(size, wrong):
     inside = []
     for loss in rng.binomial(1, wrong, (600, size)).astype(float):
         resampled = bootstrap_weights(size, 200, rng) @ loss / size
-        low, high = t_interval(float(loss.mean()), resampled, size, bounds=bounds_of("brier"))
+        low, high = t_interval(float(loss.mean()), resampled, size, bounds=BOUNDS["brier"])
         if loss.any():  # else there is no interval
             inside.append(low <= wrong <= high)
     assert np.mean(inside) >= 0.9
@@ -120,7 +118,7 @@ def test_intervals_of_samples_hold_what_they_are_about(n):
         intervals.append(
             {
                 name: t_interval(
-                    value, METRICS[name](confidences, sizes, redrawn), 100 * n, 100, bounds_of(name)
+                    value, METRICS[name](confidences, sizes, redrawn), 100 * n, 100, BOUNDS[name]
                 )
                 for name, value in values[-1].items()
             }
@@ -144,7 +142,7 @@ def test_intervals_of_samples_hold_what_they_are_about_where_questions_have_few_
             {
                 name: t_interval(
                     value, METRICS[name](confidences, sizes, redrawn), int(sizes.sum()), 100,
-                    bounds_of(name),
+                    BOUNDS[name],
                 )
                 for name, value in values[-1].items()
             }
@@ -166,7 +164,7 @@ def test_redrawing_the_counts_of_resampled_questions_would_count_their_noise_twi
         once = rng.binomial(5, p)
         twice = rng.binomial(5, np.broadcast_to(once / 5, (200, 200))) / 5
         weights = bootstrap_weights(200, 200, rng)
-        low, high = percentile_interval((weights * (confidences - twice) ** 2).mean(axis=1))
+        low, high = np.quantile((weights * (confidences - twice) ** 2).mean(axis=1), [0.025, 0.975])
         inside.append(low <= truth <= high)
     assert np.mean(inside) < 0.3
 

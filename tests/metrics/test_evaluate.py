@@ -8,12 +8,10 @@ from questions import METRICS, estimate_of, grades_of, ids
 from benchmark.capability.counts import count_outcomes
 from benchmark.errors import DataError
 from benchmark.estimators.oracles import OracleRC
-from benchmark.metrics import pairing, resampling
-from benchmark.metrics.brier import brier_score
+from benchmark.metrics import resampling
 from benchmark.metrics.evaluate import evaluate
-from benchmark.metrics.noise_ceiling import spearman_ceiling
 from benchmark.metrics.pairing import IMPUTED, pair_estimates
-from benchmark.metrics.resampling import bounds_of
+from benchmark.metrics.resampling import BOUNDS
 from benchmark.records import COSTS, GRADE, METRIC, Estimate
 from benchmark.statistics.bootstrap import bootstrap_weights, redrawn_counts
 from benchmark.statistics.intervals import t_interval
@@ -79,13 +77,12 @@ def test_every_metric_is_joined_by_question(cell):
     assert table["metric"].to_list() == [
         "brier", "brier_unbiased", "brier_response", "variance", "reliability", "resolution",
         "uncertainty", "r2", "r2_ceiling", "ece", "ece_equal_mass", "smooth_ece", "signed_error",
-        "pearson", "spearman", "spearman_ceiling", "auroc", *COSTS,
+        "pearson", "spearman", "auroc", *COSTS,
     ]  # fmt: skip
     assert metrics_of(table, "probe") == pytest.approx(expected_values(confidences[None], correct))
     values, c = values_of(table, "probe"), correct.sum(axis=1)
     assert [values[cost] for cost in COSTS] == [5, 4, 1]
     assert values["variance"] == pytest.approx(np.mean(c / 8 * (1 - c / 8)))
-    assert values["spearman_ceiling"] == pytest.approx(float(spearman_ceiling([8] * 40, c)))
     assert set(table["answered"]) == set(table["questions"]) == {40}
 
 
@@ -240,7 +237,7 @@ def test_intervals_follow_from_the_metrics_under_resampled_questions(cell):
     for name, metric in METRICS.items():
         weights = bootstrap_weights(40, 4000, rng)
         value, resampled = float(metric(confidences, n, c)), metric(confidences, n, c, weights)
-        low, high = t_interval(value, resampled, 40, bounds=bounds_of(name))
+        low, high = t_interval(value, resampled, 40, bounds=BOUNDS[name])
         tolerance = 0.15 * (high - low)
         assert values_of(table, "probe", "low")[name] == pytest.approx(low, abs=tolerance)
         assert values_of(table, "probe", "high")[name] == pytest.approx(high, abs=tolerance)
@@ -254,7 +251,7 @@ def test_intervals_of_the_samples_follow_from_redrawn_counts(cell):
     for name in set(METRICS) - {"r2_ceiling"}:
         value = float(METRICS[name](confidences, n, c))
         redrawn = METRICS[name](confidences, n, counts)
-        low, high = t_interval(value, redrawn, 320, 40, bounds_of(name))
+        low, high = t_interval(value, redrawn, 320, 40, BOUNDS[name])
         tolerance = 0.15 * (high - low)
         assert values_of(table, "probe", "samples_low")[name] == pytest.approx(low, abs=tolerance)
         assert values_of(table, "probe", "samples_high")[name] == pytest.approx(high, abs=tolerance)
@@ -371,8 +368,8 @@ def test_how_draws_differ_doesn_t_widen_the_interval_of_their_average(cell):
 
 def test_blocks_of_resamples_take_turns_through_the_draws(cell, monkeypatch):
     grades, _, confidences = cell
-    monkeypatch.setattr(resampling, "_BLOCK", 1)  # 50 resamples, with 4 draws
-    monkeypatch.setattr(resampling, "_CONFIDENCES", 1)
+    monkeypatch.setattr(resampling, "_BLOCK_WEIGHTS", 1)  # 50 resamples, with 4 draws
+    monkeypatch.setattr(resampling, "_BLOCK_CONFIDENCES", 1)
     kinds = np.full((4, 40), 0.5), np.tile(confidences, (4, 1))
     estimates = {"flat": kinds[0], "probe": kinds[1], "both": np.concatenate(kinds)}
     table = run({name: estimate_of(draws) for name, draws in estimates.items()}, grades, 400)
@@ -441,8 +438,13 @@ def test_confidence_without_a_graded_response_is_outside_the_evaluation(cell):
     assert set(table["questions"]) == {39} == {len(count_outcomes(fewer))}
 
 
-def test_losses_that_don_t_differ_by_the_variance_of_correctness_are_refused(cell, monkeypatch):
+def test_the_losses_of_single_responses_are_those_of_the_tables(cell):
     grades, _, confidences = cell
-    monkeypatch.setattr(pairing, "brier_score", lambda f, n, c: brier_score(f, n, n - c))
-    with pytest.raises(DataError, match=r"estimator 'probe': the loss against single responses"):
-        run({"probe": estimate_of(confidences)}, grades)
+    estimate = estimate_of(confidences, samples_used=2)
+    values = values_of(run({"probe": estimate}, grades), "probe")
+    joined = grades.filter(pl.col("sample_index") >= 2).join(
+        estimate.confidences.select("question_id", "confidence"), on="question_id"
+    )
+    errors = joined["confidence"] - (joined["outcome"] == "correct").cast(pl.Float64)
+    assert values["brier_response"] == pytest.approx((errors**2).mean())
+    assert values["brier_response"] - values["brier"] == pytest.approx(values["variance"])

@@ -67,7 +67,7 @@ def test_a_difference_of_brier_scores_is_the_paired_t_test(cell):
     row = row_of(table, "brier", "good", "fair")
     assert row["p_value"] == pytest.approx(expected.pvalue, rel=0.15)
     interval = expected.confidence_interval(0.95)
-    assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high), rel=0.05)
+    assert (row["low"], row["high"]) == pytest.approx(interval, rel=0.05)
 
 
 def test_signed_errors_differ_by_their_sizes():

@@ -5,7 +5,6 @@ from benchmark.statistics.bootstrap import (
     bootstrap_weights,
     mean_of_defined,
     mean_over_draws,
-    percentile_interval,
     redrawn_counts,
     row_blocks,
     value_and_interval,
@@ -62,16 +61,17 @@ def test_weighted_variance_keeps_its_digits_and_is_undefined_without_weight():
 def test_interval_of_a_mean_is_that_of_the_normal_approximation():
     values = np.random.default_rng(0).normal(5, 2, 400)
     weights = bootstrap_weights(400, 4000, np.random.default_rng(1))
-    low, high = percentile_interval(weights @ values / 400)
+    _, low, high = value_and_interval(np.append(0.0, weights @ values / 400))
     half = 1.96 * values.std() / 20
     np.testing.assert_allclose([low, high], values.mean() + np.array([-half, half]), atol=0.02)
 
 
 @pytest.mark.filterwarnings("error")
 def test_interval_leaves_undefined_resamples_out():
-    assert percentile_interval(np.array([np.nan, 1.0, 2.0, 3.0]), 0.5) == (1.5, 2.5)
-    assert np.isnan(percentile_interval(np.array([np.nan, np.nan]))).all()
-    assert np.isnan(percentile_interval(np.array([]))).all()
+    resampled = np.array([7.0, np.nan, 1.0, 2.0, 3.0])
+    assert value_and_interval(resampled) == pytest.approx((7.0, 1.05, 2.95))
+    assert np.isnan(value_and_interval(np.array([7.0, np.nan, np.nan]))[1:]).all()
+    assert np.isnan(value_and_interval(np.array([7.0]))[1:]).all()
 
 
 def test_undefined_value_has_no_interval():

@@ -75,8 +75,9 @@ def test_a_small_interval_is_the_same_on_every_scale(bounds):
 def test_resamples_at_a_bound_count():
     inside = np.random.default_rng(0).uniform(0.05, 0.1, 500)
     with_ends = np.concatenate([inside, np.zeros(200)])
-    wider, narrower = (t_interval(0.07, each, 30, bounds=(0, 1)) for each in (with_ends, inside))
-    assert wider.low < narrower.low < 0.07 < narrower.high < wider.high
+    low, high = t_interval(0.07, with_ends, 30, bounds=(0, 1))
+    inner_low, inner_high = t_interval(0.07, inside, 30, bounds=(0, 1))
+    assert low < inner_low < 0.07 < inner_high < high
 
 
 def test_two_resamples_are_enough_to_hold_the_value():

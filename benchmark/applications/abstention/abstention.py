@@ -30,7 +30,7 @@ from benchmark.statistics.inputs import FloatArray
 CURVE = np.arange(1, 101) / 100  # the coverages at which the table holds the curve
 _UNGIVEN = -1.0  # ranks a question without a confidence below every other
 _INTERVAL_CONFIDENCES = 20_000  # draws times questions that the intervals average
-_LEAST_DRAWS = 4
+_FEWEST_DRAWS = 4  # that the intervals average, however many questions there are
 
 
 def validation_half(question_ids: Iterable[str]) -> NDArray[np.bool_]:
@@ -58,9 +58,9 @@ class Abstention:
     estimators are judged on the same questions.
 
     Attributes:
-        coverages: shares of the questions whose accuracy is listed, in (0, 1].
-        targets: accuracies that the answered questions shall have, in (0, 1]. The threshold is
-            chosen on `validation_half` of the questions and verified on the others.
+        coverages: shares of the questions whose accuracy is listed, each in (0, 1].
+        targets: accuracies that the answered questions shall have, each in (0, 1]. Its threshold
+            is chosen on `validation_half` of the questions and verified on the others.
     """
 
     coverages: list[float] = MISSING
@@ -123,7 +123,7 @@ class _Measured(NamedTuple):
 def _measure(paired: PairedEstimate, coverages: FloatArray) -> _Measured:
     scores = np.where(paired.given, paired.confidences, _UNGIVEN)
     accuracy = paired.c / paired.n
-    few = scores[: max(_LEAST_DRAWS, _INTERVAL_CONFIDENCES // len(accuracy))]
+    few = scores[: max(_FEWEST_DRAWS, _INTERVAL_CONFIDENCES // len(accuracy))]
     blocks = [(scores, paired.weights[:1])]
     blocks += [(few, paired.weights[1:][rows]) for rows in row_blocks(len(paired.weights) - 1)]
     measured = []

@@ -1,4 +1,4 @@
-"""Stage 7: selective prediction, pure functions: risk against coverage, and thresholds.
+"""Stage 7: selective prediction, pure functions: area under risk over coverage, and thresholds.
 
 Questions are answered from the highest confidence down: *coverage* is the share that is answered,
 *risk* is 1 minus the mean expected accuracy of those. Ties are broken at random and every value is
@@ -20,53 +20,16 @@ from benchmark.statistics.inputs import FloatArray, check_inputs
 ROUNDING = 1e-12  # by which a mean of c / n may miss a target that it equals
 
 
-class RiskCoverage(NamedTuple):
-    """The risk where the k most confident of N questions are answered, k = 1 .. N; each [N].
-
-    Attributes:
-        coverage: k / N.
-        risk: in [0, 1].
-    """
-
-    coverage: FloatArray
-    risk: FloatArray
-
-
 class Answered(NamedTuple):
     """What is answered at a threshold, each [...].
 
     Attributes:
-        coverage: share of the questions, in [0, 1].
-        accuracy: their mean expected accuracy; NaN where none is answered.
+        coverage: share of the questions that are answered, in [0, 1].
+        accuracy: their mean expected accuracy, in [0, 1]; NaN where none is answered.
     """
 
     coverage: FloatArray
     accuracy: FloatArray
-
-
-def risk_coverage_curve(confidences: ArrayLike, n: ArrayLike, c: ArrayLike) -> RiskCoverage:
-    """Return the risk at every coverage, ties broken at random, in expectation.
-
-    ``risk(k / N) = 1 - (sum of c / n over the k most confident questions) / k`` (El-Yaniv and
-    Wiener, JMLR 2010, with ``c / n`` for the correctness).
-
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [N].
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
-
-    Examples:
-        >>> curve = risk_coverage_curve([0.9, 0.5, 0.5], n=[4, 4, 4], c=[4, 4, 0])
-        >>> curve.risk.round(3).tolist()
-        [0.0, 0.25, 0.333]
-    """
-    x = check_inputs(confidences, n, c)
-    coverage = np.arange(1, 1 + len(x.n)) / max(1, len(x.n))
-    ranked = rank(x.confidences, x.accuracy, x.weights)
-    return RiskCoverage(coverage, 1 - ranked_accuracy(ranked, coverage))
 
 
 def aurc(
@@ -97,24 +60,6 @@ def aurc(
     return area_under(rank(x.confidences, x.accuracy, x.weights))
 
 
-def excess_aurc(
-    confidences: ArrayLike, n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = None
-) -> FloatArray:
-    """Return by how much the area exceeds the oracle's, which ranks by ``c / n``: in [0, 1].
-
-    E-AURC of Geifman et al. (ICLR 2019, arXiv 1805.08206), the oracle's area exact.
-
-    Arguments, shape and errors are those of `aurc`.
-
-    Examples:
-        >>> float(excess_aurc([0.9, 0.5, 0.1], n=[2, 2, 2], c=[2, 1, 0]))
-        0.0
-    """
-    x = check_inputs(confidences, n, c, weights)
-    oracle = area_under(rank(x.accuracy, x.accuracy, x.weights))
-    return area_under(rank(x.confidences, x.accuracy, x.weights)) - oracle
-
-
 def normalised_aurc(
     confidences: ArrayLike, n: ArrayLike, c: ArrayLike, weights: ArrayLike | None = None
 ) -> FloatArray:
@@ -122,10 +67,13 @@ def normalised_aurc(
 
     ``(AURC - AURC of the oracle) / (1 - mean accuracy - AURC of the oracle)``: 0 for the oracle, 1
     in expectation for a random ranking, above 1 for a worse one (NAURC of Cattelan and Silva, UAI
-    2024, arXiv 2305.15508).
+    2024, arXiv 2305.15508). The numerator is the excess area (E-AURC of Geifman et al.), with the
+    oracle's area exact.
 
-    Arguments, shape and errors are those of `aurc`; NaN where all questions have the same expected
-    accuracy.
+    Arguments and errors are those of `aurc`.
+
+    Returns:
+        [...], NaN where all questions have the same expected accuracy.
 
     Examples:
         >>> float(normalised_aurc([0.5, 0.5, 0.5], n=[2, 2, 2], c=[2, 1, 0]))
@@ -149,18 +97,10 @@ def accuracy_at_coverage(
     A share that cuts through a question, or through a run of equal confidences, takes the part of
     it, as answering it with that probability does.
 
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [N].
-        coverages: [Q], in (0, 1].
-        weights: non-negative question weights, [..., N].
+    ``coverages`` are Q shares in (0, 1]; the other arguments and the errors are those of `aurc`.
 
     Returns:
         [..., Q], NaN without questions.
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
 
     Examples:
         >>> accuracy_at_coverage([0.9, 0.5], n=[4, 4], c=[4, 2], coverages=[0.5, 1.0]).tolist()
@@ -180,17 +120,11 @@ def lowest_threshold(confidences: ArrayLike, n: ArrayLike, c: ArrayLike, target:
     tried, in one pass over the sorted ones. The best of so many is optimistic on the questions it
     was chosen on: verify it on others with `answered_at`.
 
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [N].
-        target: mean expected accuracy of the answered questions, in (0, 1].
+    ``target`` is the mean expected accuracy of the answered questions, in (0, 1]; the other
+    arguments and the errors are those of `aurc`.
 
     Returns:
         One of the confidences; NaN where none reaches the target.
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
 
     Examples:
         >>> lowest_threshold([0.9, 0.8, 0.3], n=[4, 4, 4], c=[4, 3, 0], target=0.8)
@@ -210,15 +144,7 @@ def answered_at(
 ) -> Answered:
     """Return coverage and accuracy where confidences of at least ``threshold`` are answered.
 
-    Args:
-        confidences: [N], in [0, 1].
-        n: responses of each question, [N].
-        c: correct ones among them, [N].
-        threshold: of the confidence; NaN answers nothing.
-        weights: non-negative question weights, [..., N].
-
-    Raises:
-        DataError: where an argument breaks its range or the lengths differ.
+    A threshold of NaN answers nothing. The other arguments and the errors are those of `aurc`.
 
     Examples:
         >>> both = answered_at([0.9, 0.8, 0.3], n=[4, 4, 4], c=[4, 3, 0], threshold=0.8)

@@ -17,13 +17,13 @@ from benchmark.applications.budget.replay import first_success, outcome_matrix
 from benchmark.applications.pass_at_k import share_with_correct
 from benchmark.errors import ConfigError
 from benchmark.metrics.pairing import PairedEstimate, pair_estimates
-from benchmark.records import BUDGET, CellResult, Estimate
+from benchmark.records import BUDGET, CellResult
 from benchmark.statistics.bootstrap import divide, row_blocks, value_and_interval
 from benchmark.statistics.inputs import FloatArray
 
-MOST_DRAWS = 100  # of an estimator that is random
-_MOST_ORDERS = 100_000  # more would fill the memory
-_EQUAL = 1e-12  # successes that differ by rounding only
+_MOST_DRAWS = 100  # of an estimator that is random; more would cost time and tell nothing new
+_MOST_ORDERS = 100_000  # orders of the responses; more would fill the memory
+_ROUNDING = 1e-12  # difference between successes that are equal
 
 
 @dataclass
@@ -31,14 +31,14 @@ class Budget:
     """Sampling policies compared at equal budgets.
 
     Attributes:
-        budgets: samples per question, on average; those above the fewest responses that count for a
-            question are left out.
-        minimum: samples that every question gets.
-        clip: confidences are taken as at least this far from 0 and 1, so that no question is given
-            up, or taken as solved, for good.
-        prior_strength: how many responses a confidence counts as much as, where failures update it.
-        orders: in how many orders of the responses the policies that see outcomes are replayed; the
-            first is the order of sampling, the others are random.
+        budgets: mean numbers of samples per question; those above the fewest responses that count
+            for a question are left out.
+        minimum: number of samples that every question gets.
+        clip: least distance of a confidence from 0 and 1, so that no question is given up, or taken
+            as solved, for good.
+        prior_strength: number of responses that a confidence is worth, where failures update it.
+        orders: number of orders of the responses in which policies that see outcomes are replayed;
+            the first is the order of sampling, the others are random.
     """
 
     budgets: list[int] = MISSING
@@ -67,65 +67,47 @@ class Budget:
                 raise ConfigError(f"budget: {rule}.")
 
     def evaluate(self, result: CellResult, study: Study) -> dict[str, pl.DataFrame]:
-        """Return the table ``budget``, of schema ``BUDGET``."""
-        table = budget_table(result.estimates, result.grades, self, study.rng, study.resamples)
-        return {"budget": table}
+        """Return the success of each policy with each estimator's confidences at each budget.
 
+        ================ ===========================================================================
+        uniform          the same number of samples for every question
+        greedy           as `greedy_budget_allocation` allocates them
+        uniform_stopping rounds over the questions that are not solved yet
+        posterior        always the unsolved question whose next sample is most probably correct
+        thompson         the same, with a draw from each question's posterior (`posterior_draws`)
+        ================ ===========================================================================
 
-def budget_table(
-    estimates: dict[str, Estimate],
-    grades: pl.DataFrame,
-    settings: Budget,
-    rng: np.random.Generator,
-    resamples: int = 1000,
-) -> pl.DataFrame:
-    """Return the success of each policy with each estimator's confidences at each budget.
+        The first two are exact in expectation over which responses are drawn, averaged over at most
+        100 draws of an estimator that is random. The others are averaged over replays in ``orders``
+        orders of the responses, each with the next draw of the estimator. Responses that made the
+        confidence are left out throughout. All policies are evaluated on the questions that the
+        estimator answered in any draw; the missing draws of a question repeat its other ones.
 
-    ==================== ===========================================================================
-    uniform              the same number of samples for every question
-    greedy               as `greedy_budget_allocation` allocates them
-    uniform_stopping     rounds over the questions that are not solved yet
-    greedy_stopping      in the order of the greedy allocation, solved questions passed over
-    posterior            always the unsolved question whose next sample is most probably correct
-    thompson             the same, with a draw from each question's posterior (`posterior_draws`)
-    ==================== ===========================================================================
+        Intervals are bootstrapped over questions, the same resamples for all policies, so that
+        gains are paired. Allocations stay as they were made for the questions as they are.
 
-    The first two are exact in expectation over which responses are drawn, averaged over at most
-    ``MOST_DRAWS`` draws of an estimator that is random. The others are averaged over replays in
-    ``settings.orders`` orders of the responses, each with the next draw of the estimator. Responses
-    that made the confidence are left out throughout. All policies are evaluated on the questions
-    that the estimator answered in any draw; the missing draws of a question are replaced by its
-    other ones.
+        Returns:
+            Table ``budget`` of schema ``BUDGET``, NaN where no question was answered.
 
-    Intervals are bootstrapped over questions, the same resamples for all policies, so that gains
-    are paired. Allocations stay as they were made for the questions as they are.
-
-    Args:
-        estimates: by estimator.
-        grades: table of schema ``GRADE``.
-        settings: budgets and what the policies need.
-        rng: draws the resamples, the orders and Thompson's draws.
-        resamples: how many of them; with 0 the intervals are NaN.
-
-    Returns:
-        Table of schema ``BUDGET``, NaN where no question was answered.
-
-    Raises:
-        DataError: for a table that breaks its contract.
-    """
-    seed = int(rng.integers(2**32))  # every estimator meets the same orders of the responses
-    orders: dict[int, FloatArray] = {}  # by the number of responses that are left out
-    rows: list[tuple[float | str, ...]] = []
-    for name, paired in pair_estimates(estimates, grades, rng, resamples):
-        used = estimates[name].samples_used
-        if used not in orders:
-            outcomes = outcome_matrix(grades, used)
-            orders[used] = _first_successes(outcomes, settings.orders, np.random.default_rng(seed))
-        trial = _trial(paired, orders[used], settings)
-        runs = run_policies(trial, settings.prior_strength, rng)
-        weights = paired.weights[:, paired.given.any(axis=0)]
-        rows += [(policy, name, *row) for policy, *row in _rows(runs, trial, weights)]
-    return pl.DataFrame(rows, schema=BUDGET, orient="row")
+        Raises:
+            DataError: for a table that breaks its contract.
+        """
+        seed = int(study.rng.integers(2**32))  # every estimator meets the same orders of responses
+        orders: dict[int, FloatArray] = {}  # by the number of responses that are left out
+        rows: list[tuple[float | str, ...]] = []
+        for name, paired in pair_estimates(
+            result.estimates, result.grades, study.rng, study.resamples
+        ):
+            used = result.estimates[name].samples_used
+            if used not in orders:
+                outcomes = outcome_matrix(result.grades, used)
+                rng = np.random.default_rng(seed)
+                orders[used] = _first_successes(outcomes, self.orders, rng)
+            trial = _trial(paired, orders[used], self)
+            runs = run_policies(trial, self.prior_strength, study.rng)
+            weights = paired.weights[:, paired.answers]
+            rows += [(policy, name, *row) for policy, *row in _rows(runs, trial, weights)]
+        return {"budget": pl.DataFrame(rows, schema=BUDGET, orient="row")}
 
 
 def _first_successes(outcomes: FloatArray, orders: int, rng: np.random.Generator) -> FloatArray:
@@ -135,13 +117,14 @@ def _first_successes(outcomes: FloatArray, orders: int, rng: np.random.Generator
 
 def _trial(paired: PairedEstimate, first: FloatArray, settings: Budget) -> Trial:
     """Return the answered questions with the confidences and responses that policies meet."""
-    answered = paired.given.any(axis=0)
+    answered = paired.answers
+    draws = paired.evened().confidences[:_MOST_DRAWS, answered]
     counts = np.stack([paired.n, paired.c])[:, answered]
     (n, c), kind = np.unique(counts, axis=1, return_inverse=True)
     budgets = np.array(sorted(set(settings.budgets)))
     samples = np.arange(max(budgets[-1], n.max(initial=0)) + 1)
     return Trial(
-        draws=np.clip(_draws(paired), settings.clip, 1 - settings.clip),
+        draws=np.clip(draws, settings.clip, 1 - settings.clip),
         n=paired.n[answered],
         first=first[:, answered],
         kind=kind,
@@ -149,15 +132,6 @@ def _trial(paired: PairedEstimate, first: FloatArray, settings: Budget) -> Trial
         budgets=budgets[budgets <= n.min(initial=np.inf)],
         minimum=settings.minimum,
     )
-
-
-def _draws(paired: PairedEstimate) -> FloatArray:
-    """Return the draws of the answered questions, missing ones replaced by the others in turn."""
-    answered = paired.given.any(axis=0)
-    confidences, given = paired.confidences[:, answered], paired.given[:, answered]
-    turn = np.arange(min(len(given), MOST_DRAWS))[:, None] % given.sum(axis=0)
-    row = np.take_along_axis(np.argsort(~given, axis=0, kind="stable"), turn, axis=0)
-    return np.take_along_axis(confidences, row, axis=0)
 
 
 def _rows(
@@ -195,7 +169,7 @@ def _samples_for(success: FloatArray, uniform: FloatArray) -> FloatArray:
         success: [R].
         uniform: success of uniform sampling with 0 to K samples per question, [R, K + 1].
     """
-    reached = np.argmax(uniform >= success[:, None] - _EQUAL, axis=1)
+    reached = np.argmax(uniform >= success[:, None] - _ROUNDING, axis=1)
     rows, before = np.arange(len(success)), np.maximum(reached - 1, 0)
     start, end = uniform[rows, before], uniform[rows, reached]
     part = np.where(reached > 0, np.clip(divide(success - start, end - start), 0, 1), 0)

@@ -12,20 +12,8 @@ from benchmark.applications.pass_at_k import share_with_correct
 from benchmark.errors import DataError
 from benchmark.statistics.inputs import FloatArray, check_confidences, check_counts
 
-_MOST = 2**53  # samples: up to here a double counts every one
-_INFINITY = int(np.float64(np.inf).view(np.int64))  # its bits, above those of all finite numbers
-
-
-class AllocationValue(NamedTuple):
-    """What an allocation is worth; random is which of the graded responses are drawn.
-
-    Attributes:
-        expectation: of the share of solved questions, in [0, 1].
-        variance: of that share.
-    """
-
-    expectation: float
-    variance: float
+_MOST_SAMPLES = 2**53  # up to here a double counts every one
+_BITS_OF_INFINITY = int(np.float64(np.inf).view(np.int64))  # above those of all finite numbers
 
 
 class _Demand(NamedTuple):
@@ -44,7 +32,7 @@ class _Demand(NamedTuple):
         """
         if bits < 0:
             return self.least
-        if bits == _INFINITY:  # the logarithm of 0: samples that gain nothing, too
+        if bits == _BITS_OF_INFINITY:  # the logarithm of 0: samples that gain nothing, too
             return self.most
         threshold = -np.int64(bits).view(np.float64)
         with np.errstate(divide="ignore", over="ignore"):
@@ -94,7 +82,7 @@ def greedy_budget_allocation(
     with np.errstate(divide="ignore"):  # log 0 for confidences of 0 and 1
         demand = _Demand(np.log(confidences), np.log1p(-confidences), least, most)
     budget = min(total_budget, most.sum())
-    below, reached = -1, _INFINITY
+    below, reached = -1, _BITS_OF_INFINITY
     while reached - below > 1:
         middle = (below + reached) // 2
         if demand.at(middle).sum() < budget:
@@ -114,8 +102,10 @@ def _limits(
     for name, value in (("total_budget", total_budget), ("minimum", minimum)):
         if not (value >= 0 and value == np.floor(value)):
             raise DataError(f"{name} is {value:g}; it must be a whole number of at least 0.")
-    if total_budget > _MOST:
-        raise DataError(f"total_budget is {total_budget:g}; it must be at most 2^53 = {_MOST:,}.")
+    if total_budget > _MOST_SAMPLES:
+        raise DataError(
+            f"total_budget is {total_budget:g}; it must be at most 2^53 = {_MOST_SAMPLES:,}."
+        )
     if total_budget < minimum * questions:
         raise DataError(
             f"total_budget is {total_budget}, but minimum = {minimum} for each of {questions} "
@@ -139,12 +129,13 @@ def solved_probability(allocation: ArrayLike, n: ArrayLike, c: ArrayLike) -> Flo
     """Return how probably each question is solved by samples drawn from its graded responses.
 
     ``1 - C(n - c, b) / C(n, b)`` for b of n responses drawn without replacement: exact, and an
-    unbiased estimate of ``1 - (1 - p)^b`` for the expected accuracy p.
+    unbiased estimate of ``1 - (1 - p)^b`` for the expected accuracy p. Questions are solved
+    independently of each other, so the mean over them is the expected share that is solved.
 
     Args:
-        allocation: samples b of each question, [N].
-        n: responses of each question, [N].
-        c: correct ones among them, [N].
+        allocation: number b of samples of each question, [N].
+        n: number of responses of each question, [N].
+        c: number of correct ones among them, [N].
 
     Returns:
         [N], in [0, 1]; 0 for a question without samples.
@@ -168,31 +159,3 @@ def solved_probability(allocation: ArrayLike, n: ArrayLike, c: ArrayLike) -> Flo
             f"n = {n[where]:g} responses of the question: pass maximum=n to the allocation."
         )
     return share_with_correct(n, c, samples)
-
-
-def allocation_value(allocation: ArrayLike, n: ArrayLike, c: ArrayLike) -> AllocationValue:
-    """Return the exact expectation and variance of the share of questions that are solved.
-
-    Nothing is drawn: a question is solved with its `solved_probability` q, independently of the
-    others, so that the expectation is ``mean(q)`` and the variance ``sum(q (1 - q)) / N^2``.
-
-    Args:
-        allocation: samples of each question, [N].
-        n: responses of each question, [N].
-        c: correct ones among them, [N].
-
-    Returns:
-        Both NaN without questions.
-
-    Raises:
-        DataError: for counts out of range, or more samples than a question has responses.
-
-    Examples:
-        >>> allocation_value([1, 2], n=[4, 4], c=[4, 1])
-        AllocationValue(expectation=0.75, variance=0.0625)
-    """
-    solved = solved_probability(allocation, n, c)
-    if not len(solved):
-        return AllocationValue(np.nan, np.nan)
-    variance = float((solved * (1 - solved)).sum()) / len(solved) ** 2
-    return AllocationValue(float(solved.mean()), variance)

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from benchmark.applications.budget.greedy_allocation import greedy_budget_allocation
 from benchmark.applications.budget.replay import (
     Steps,
-    marginal_gains,
     posterior_draws,
     posterior_means,
     rounds,
@@ -53,15 +52,14 @@ def run_policies(trial: Trial, strength: float, rng: np.random.Generator) -> dic
     """Return what each policy reaches, by name.
 
     Args:
-        trial: the questions.
-        strength: how many responses a confidence is worth, where failures update it.
-        rng: draws the order of the questions in rounds, and from the posteriors.
+        trial: questions with their graded responses.
+        strength: number of responses that a confidence is worth, where failures update it.
+        rng: generator of the order of the questions in rounds, and of draws from the posteriors.
     """
     return {
         "uniform": _uniform(trial),
         "greedy": _greedy(trial),
         "uniform_stopping": _replay(trial, lambda conf, steps: rounds(conf, steps, rng)),
-        "greedy_stopping": _replay(trial, marginal_gains),
         "posterior": _replay(trial, lambda conf, steps: posterior_means(conf, steps, strength)),
         "thompson": _replay(trial, lambda conf, steps: posterior_draws(conf, steps, strength, rng)),
     }

@@ -123,17 +123,6 @@ def rounds(confidences: FloatArray, steps: Steps, rng: np.random.Generator) -> F
     return -steps.failures - rng.random(len(confidences))[steps.question]
 
 
-def marginal_gains(confidences: FloatArray, steps: Steps) -> FloatArray:
-    """Return the logarithm of ``conf (1 - conf)^j`` after j failures, [S]: the greedy order.
-
-    Args:
-        confidences: [N], in (0, 1).
-        steps: the samples.
-    """
-    first, step = np.log(confidences), np.log1p(-confidences)
-    return np.asarray(first[steps.question] + steps.failures * step[steps.question])
-
-
 def posterior_means(confidences: FloatArray, steps: Steps, strength: float) -> FloatArray:
     """Return the posterior mean of the expected accuracy before each sample, [S].
 

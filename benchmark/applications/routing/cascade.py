@@ -15,10 +15,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from benchmark.applications.routing.frontier import concave_frontier
 from benchmark.errors import DataError
-from benchmark.statistics.inputs import FloatArray
+from benchmark.statistics.inputs import LARGEST, FloatArray, refuse_outside
 
-_SEARCH = 10_000_000  # confidences that the search over all but the last threshold may read
-_LEAST_PREFIXES = 64
+_MOST_CONFIDENCES_READ = 10_000_000  # by the search over all but the last threshold
+_FEWEST_PREFIXES = 64  # combinations of thresholds that are tried, however many questions there are
 
 
 class RoutedModel(NamedTuple):
@@ -26,10 +26,10 @@ class RoutedModel(NamedTuple):
 
     Attributes:
         accuracy: expected accuracy of a response, [N], in [0, 1].
-        cost: of a response, [N], at least 0.
+        cost: cost of a response, [N], at least 0.
         confidences: D draws of the confidence, [D, N], in [0, 1], NaN where a draw gave none, which
             reaches no threshold above -inf.
-        confidence_cost: of one draw, [N], at least 0.
+        confidence_cost: cost of one draw, [N], at least 0.
     """
 
     accuracy: FloatArray
@@ -46,9 +46,9 @@ class Routed(NamedTuple):
     """What becomes of N questions, in expectation over the draws of the confidences.
 
     Attributes:
-        share: the chance that each model answers, [M, N].
-        cost: of the question, [N].
-        accuracy: expected, [N].
+        share: chance that each model answers, [M, N], in [0, 1].
+        cost: expected cost of the question, [N], at least 0.
+        accuracy: expected accuracy of the answer, [N], in [0, 1].
     """
 
     share: FloatArray
@@ -173,7 +173,7 @@ def _prefixes(models: Sequence[RoutedModel]) -> Iterator[tuple[float, ...]]:
     """Yield the combinations of thresholds that are tried for all but the last two models."""
     if not models:
         return iter([()])
-    most = max(_LEAST_PREFIXES, _SEARCH // len(models[0].cost))
+    most = max(_FEWEST_PREFIXES, _MOST_CONFIDENCES_READ // len(models[0].cost))
     each = int(most ** (1 / len(models))) - 2
     tried = []
     for model in models:
@@ -221,19 +221,9 @@ def _checked(models: Sequence[RoutedModel]) -> list[RoutedModel]:
                 f"model {number} has arrays of shapes {shapes}; with {questions} questions they "
                 f"must be [N], [N], [draws, N] and [N]."
             )
-        unit, positive = "in [0, 1]", "a number of at least 0"
-        _refuse(number, "accuracy", model.accuracy, model.accuracy <= 1, unit)
-        _refuse(number, "cost", model.cost, model.cost < np.inf, positive)
-        given = np.nan_to_num(model.confidences)
-        _refuse(number, "confidences", given, given <= 1, f"{unit}, or NaN")
-        cost = model.confidence_cost
-        _refuse(number, "confidence_cost", cost, cost < np.inf, positive)
+        confidences = np.where(np.isnan(model.confidences), 0.0, model.confidences)
+        refuse_outside(f"model {number}: accuracy", model.accuracy, 0, 1, "in [0, 1]")
+        refuse_outside(f"model {number}: confidences", confidences, 0, 1, "in [0, 1], or NaN")
+        for name, costs in (("cost", model.cost), ("confidence_cost", model.confidence_cost)):
+            refuse_outside(f"model {number}: {name}", costs, 0, LARGEST, "a number of at least 0")
     return checked
-
-
-def _refuse(model: int, name: str, values: FloatArray, below: NDArray[np.bool_], rule: str) -> None:
-    wrong = np.argwhere(~((values >= 0) & below))
-    if len(wrong):
-        where = wrong[0].tolist()
-        value = values[tuple(where)]
-        raise DataError(f"model {model}: {name}{where} is {value:g}; it must be {rule}.")

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from benchmark.errors import DataError
 from benchmark.statistics.bootstrap import divide
-from benchmark.statistics.inputs import FloatArray
+from benchmark.statistics.inputs import FloatArray, check_weights
 
 
 class Frontier(NamedTuple):
@@ -36,15 +36,10 @@ def oracle_frontier(cost: ArrayLike, accuracy: ArrayLike, weights: ArrayLike) ->
         DataError: shapes that don't belong together, no model or question, or NaN or infinity.
     """
     cost, accuracy = _points(cost, accuracy, axes=2)
-    weights = np.asarray(weights, dtype=np.float64)
-    if weights.shape[-1:] != cost.shape[1:] or not np.all((weights >= 0) & np.isfinite(weights)):
-        raise DataError(
-            f"weights of shape {list(weights.shape)} must be finite, not negative, and one for "
-            f"each of {cost.shape[1]} questions."
-        )
+    weights = check_weights(weights, cost.shape[1])
     steps = []  # question, added cost, added accuracy, of which the first is where it starts
     for question in range(cost.shape[1]):
-        own = _concave_frontier(cost[:, question], accuracy[:, question])
+        own = concave_frontier(cost[:, question], accuracy[:, question])
         steps += [
             (question, *added)
             for added in zip(
@@ -115,7 +110,16 @@ def concave_frontier(cost: ArrayLike, accuracy: ArrayLike) -> NDArray[np.intp]:
         >>> concave_frontier([2, 1, 3, 4], [0.2, 0.1, 0.9, 0.8]).tolist()
         [1, 2]
     """
-    return _concave_frontier(*_points(cost, accuracy, axes=1))
+    cost, accuracy = _points(cost, accuracy, axes=1)
+    order = np.lexsort((-accuracy, cost))
+    highest = np.maximum.accumulate(accuracy[order])
+    rising = np.append(True, highest[1:] > highest[:-1])
+    kept: list[int] = []
+    for point in order[rising].tolist():
+        while len(kept) > 1 and _is_below(kept[-2], kept[-1], point, cost, accuracy):
+            kept.pop()
+        kept.append(point)
+    return np.array(kept, dtype=np.intp)
 
 
 def _points(cost: ArrayLike, accuracy: ArrayLike, axes: int) -> tuple[FloatArray, FloatArray]:
@@ -132,18 +136,7 @@ def _points(cost: ArrayLike, accuracy: ArrayLike, axes: int) -> tuple[FloatArray
     return x, y
 
 
-def _concave_frontier(cost: FloatArray, accuracy: FloatArray) -> NDArray[np.intp]:
-    order = np.lexsort((-accuracy, cost))
-    highest = np.maximum.accumulate(accuracy[order])
-    rising = np.append(True, highest[1:] > highest[:-1])
-    kept: list[int] = []
-    for point in order[rising].tolist():
-        while len(kept) > 1 and _is_below(kept[-2], kept[-1], point, cost, accuracy):
-            kept.pop()
-        kept.append(point)
-    return np.array(kept, dtype=np.intp)
-
-
 def _is_below(left: int, middle: int, right: int, cost: FloatArray, accuracy: FloatArray) -> bool:
+    """Tell whether a point lies on or below the line between its neighbours."""
     rise = (accuracy[middle] - accuracy[left]) * (cost[right] - cost[left])
     return bool(rise <= (accuracy[right] - accuracy[left]) * (cost[middle] - cost[left]))

@@ -17,12 +17,12 @@ from benchmark.metrics.pairing import pair_estimates
 from benchmark.records import CellResult
 from benchmark.statistics.inputs import FloatArray
 
-_TOKENS = 1e6  # that a price is for
+_TOKENS_PER_PRICE = 1e6
 
 
 @dataclass
 class Price:
-    """Of a million tokens, in any one currency."""
+    """Price of a million tokens of each kind, in any one currency."""
 
     prompt: float = MISSING
     completion: float = MISSING
@@ -35,11 +35,11 @@ class Pool(NamedTuple):
     """
 
     names: list[str]
-    questions: list[int]  # [M], of each cell
+    questions: list[int]  # [M], number of questions of each cell
     prices: list[Price]  # [M]
-    cost: FloatArray  # [M, N], of a response
-    accuracy: FloatArray  # [M, N], expected
-    test: NDArray[np.bool_]  # [N]
+    cost: FloatArray  # [M, N], mean cost of a response
+    accuracy: FloatArray  # [M, N], expected accuracy of a response
+    test: NDArray[np.bool_]  # [N], questions that thresholds are verified on
     routers: dict[str, list[RoutedModel]]
 
     @property
@@ -173,7 +173,7 @@ def _routed(
 def _price(price: Price) -> pl.Expr:
     """Return what prompt and completion tokens cost."""
     cost = pl.col("prompt_tokens") * price.prompt + pl.col("completion_tokens") * price.completion
-    return cost / _TOKENS
+    return cost / _TOKENS_PER_PRICE
 
 
 def _in_order(table: pl.DataFrame, ids: pl.Series, value: pl.Expr) -> FloatArray:

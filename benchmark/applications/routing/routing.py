@@ -35,8 +35,8 @@ from benchmark.statistics.bootstrap import bootstrap_weights, divide, value_and_
 from benchmark.statistics.inputs import FloatArray
 
 ALWAYS, MIX, ORACLE = "always", "random mix", "oracle"  # what the routers are compared with
-_ORACLE_POINTS = 100
-_ROUNDING = 1e-12
+_ORACLE_POINTS = 100  # costs at which the table holds the oracle's curve
+_ROUNDING = 1e-12  # difference that rounding may leave between equal areas
 
 
 @dataclass
@@ -48,14 +48,14 @@ class Routing:
     questions answers what the others don't, and needs no confidence.
 
     Attributes:
-        models: prices by model, the run's own and at least one more, whose newest cell in the store
-            is read.
+        models: prices by name of the model: of the run's own, and of at least one more, whose
+            newest finished cell in the store is read.
     """
 
     models: dict[str, Price] = MISSING
 
     def __post_init__(self) -> None:
-        """Refuse fewer than two models and prices that are none."""
+        """Refuse fewer than two models, and prices that are negative or not finite."""
         if len(self.models) < 2:
             raise ConfigError(
                 f"routing: models has {sorted(self.models)}; it must name at least two."

@@ -10,10 +10,8 @@ from benchmark.applications import (
     accuracy_at_coverage,
     answered_at,
     aurc,
-    excess_aurc,
     lowest_threshold,
     normalised_aurc,
-    risk_coverage_curve,
 )
 from benchmark.errors import DataError
 
@@ -32,6 +30,11 @@ def quarters(questions):
     return confidences / 4, np.full(len(questions), 4), correct
 
 
+def risks(confidences, n, c):
+    """The risk where the k most confident questions are answered, k = 1 .. N."""
+    return 1 - accuracy_at_coverage(confidences, n, c, np.arange(1, 1 + len(n)) / len(n))
+
+
 def curve_over_orders(confidences, accuracy):
     """The risks averaged over every order that the confidences allow, by brute force."""
     orders = [
@@ -44,9 +47,8 @@ def curve_over_orders(confidences, accuracy):
 
 
 def test_risk_is_one_minus_the_mean_accuracy_of_the_most_confident():
-    curve = risk_coverage_curve([0.2, 0.9, 0.6, 0.4], *counts([0, 1, 0.5, 0.75]))
-    assert curve.coverage.tolist() == [0.25, 0.5, 0.75, 1]
-    assert curve.risk.tolist() == [0, 0.25, 0.25, 0.4375]
+    risk = risks([0.2, 0.9, 0.6, 0.4], *counts([0, 1, 0.5, 0.75]))
+    assert risk.tolist() == [0, 0.25, 0.25, 0.4375]
     assert aurc([0.2, 0.9, 0.6, 0.4], *counts([0, 1, 0.5, 0.75])) == pytest.approx(0.234375)
 
 
@@ -54,7 +56,7 @@ def test_risk_is_one_minus_the_mean_accuracy_of_the_most_confident():
 @settings(deadline=None, max_examples=60)
 def test_ties_are_in_expectation_over_every_order(questions):
     confidences, n, c = quarters(questions)
-    risk = risk_coverage_curve(confidences, n, c).risk
+    risk = risks(confidences, n, c)
     np.testing.assert_allclose(risk, curve_over_orders(confidences, c / n), atol=1e-12)
 
 
@@ -62,11 +64,9 @@ def test_ties_are_in_expectation_over_every_order(questions):
 @settings(deadline=None)
 def test_the_area_is_the_mean_risk_and_the_order_of_rows_changes_nothing(questions, random):
     confidences, n, c = quarters(questions)
-    assert aurc(confidences, n, c) == pytest.approx(
-        risk_coverage_curve(confidences, n, c).risk.mean(), abs=1e-12
-    )
+    assert aurc(confidences, n, c) == pytest.approx(risks(confidences, n, c).mean(), abs=1e-12)
     shuffled = random.sample(questions, len(questions))
-    for metric in (aurc, excess_aurc, normalised_aurc):
+    for metric in (aurc, normalised_aurc):
         np.testing.assert_allclose(
             metric(confidences, n, c), metric(*quarters(shuffled)), atol=1e-12
         )
@@ -78,7 +78,7 @@ def test_a_weight_is_a_repeated_question(questions, data):
     confidences, n, c = quarters(questions)
     shape = st.lists(st.integers(0, 3), min_size=len(n), max_size=len(n))
     weights = np.array([data.draw(shape), data.draw(shape), [1] * len(n)])
-    for metric in (aurc, excess_aurc, normalised_aurc):
+    for metric in (aurc, normalised_aurc):
         expected = [metric(*(np.repeat(x, row) for x in (confidences, n, c))) for row in weights]
         np.testing.assert_allclose(metric(confidences, n, c, weights), expected, atol=1e-12)
     at = [
@@ -98,9 +98,7 @@ def test_the_curve_and_area_are_those_of_torch_uncertainty_where_nothing_ties():
     coverage = np.arange(1, 201) / 200
     risk = np.cumsum(errors) / np.arange(1, 201)
     theirs = auc(coverage, risk) / (1 - 1 / 200)
-    curve = risk_coverage_curve(confidences, np.ones(200), correct)
-    np.testing.assert_allclose(curve.risk, risk)
-    assert auc(curve.coverage, curve.risk) / (1 - 1 / 200) == pytest.approx(theirs)
+    np.testing.assert_allclose(risks(confidences, np.ones(200), correct), risk)
     mean_of_the_inner = aurc(confidences, np.ones(200), correct) * 200 - (risk[0] + risk[-1]) / 2
     assert mean_of_the_inner / 199 == pytest.approx(theirs)
 
@@ -109,7 +107,6 @@ def test_the_oracles_area_is_the_published_approximation_for_binary_outcomes():
     correct = np.arange(10_000) < 7_000
     oracle = aurc(correct.astype(float), np.ones(10_000), correct)
     assert oracle == pytest.approx(0.3 + 0.7 * np.log(0.7), abs=1e-3)  # Geifman et al., eq. 3
-    assert excess_aurc(correct.astype(float), np.ones(10_000), correct) == 0
 
 
 def test_normalised_is_0_for_the_oracle_1_for_chance_and_above_for_the_reverse():
@@ -127,14 +124,12 @@ def test_normalised_is_0_for_the_oracle_1_for_chance_and_above_for_the_reverse()
 def test_without_room_for_a_ranking_the_normalised_area_is_undefined():
     assert np.isnan(normalised_aurc([0.1, 0.9], [3, 3], [1, 1]))
     assert np.isnan(normalised_aurc([0.1], [4], [3]))
-    assert excess_aurc([0.1, 0.9], [3, 3], [1, 1]) == pytest.approx(0)
 
 
 @pytest.mark.filterwarnings("error")
 def test_without_questions_everything_is_undefined():
-    assert np.isnan([aurc([], [], []), excess_aurc([], [], []), normalised_aurc([], [], [])]).all()
+    assert np.isnan([aurc([], [], []), normalised_aurc([], [], [])]).all()
     assert np.isnan(accuracy_at_coverage([], [], [], [0.5])).all()
-    assert len(risk_coverage_curve([], [], []).risk) == 0
     assert np.isnan(lowest_threshold([], [], [], 0.5))
 
 
@@ -179,7 +174,7 @@ def test_a_threshold_answers_what_reaches_it():
     assert np.isnan(nothing.accuracy)
 
 
-@pytest.mark.parametrize("metric", [risk_coverage_curve, aurc, excess_aurc, normalised_aurc])
+@pytest.mark.parametrize("metric", [aurc, normalised_aurc])
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -102,7 +102,7 @@ def test_a_search_that_is_cut_short_keeps_the_single_models_and_comes_close(monk
     models = [model(p[i], 4.0**i, p[i] + rng.normal(0, 0.1, 400) * p[i] * (1 - p[i]), 0.01)
               for i in range(3)]  # fmt: skip
     exact = mean_points(models, tune_thresholds(models))
-    monkeypatch.setattr(cascade, "_SEARCH", 1)
+    monkeypatch.setattr(cascade, "_MOST_CONFIDENCES_READ", 1)
     cut = tune_thresholds(models)
     assert len(np.unique(cut[:, 0])) <= 64
     points = mean_points(models, cut)

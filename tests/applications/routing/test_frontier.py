@@ -99,7 +99,7 @@ def test_without_a_range_of_costs_there_is_no_mean_accuracy():
         (lambda: concave_frontier([1, np.nan], [0.5, 0.6]), "cost holds nan"),
         (lambda: mean_accuracy(Frontier([1.0], [np.inf]), 0, 1), "accuracy holds inf"),
         (lambda: oracle_frontier([1, 2], [0, 1], [1]), "2 axes"),
-        (lambda: oracle_frontier([[1, 2]], [[0, 1]], [1, -1]), "not negative"),
+        (lambda: oracle_frontier([[1, 2]], [[0, 1]], [1, -1]), "non-negative"),
         (lambda: oracle_frontier([[1, 2]], [[0, 1]], [1, 1, 1]), "2 questions"),
     ],
 )
