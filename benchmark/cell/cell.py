@@ -15,6 +15,7 @@ from rich.console import Console
 from benchmark.cell.asked import HIDDEN, Asked
 from benchmark.config.schema import Config, DatasetConfig, Role, TrainingConfig
 from benchmark.engines import Decoding, Engine, SampleRequest
+from benchmark.engines.settings import layer_step
 from benchmark.probes.features import FeatureSet
 from benchmark.sampling.responses import RESPONSES, Many, sample_responses
 from benchmark.sampling.seeds import sample_seed
@@ -143,8 +144,7 @@ class Cell:
     @property
     def layer_step(self) -> int:
         """Every which layer's hidden states are kept, by the settings of the engine."""
-        engine = self.config.engine
-        return int((engine.get("in_process") or engine).get("layers", 1))
+        return layer_step(self.config.engine)
 
     @property
     def failed_requests(self) -> int:

@@ -148,6 +148,11 @@ class VLLMConfig(ServerConfig):
         require(bool(self.command), "engine.command", "[]", "a program with its arguments")
 
 
+def layer_step(engine: Mapping[str, Any]) -> int:
+    """Return every which layer's hidden states an entry of ``conf/engine`` keeps."""
+    return int((engine.get("in_process") or engine).get("layers", 1))
+
+
 def _precisions(config: TransformersConfig, *stages: str) -> dict[str, str]:
     from benchmark.engines.device import find_dtype  # torch takes seconds to import
 
