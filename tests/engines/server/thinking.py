@@ -3,32 +3,42 @@
 import json
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from tests.conftest import save_tiny_model
+from tests.conftest import tiny_tokenizer
 from tests.engines.server.scripted import Handler, ScriptedServer, greedy
 
 
-def save_thinking_model(folder, *, opened=True):
-    """Write a random model that draws the tag ``</think>`` every few dozen tokens."""
-    save_tiny_model(folder, scale=4.0)
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    tokenizer.add_tokens(["<think>", "</think>"])
-    if opened:
-        tokenizer.chat_template = tokenizer.chat_template.replace(
-            "assistant\n{% endif %}", "assistant\n<think>\n{% endif %}"
-        )
-    tokenizer.save_pretrained(folder)
-    model = AutoModelForCausalLM.from_pretrained(folder)
-    torch.manual_seed(1)
-    model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+def save_thinking_model(folder, *, words=0):
+    """Write a random model that draws the tag ``</think>`` every few dozen tokens.
+
+    With ``words`` more its vocabulary and its layers are as large as vLLM needs them.
+    """
+    width = 128 if words else 32
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["<think>", "</think>", *(f" w{i}" for i in range(words))])
+    tokenizer.chat_template = tokenizer.chat_template.replace(
+        "assistant\n{% endif %}", "assistant\n<think>\n{% endif %}"
+    )
+    torch.manual_seed(10 if words else 5)  # ends about half of its reasoning
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=width, intermediate_size=2 * width,
+        num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, eos_token_id=0,
+        bos_token_id=None,
+        max_position_embeddings=2048,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    end = tokenizer.convert_tokens_to_ids("</think>")
     with torch.no_grad():
-        for parameter in (model.lm_head.weight, model.model.embed_tokens.weight):
-            parameter[-2:] = parameter[:-2].std() * torch.randn(2, parameter.shape[1])
+        for parameter in model.parameters():
+            if parameter.ndim == 2:
+                parameter.mul_(4.0)
         model.model.embed_tokens.weight *= 0.1  # else the last token alone decides
         model.lm_head.weight *= 4.0
-        model.lm_head.weight[-1] *= 1.5
+        model.lm_head.weight[end] *= 5.0 if words else 1.5
+    model.generation_config.eos_token_id = 0
     model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 
