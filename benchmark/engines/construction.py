@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmark.config.build import build
 from benchmark.config.schema import ModelConfig
-from benchmark.engines import Engine
+from benchmark.engines import Engine, StatesReader
 from benchmark.engines.server.launch import LaunchedServer
 from benchmark.engines.settings import ServerConfig, TransformersConfig, VLLMConfig
 from benchmark.engines.weights import Weights, known_identity, local_folder
@@ -81,7 +81,7 @@ class Server(ServerConfig):
             known_identity(run.model, run.weights, run.cache) | self.identity,
             os.environ.get(self.api_key_env, "").strip() or "none",
             run.console,
-            lambda: _in_process(self.in_process, run),
+            lambda: self._states(run),
             launched,
             _headers(self.headers or {}),
             lambda: _tokenizer(run),
@@ -90,12 +90,16 @@ class Server(ServerConfig):
     def _launched(self, run: Surroundings) -> LaunchedServer | None:  # noqa: ARG002
         return None
 
+    def _states(self, run: Surroundings) -> StatesReader:
+        return _in_process(self.in_process, run)
+
 
 @dataclass
 class VLLM(VLLMConfig, Server):
     """Asks a server that the harness starts and stops."""
 
     def _launched(self, run: Surroundings) -> LaunchedServer:
+        day = os.environ.get("VLLM_SYSTEM_START_DATE", run.model.template_date)
         return LaunchedServer(
             self.command,
             local_folder(run.weights, run.model.name),
@@ -103,7 +107,29 @@ class VLLM(VLLMConfig, Server):
             self.startup_seconds,
             run.folder / "server.log",
             run.console,
-            {"VLLM_SYSTEM_START_DATE": run.model.template_date},  # read for gpt-oss
+            {"VLLM_SYSTEM_START_DATE": day},  # read for gpt-oss
+        )
+
+    def _states(self, run: Surroundings) -> StatesReader:
+        if self.hidden_states != "vllm":
+            return super()._states(run)
+        from benchmark.engines.server import vllm_states  # seconds to import
+
+        launched, folder = self._launched(run), (run.folder / "hidden_states").resolve()
+        layers = vllm_states.layers_of(launched.location, self.in_process.layers)
+        found = filter(None, [str(vllm_states.CONNECTOR), os.environ.get("PYTHONPATH")])
+        launched = replace(
+            launched,
+            command=[*launched.command, *vllm_states.arguments(layers, folder)],
+            variables={**launched.variables, "PYTHONPATH": os.pathsep.join(found)},
+        )
+        return vllm_states.VLLMStates(
+            run.model,
+            self,
+            _tokenizer(run),
+            launched,
+            folder,
+            len(layers),
         )
 
 

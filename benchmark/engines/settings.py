@@ -137,14 +137,22 @@ class VLLMConfig(ServerConfig):
         tensor_parallel_size: number of accelerators that share the model, for the command.
         health_path: path below the server's root that answers with status 200 once it is ready.
         startup_seconds: longest time in seconds that the server may take to start.
+        hidden_states: in_process, or vllm: what reads them; see ``engines.server.vllm_states``.
     """
 
     command: list[str] = field(default_factory=list)
     tensor_parallel_size: int = 1
     health_path: str = "health"
     startup_seconds: float = 1800.0
+    hidden_states: str = "in_process"
+
+    @property
+    def precisions(self) -> dict[str, str]:
+        """What reads hidden states; a server's precision isn't known."""
+        return {"features": "vllm"} if self.hidden_states == "vllm" else super().precisions
 
     def _check_server(self) -> None:
+        one_of(("in_process", "vllm"), self, "engine", "hidden_states")
         require(bool(self.command), "engine.command", "[]", "a program with its arguments")
 
 

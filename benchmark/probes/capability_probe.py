@@ -156,7 +156,8 @@ class CapabilityProbe:
         keyed = {str(place): prompt for place, prompt in enumerate(prompts)}
         with meter(Console(stderr=True), "Hidden states", len(keyed)) as progress:
             for key, layers in self.engine.hidden_states(keyed):
-                states[key] = self.probe.predict(layers[None])
+                # A probe on vLLM's states has one layer less: the last.
+                states[key] = self.probe.predict(layers[None, : self.probe.layers])
                 progress.advance()
         return np.array([states[key].item() for key in keyed], dtype=np.float64)
 

@@ -15,7 +15,13 @@ import torch
 from rich.console import Console
 
 from benchmark.config.schema import ModelConfig
-from benchmark.engines import ChoiceProbabilities, Decoding, Engine, Response, SampleRequest
+from benchmark.engines import (
+    ChoiceProbabilities,
+    Decoding,
+    Response,
+    SampleRequest,
+    StatesReader,
+)
 from benchmark.engines.answer_tokens import spellings, token_texts
 from benchmark.engines.server.abilities import (
     CHECK,
@@ -54,7 +60,7 @@ class ServerEngine:
         identity: identity of the model, as every engine gives it.
         api_key: key for the endpoint.
         console: terminal, which is told what the server can't do.
-        in_process: function that makes the engine that reads hidden states.
+        in_process: function that makes what reads hidden states.
         launched: server that the harness runs itself, if it does.
         headers: headers of every request; their values are never stored or logged.
         tokenizer: function that reads the model's tokenizer, if it is on this machine.
@@ -65,7 +71,7 @@ class ServerEngine:
     identity: dict[str, Any]
     api_key: str = field(repr=False)
     console: Console
-    in_process: Callable[[], Engine]
+    in_process: Callable[[], StatesReader]
     launched: LaunchedServer | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     tokenizer: Callable[[], Any] | None = None
@@ -202,7 +208,7 @@ class ServerEngine:
             self.launched.stop()
 
     @cached_property
-    def _in_process(self) -> Engine:
+    def _in_process(self) -> StatesReader:
         return self.in_process()
 
     @property

@@ -79,7 +79,8 @@ class Reply:
     """What an endpoint answered.
 
     Token counts, of all choices together, and the model are as the server says; None where it
-    doesn't say. ``prompt_ids`` are the ids of the rendered prompt's tokens, if it gives them.
+    doesn't say. ``prompt_ids`` are the ids of the rendered prompt's tokens, ``states`` the
+    file of hidden states, if it gives them.
     """
 
     choices: tuple[Choice, ...]
@@ -87,6 +88,7 @@ class Reply:
     completion_tokens: int | None
     model: str | None
     prompt_ids: tuple[int, ...] = ()
+    states: str | None = None
 
 
 def read_reply(content: bytes) -> Reply:
@@ -163,6 +165,7 @@ def _read(data: dict[str, Any]) -> Reply:
         _count(usage.get("completion_tokens")),
         None if model is None else _text(model),
         _ids(prompt),
+        (data.get("kv_transfer_params") or {}).get("hidden_states_path"),
     )
 
 
