@@ -109,6 +109,9 @@ class StatesReader(Protocol):
     def prompt_tokens(self, prompts: Mapping[str, str]) -> dict[str, int]:
         """Return the number of tokens of each prompt that ``hidden_states`` reads, by key."""
 
+    def close(self) -> None:
+        """Free what it holds; it can be used again."""
+
 
 class Engine(StatesReader, Protocol):
     """Runs one model."""
@@ -135,6 +138,3 @@ class Engine(StatesReader, Protocol):
         Where the model reasons first, one reply is drawn as ``decoding`` says, with the request's
         first seed, and the distribution is that of the first token behind the reasoning.
         """
-
-    def close(self) -> None:
-        """Free what the engine holds; it can be used again."""

@@ -64,7 +64,8 @@ class ServerConfig:
     """An OpenAI-compatible endpoint; see ``engines.server``.
 
     Attributes:
-        base_url: address of the API, up to and including its version.
+        base_url: address of the API, up to and including its version, or a list of the addresses of
+            servers that share the requests for one model.
         model: name of the model at the server.
         api_key_env: name of the environment variable with the key; no key is sent where it isn't
             set.
@@ -82,7 +83,7 @@ class ServerConfig:
             endpoint gives.
     """
 
-    base_url: str | None = None
+    base_url: Any = None
     model: str = MISSING
     api_key_env: str = "OPENAI_API_KEY"
     concurrency: int = 64
@@ -107,15 +108,23 @@ class ServerConfig:
         _check_headers(self.headers or {})
         self._check_server()
 
+    @property
+    def urls(self) -> list[str]:
+        """The addresses of all servers, without a slash at their end."""
+        given = self.base_url if isinstance(self.base_url, list) else [self.base_url or ""]
+        return [str(url).rstrip("/") for url in given]
+
     def _check_server(self) -> None:
-        url = self.base_url or ""
-        rule = "given, as http://host:port/v1 or https://.."
-        require(re.match(r"https?://[^/]", url) is not None, "engine.base_url", url, rule)
-        if "?" in url or "@" in url.split("://")[1].split("/")[0]:
-            raise ConfigError(
-                "engine.base_url holds a login or a query, which would reach files and logs. Put "
-                "the key into an environment variable and name it with engine.api_key_env."
-            )
+        rule = "given, as http://host:port/v1 or https://.., or a list of these"
+        for url in self.urls or [""]:
+            require(re.match(r"https?://[^/]", url) is not None, "engine.base_url", url, rule)
+            if "?" in url or "@" in url.split("://")[1].split("/")[0]:
+                raise ConfigError(
+                    "engine.base_url holds a login or a query, which would reach files and logs. "
+                    "Put the key into an environment variable and name it with engine.api_key_env."
+                )
+        twice = sorted({url for url in self.urls if self.urls.count(url) > 1})
+        require(not twice, "engine.base_url", twice, "given once each")
 
     @property
     def identity(self) -> dict[str, Any]:

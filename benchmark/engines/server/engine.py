@@ -41,6 +41,7 @@ from benchmark.engines.server.bodies import SEEDS, logprobs_of, sample_body, tok
 from benchmark.engines.server.launch import LaunchedServer
 from benchmark.engines.server.replies import Reply
 from benchmark.engines.server.requests import Endpoint, RequestError, run_all
+from benchmark.engines.server.spread import Spread
 from benchmark.engines.settings import ServerConfig
 from benchmark.errors import ModelError
 
@@ -177,7 +178,8 @@ class ServerEngine:
 
     def hidden_states(self, prompts: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the states as the in-process engine does, after our own server has stopped."""
-        self.close()
+        if self.launched is not None:
+            self.launched.stop()
         yield from self._in_process.hidden_states(prompts)
 
     def prompt_tokens(self, prompts: Mapping[str, str]) -> dict[str, int]:
@@ -203,25 +205,33 @@ class ServerEngine:
         return known
 
     def close(self) -> None:
-        """Stop the server where the harness runs it; it starts again when it is needed."""
+        """Stop what the harness runs; it starts again when it is needed."""
         if self.launched is not None:
             self.launched.stop()
+        self._close_states()
 
     @cached_property
     def _in_process(self) -> StatesReader:
         return self.in_process()
 
+    def _close_states(self) -> None:
+        if "_in_process" in self.__dict__:
+            self._in_process.close()
+
     @property
     def _endpoint(self) -> Endpoint:
         """The endpoint; a server of our own is started where it doesn't run."""
         launched, config = self.launched, self.config
-        url = str(config.base_url) if launched is None else launched.base_url()
+        self._close_states()  # what read hidden states may hold the accelerator
+        url = config.urls[0] if launched is None else launched.base_url()
         if self._known is None:
             alive = (lambda: None) if launched is None else launched.alive
             self._known = Endpoint(
                 url, self.api_key, config.attempts, config.timeout, alive,
                 headers=self.headers, say=self.console.print,
             )  # fmt: skip
+            if launched is None and len(config.urls) > 1:
+                self._known.spread = Spread(config.urls, self.console.print)
         self._known.base_url = url  # its port is another after each start
         return self._known
 

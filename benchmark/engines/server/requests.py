@@ -20,6 +20,7 @@ from anyio.from_thread import start_blocking_portal
 
 from benchmark.engines.server.replies import Reply, ReplyError, read_reply
 from benchmark.engines.server.retries import busy, passing, refusal, said, wait
+from benchmark.engines.server.spread import Spread
 from benchmark.engines.server.terms import Terms
 from benchmark.errors import ModelError
 from benchmark.records import storable
@@ -57,6 +58,7 @@ class Endpoint:
         headers: further headers; their values are never stored or logged.
         say: function that is told, in one line each, of fields that the endpoint doesn't take.
         terms: which fields it takes, as far as is known.
+        spread: the servers that share the requests, where there are several; ``base_url`` is one.
     """
 
     base_url: str | None
@@ -68,6 +70,7 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     say: Callable[[str], None] = lambda _: None
     terms: Terms = field(default_factory=Terms)
+    spread: Spread | None = None
 
     def client(self) -> openai.AsyncOpenAI:
         """Return a client; it is a context manager that closes its connections.
@@ -204,8 +207,13 @@ class Endpoint:
     async def _ask_once(self, client: openai.AsyncOpenAI, sent: dict[str, Any]) -> Reply:
         # The client's typed methods refuse fields that they don't know, so the body goes as it is.
         path = "/chat/completions" if "messages" in sent else "/completions"
-        raw = await client.post(path, cast_to=httpx.Response, body=sent)
-        return read_reply(raw.content)
+
+        async def post(url: str) -> bytes:
+            raw = await client.post(url + path, cast_to=httpx.Response, body=sent)
+            content: bytes = raw.content
+            return content
+
+        return read_reply(await (post("") if self.spread is None else self.spread.ask(post)))
 
     def _check(self) -> None:
         """Refuse what no request can be sent to, or with."""

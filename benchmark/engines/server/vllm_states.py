@@ -31,7 +31,7 @@ CONNECTOR = Path(__file__).parent / "in_vllm"  # where vLLM's Python finds the c
 
 @dataclass
 class VLLMStates:
-    """Reads hidden states through a server of its own, which stops when all are read.
+    """Reads hidden states through a server of its own.
 
     Attributes:
         model: settings of the model: how prompts are rendered.
@@ -84,10 +84,11 @@ class VLLMStates:
                 raise ModelError(f"The server gives {len(states)} layers, not {self.layers}.")
             return [(key, states)]
 
-        try:
-            yield from run_all(endpoint, iter(tokens), ask, self.config.concurrency)
-        finally:
-            self.launched.stop()
+        yield from run_all(endpoint, iter(tokens), ask, self.config.concurrency)
+
+    def close(self) -> None:
+        """Stop the server; it starts again when it is needed."""
+        self.launched.stop()
 
     @property
     def settings(self) -> dict[str, Any]:

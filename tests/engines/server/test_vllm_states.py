@@ -6,10 +6,13 @@ from uuid import uuid4
 
 import pytest
 import torch
+from rich.console import Console
 from safetensors.torch import save_file
 
 from benchmark.config.schema import ModelConfig
+from benchmark.engines import Decoding, SampleRequest
 from benchmark.engines.prompts import rendered
+from benchmark.engines.server.engine import ServerEngine
 from benchmark.engines.server.vllm_states import VLLMStates, arguments, layers_of
 from benchmark.engines.settings import TransformersConfig, VLLMConfig
 from benchmark.errors import ConfigError, ModelError
@@ -61,6 +64,8 @@ def test_each_prompt_gets_the_states_that_the_server_left(tmp_path):
         assert tokens in sent
         assert torch.equal(found[key], states_of(tokens))
         assert made.prompt_tokens(PROMPTS)[key] == len(tokens)
+    assert stopped == []  # the next split's states are read there, too
+    made.close()
     assert stopped == [True]
     assert not list(tmp_path.iterdir())
 
@@ -80,13 +85,11 @@ def test_each_prompt_gets_the_states_that_the_server_left(tmp_path):
     ],
 )  # fmt: skip
 def test_what_are_no_states_of_the_prompt_is_refused(tmp_path, always, message):
-    stopped = []
     with (
         ScriptedServer(always=always(tmp_path)) as server,
         pytest.raises(ModelError, match=message),
     ):
-        list(reader(server, tmp_path, stopped).hidden_states(PROMPTS))
-    assert stopped == [True]
+        list(reader(server, tmp_path, []).hidden_states(PROMPTS))
 
 
 def test_the_servers_arguments_name_all_layers_but_the_last(tiny_model, tmp_path):
@@ -105,3 +108,43 @@ def test_what_reads_the_states_is_part_of_their_name():
     assert VLLMConfig(**settings, hidden_states="vllm").precisions == {"features": "vllm"}
     with pytest.raises(ConfigError, match="hidden_states"):
         VLLMConfig(**settings, hidden_states="server")
+
+
+def test_one_server_at_a_time_holds_the_accelerator():
+    running = []
+
+    def launched(name):
+        return SimpleNamespace(
+            base_url=lambda: running.append(name) or server.url, alive=lambda: None,
+            stop=lambda: name in running and running.remove(name),
+        )  # fmt: skip
+
+    class States:
+        own = launched("states")
+
+        def hidden_states(self, prompts):
+            assert running == []
+            self.own.base_url()
+            yield from ((key, torch.zeros(1, 1)) for key in prompts)
+
+        def close(self):
+            self.own.stop()
+
+    with ScriptedServer() as server:
+        config = VLLMConfig(model="served", command=["x"], concurrency=1)
+        made = ServerEngine(
+            ModelConfig(name="m"), config, {}, "key", Console(quiet=True), States,
+            launched("samples"),
+        )  # fmt: skip
+        asked = [SampleRequest("q", "Question?", (0,), (1,))]
+        list(made.sample(asked, Decoding(1.0, 1.0, 5)))
+        assert set(running) == {"samples"}
+        running[:] = ["samples"]
+        list(made.hidden_states(PROMPTS))
+        assert running == ["states"]
+        list(made.sample(asked, Decoding(1.0, 1.0, 5)))
+        assert set(running) == {"samples"}
+        running[:] = ["samples"]
+        list(made.hidden_states(PROMPTS))
+        made.close()
+        assert running == []

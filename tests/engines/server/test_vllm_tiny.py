@@ -105,10 +105,11 @@ def test_a_real_vllm_gives_the_hidden_states_of_this_process(tmp_path):
     )  # fmt: skip
     console = Console(width=200)
     engine = config.start(Surroundings(model, weights, tmp_path, tmp_path / "run", console))
-    found = dict(engine.hidden_states(prompts))
-    again = dict(config.start(
-        Surroundings(model, weights, tmp_path, tmp_path / "run", console)
-    ).hidden_states({key: prompts[key] for key in ("s0", "q1")}))  # fmt: skip
+    try:
+        found = dict(engine.hidden_states(prompts))
+        again = dict(engine.hidden_states({key: prompts[key] for key in ("s0", "q1")}))  # cached
+    finally:
+        engine.close()
     here = TransformersEngine(
         model, TransformersConfig(device="cpu", dtype="float32"), weights, Console(quiet=True)
     )
