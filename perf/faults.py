@@ -5,10 +5,10 @@
 Runs of a tiny random model, with a judge behind a scripted server, are killed in every stage, by
 the clock or before a change of the disk. Others meet a full disk, a store that is read-only, a part
 that is truncated or has a flipped bit, a clock that is a day off, other runs at work, a lock of a
-dead process, or a server that is gone. Then the same command runs again. Every table, hidden state,
-probe and CSV file must have the same bits as those of an undisturbed run, and no row may occur
-twice; faults that the user has to mend must end in one message, with exit status 1, that says what
-to do.
+dead process, a server that is gone or hostile (it attacks, or sends the key back), or in the store
+what an attacker put there. Then the same command runs again. Every table, hidden state, probe and
+CSV file must have the same bits as those of an undisturbed run, and no row may occur twice; faults
+that the user has to mend must end in one message, with exit status 1, that says what to do.
 
 Prints a line for each trial that failed and a table at the end; exit status 1 after any failure.
 Mounts, for the disk's faults, need root. Runs are forks of one process (``tests/forked.py``).
@@ -22,8 +22,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmark.progress import Meter, meter
+from perf.hostile_server import BOUNDED, hostile_server, secrets
+from perf.hostile_store import hostile_store, trials
 from tests import forked
+from tests.engines.server.hostile import ECHOES
 from tests.faulty import damaged_copy, mounted, read_only, server_process
 from tests.forked import Kill, Run, apart, messages, spans
 from tests.snapshot import differences, snapshot
@@ -56,7 +59,7 @@ IN_PROCESS = [
 ]  # fmt: skip
 SERVED = [
     "engine=server", "engine.model=served", "engine.attempts=1", "engine.concurrency=4",
-    "engine.samples_per_request=1", "estimator=[random,verbalized,p_true]",
+    "engine.samples_per_request=8", "estimator=[random,verbalized,p_true]",
 ]  # fmt: skip
 
 
@@ -116,6 +119,21 @@ class Campaign:
             raise RuntimeError(f"the undisturbed run failed:\n{self.reference.output}")
         self.expected = apart(lambda: snapshot(outputs))
 
+    @contextmanager
+    def served(self) -> Iterator[None]:
+        """Let a server sample in all trials of the block; the judge's stays."""
+        plain = self.settings, self.reference, self.expected
+        self.settings = [s for s in self.settings if not s.startswith(("engine", "estimator"))]
+        self.settings += SERVED
+        with server_process() as (url, _):
+            self.settings += [f"engine.base_url={url}"]
+            shutil.rmtree(self.folder / "reference")
+            self.undisturbed()
+        try:
+            yield
+        finally:
+            self.settings, self.reference, self.expected = plain
+
     def tally(self, fault: str) -> Tally:
         """Return the fault's tally, with one trial more."""
         tally = self.tallies.setdefault(fault, Tally(fault))
@@ -128,13 +146,17 @@ class Campaign:
         if run.wait():
             self.fail(tally, f"the rerun ended with {run.status}", run)
             return
+        self.compare(tally, outputs, run, "the rerun")
+
+    def compare(self, tally: Tally, outputs: Path, run: Run, what: str) -> None:
+        """Compare what a run that has ended well has left with what an undisturbed one leaves."""
         tally.completed += 1
         try:
             wrong = differences(apart(lambda: snapshot(outputs)), self.expected)
         except RuntimeError as error:
             wrong = [str(error)]
         if wrong:
-            self.fail(tally, f"the result differs: {', '.join(wrong[:4])}", run)
+            self.fail(tally, f"the result of {what} differs: {', '.join(wrong[:4])}", run)
             return
         tally.identical += 1
 
@@ -321,13 +343,11 @@ def disk(campaign: Campaign, progress: Meter) -> None:
 
 def servers(campaign: Campaign, progress: Meter) -> None:
     """Take away the server that samples, or the judge, at any moment; later it is back."""
-    plain = campaign.settings, campaign.reference, campaign.expected
-    campaign.settings = [s for s in campaign.settings if not s.startswith(("engine", "estimator"))]
-    campaign.settings += SERVED
-    with server_process() as (url, _):
-        campaign.settings += [f"engine.base_url={url}", f"grading.llm_judge.base_url={url}"]
-        shutil.rmtree(campaign.folder / "reference")
-        campaign.undisturbed()
+    with campaign.served():
+        _servers_go(campaign, progress)
+
+
+def _servers_go(campaign: Campaign, progress: Meter) -> None:
     seconds = _seconds(campaign.reference)
     for _ in range(campaign.each):
         status = 0
@@ -346,7 +366,6 @@ def servers(campaign: Campaign, progress: Meter) -> None:
             where = [f"engine.base_url={url}", f"grading.llm_judge.base_url={url}"]
             campaign.rerun(tally, outputs, *where)
         progress.advance()
-    campaign.settings, campaign.reference, campaign.expected = plain
 
 
 def _seconds(run: Run) -> float:
@@ -355,7 +374,8 @@ def _seconds(run: Run) -> float:
 
 FAULTS: dict[str, Callable[[Campaign, Meter], None]] = {
     "processes": processes, "clocks": clocks, "locks": locks, "damage": damage, "disk": disk,
-    "servers": servers,
+    "servers": servers, "hostile-server": hostile_server, "hostile-store": hostile_store,
+    "secrets": secrets,
 }  # fmt: skip
 
 
@@ -396,9 +416,12 @@ def main() -> None:
 
 
 def _trials(fault: str, campaign: Campaign) -> int:
+    if fault == "hostile-store":
+        return len(trials(campaign.each, random.Random()))
     if fault == "damage":
         return len(KINDS) * 2 * max(1, campaign.each // 3)
-    return 2 * campaign.each if fault == "disk" else campaign.each
+    counts = {"disk": 2 * campaign.each, "hostile-server": len(BOUNDED), "secrets": len(ECHOES)}
+    return counts.get(fault, campaign.each)
 
 
 def _save_model(folder: Path) -> Path:

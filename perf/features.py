@@ -101,7 +101,7 @@ def stacked(engine, prompts: dict[str, str], batch: int) -> torch.Tensor:
     """The obvious way: pad, ask for all states and logits, stack, take the last token."""
     model = engine._model
     model.set_attn_implementation("sdpa")
-    tokens = [engine._tokens(key, prompt) for key, prompt in prompts.items()]
+    tokens = [*engine._tokens(prompts).values()]
     kept = []
     for start in range(0, len(tokens), batch):
         rows = tokens[start : start + batch]

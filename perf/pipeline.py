@@ -36,7 +36,8 @@ from benchmark.config.schema import Config, register_schema
 from benchmark.engines import ChoiceProbabilities, Decoding, Response, SampleRequest
 from benchmark.estimators import build_estimators
 from benchmark.records import Question, question_table
-from benchmark.report.page.cell import write_report
+from benchmark.report.grid import make_grid
+from benchmark.report.report import write_report
 from benchmark.runs.one_cell import _apply, _evaluate
 from benchmark.store.artifact import Store
 
@@ -174,7 +175,7 @@ def run(questions: int, samples: int) -> dict:
         clock.lap("applications")
         save_cell(result, artifact, {}, complete=True)
         clock.lap("finished cell")
-        write_report(result, Path(folder) / "report", {})
+        write_report(make_grid([result]), Path(folder) / "report")
         clock.lap("report")
     return {"seconds": seconds, "mb": peak_mb()}
 

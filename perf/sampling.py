@@ -123,11 +123,11 @@ def generate_rate(engine, prompts: list[str], k: int) -> float:
     """Return useful tokens per second of ``generate``, question by question, in the same dtype."""
     model = engine._model
     model.set_attn_implementation("sdpa")
-    end = next(iter(engine._end_tokens))
+    end = next(iter(engine._vocabulary.ends))
     tokens = 0
     start = time.perf_counter()
     for prompt in prompts:
-        ids = torch.tensor([engine._tokens("prompt", prompt)])
+        ids = torch.tensor([engine._tokens({"prompt": prompt})["prompt"]])
         output = model.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=True, temperature=0.7, top_p=0.95,
             top_k=0, max_new_tokens=MAX_NEW_TOKENS, num_return_sequences=k,

@@ -22,13 +22,11 @@ from typing import Any, NamedTuple
 from benchmark.__main__ import main
 from benchmark.cell import cell
 from benchmark.engines.in_process import engine as in_process
-from benchmark.records import CellResult
-from benchmark.report.figures import cell as figures
-from benchmark.report.figures.axes import Drawing
+from benchmark.report.figures import write as figures
 from benchmark.store import rows
 
 _PRELOADED = (
-    "benchmark.runs.one_cell", "benchmark.report.page.cell", "benchmark.engines.server.engine",
+    "benchmark.runs.one_cell", "benchmark.report.report", "benchmark.engines.server.engine",
     "benchmark.probes.training",
     "transformers.models.llama.modeling_llama", "transformers.models.auto.modeling_auto",
     "transformers.tokenization_utils_tokenizers", "matplotlib.backends.backend_agg", "openai",
@@ -137,11 +135,6 @@ class Run:
         return bool(data)
 
 
-def one_figure(result: CellResult) -> Iterator[Drawing]:
-    """Draw one figure of a cell, in place of all: enough for what isn't about figures."""
-    yield figures.draw_histogram(result)
-
-
 def preload() -> None:
     """Import what a run needs, and refuse to go on if that started threads."""
     for name in _PRELOADED:
@@ -160,7 +153,8 @@ def make_small() -> None:
     in_process._LEAST_SHARED = sys.maxsize
     rows._PART_ROWS = 10
     cell.HIDDEN_STATES = cell.HIDDEN_STATES._replace(most=4)
-    figures._draw = one_figure
+    figures.FIGURES = figures.FIGURES[:1]
+    figures.CELL_FIGURES = figures.APPLICATION_FIGURES = {}
 
 
 def start(

@@ -26,6 +26,7 @@ from benchmark import applications, estimators, grading, probes, questions
 from benchmark.config.checks import checked
 from benchmark.config.composing import CONF
 from benchmark.config.schema import Config, register_schema
+from benchmark.runs.plan_command import parsed
 from tests.test_main import tiny
 
 ROOT = Path(__file__).parents[1]
@@ -57,11 +58,10 @@ def test_every_command_composes_and_is_valid() -> None:
     plans = [line for path in PAGES if path != GUIDE for line in lines_of(path, "capcal plan")]
     assert len(commands) > 25
     assert len(plans) > 1
-    for plan in plans:
-        overrides, (option, number) = plan[:-2], plan[-2:]
-        assert option == "--tokens-per-second"
-        assert float(number) > 0
-        commands.append(overrides)
+    commands += [parsed(plan).overrides for plan in plans]
+    rates = [line for path in PAGES for line in lines_of(path, "capcal calibrate-rate")]
+    assert rates
+    commands += [line[: line.index("--minutes")] for line in rates]
     register_schema()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         for overrides in commands:

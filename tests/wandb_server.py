@@ -12,10 +12,11 @@ class WandbServer:
     """Keeps runs by their ids, with what is said of them, and their history by line.
 
     Args:
-        stalled: it can be reached, but answers no question.
+        stalled: whether it can be reached, but answers no question; or the part of a path whose
+            requests it doesn't answer.
     """
 
-    def __init__(self, *, stalled: bool = False) -> None:
+    def __init__(self, *, stalled: bool | str = False) -> None:
         self.runs: dict[str, dict[str, Any]] = defaultdict(dict)
         self.history: dict[str, dict[int, dict[str, Any]]] = defaultdict(dict)
         self.files: set[str] = set()
@@ -35,9 +36,9 @@ class WandbServer:
         self._server.shutdown()
         self._server.server_close()
 
-    def wait(self) -> None:
+    def wait(self, path: str) -> None:
         """Return at once, or at the server's end where it is stalled."""
-        if self._stalled:
+        if self._stalled is True or (self._stalled and self._stalled in path):
             self._ended.wait()
 
     def answer(self, operation: str, variables: dict[str, Any]) -> dict[str, Any]:
@@ -82,13 +83,14 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
 
         def do_PUT(self) -> None:
             self._body()
+            server.wait(self.path)
             server.files.add(self.path.removeprefix("/"))
             self._reply({})
 
         def do_POST(self) -> None:
             server.requests += 1
             body = self._body()
-            server.wait()
+            server.wait(self.path)
             if self.path == "/graphql":
                 asked = json.loads(body)
                 data = server.answer(asked["operationName"], asked.get("variables") or {})

@@ -7,7 +7,7 @@ estimator asks for is sampled at all. The stages are functions that a cell is gi
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar, cast
 
 import polars as pl
 from rich.console import Console
@@ -16,6 +16,7 @@ from benchmark.cell.asked import HIDDEN, Asked
 from benchmark.config.schema import Config, DatasetConfig, Role, TrainingConfig
 from benchmark.engines import Decoding, Engine, SampleRequest
 from benchmark.engines.settings import layer_step
+from benchmark.errors import DataError
 from benchmark.probes.features import FeatureSet
 from benchmark.sampling.responses import RESPONSES, Many, sample_responses
 from benchmark.sampling.seeds import sample_seed
@@ -45,11 +46,27 @@ class Split(NamedTuple):
     failed: int = 0
 
 
-class KnownModel(NamedTuple):
-    """A model that is not asked, only known: see ``Engine`` for its attributes."""
+@dataclass(frozen=True)
+class KnownModel:
+    """A model that is only known: whoever asks it anything is refused.
+
+    Attributes:
+        identity: see ``Engine``.
+        precisions: see ``Engine``.
+        refusal: message for whoever asks.
+    """
 
     identity: Mapping[str, Any]
     precisions: Mapping[str, str]
+    refusal: str = "There is no model to be asked in this cell; `requests` asks nothing."
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse whatever else an engine has.
+
+        Raises:
+            DataError: always.
+        """
+        raise DataError(self.refusal)
 
 
 @dataclass(frozen=True)
@@ -100,14 +117,8 @@ class Cell:
 
     @property
     def engine(self) -> Engine:
-        """What runs the model.
-
-        Raises:
-            TypeError: the cell is planned, or its counts are from elsewhere.
-        """
-        if isinstance(self._model, KnownModel):
-            raise TypeError("There is no model to be asked in this cell: `requests` asks nothing.")
-        return self._model
+        """What runs the model; one that is only known refuses to be asked."""
+        return cast(Engine, self._model)
 
     def other(self, training: TrainingConfig) -> "Cell":
         """Return the same model's cell of another dataset, with what trains a probe."""

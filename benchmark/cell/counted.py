@@ -10,8 +10,6 @@ Grades are expanded from the counts, n of each question with c of them correct, 
 fixed seed draws, so that everything downstream works unchanged.
 """
 
-import csv
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,8 +21,9 @@ from rich.console import Console
 
 from benchmark.capability.counts import count_outcomes
 from benchmark.cell.cell import Cell, KnownModel, Split, Stages
+from benchmark.cell.csv_file import NAMED, SHOWN, read_csv
 from benchmark.config.schema import Config
-from benchmark.errors import ConfigError, DataError
+from benchmark.errors import DataError
 from benchmark.questions.counts import ColumnsConfig, CountedDataset
 from benchmark.records import (
     CONFIDENCE,
@@ -37,12 +36,9 @@ from benchmark.records import (
 )
 from benchmark.statistics.inputs import FloatArray
 from benchmark.store.artifact import Store
-from benchmark.store.files import is_pointer, pointer_fault, text_fault
 
 MOST_RESPONSES = 100_000_000  # responses that a file may count; each becomes a row
 _SEED = 0  # seed of the order of a question's grades
-_SHOWN = 60  # characters of a value that a message shows
-_NAMED = 50  # columns that a message names
 
 
 class Counts(NamedTuple):
@@ -87,11 +83,11 @@ def read_counts(config: CountedDataset, console: Console) -> Counts:
         DataError: it is no CSV file, lacks a column, or a value breaks its rule.
     """
     path = Path(config.path).expanduser()
-    table, columns = _read(path), config.columns
+    table, columns = read_csv(path), config.columns
     for column in (columns.question_id, columns.n, columns.c, *(columns.confidences or [])):
         if column not in table.columns:
             raise DataError(
-                f"{path} has no column '{column}'; it has {table.columns[:_NAMED]}. Say what its "
+                f"{path} has no column '{column}'; it has {table.columns[:NAMED]}. Say what its "
                 f"columns are called with dataset.columns.question_id=..., .n=..., .c=..., "
                 f".confidences=[...]."
             )
@@ -106,8 +102,8 @@ def read_counts(config: CountedDataset, console: Console) -> Counts:
     if np.any(c > n):
         row = int(np.flatnonzero(c > n)[0])
         raise DataError(
-            f"{path}, question '{ids[row]}': '{columns.c}' is {c[row]:.0f}, but '{columns.n}' only "
-            f"{n[row]:.0f}."
+            f"{path}, question {ids[row][:SHOWN]!r}: '{columns.c}' is {c[row]:.0f}, but "
+            f"'{columns.n}' only {n[row]:.0f}."
         )
     if n.sum() > MOST_RESPONSES:
         raise DataError(
@@ -125,53 +121,14 @@ def read_counts(config: CountedDataset, console: Console) -> Counts:
     )
 
 
-def _read(path: Path) -> pl.DataFrame:
-    """Return the file's values as texts."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, None)
-            if not header:
-                raise DataError(f"{path} is empty; its first line must name the columns.")
-            rows = []
-            for row in reader:
-                if len(row) not in {0, len(header)}:
-                    raise DataError(
-                        f"{path}, line {reader.line_num}: {len(row)} values under {len(header)} "
-                        f"columns. Put values with commas in double quotes."
-                    )
-                rows += [row] if row else []
-    except UnicodeDecodeError as error:
-        raise DataError(text_fault(path)) from error
-    except csv.Error as error:
-        raise DataError(f"{path}, line {reader.line_num}, is no CSV: {error}.") from error
-    except OSError as error:
-        raise ConfigError(f"dataset.path={path} can't be read: {error.strerror}.") from error
-    names = _names(header, path)
-    if not rows:
-        raise DataError(f"{path} has the columns {names} but no row.")
-    return pl.DataFrame(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
-
-
-def _names(header: Sequence[str], path: Path) -> list[str]:
-    """Return the columns' names, which must differ."""
-    if is_pointer(path):
-        raise DataError(pointer_fault(path))
-    names = [name.strip() for name in header]
-    if len(names) == 1 and (others := [mark for mark in ";\t|" if mark in names[0]]):
-        raise DataError(f"{path}: its columns are separated by {others[0]!r}; put commas.")
-    name, times = Counter(names).most_common(1)[0]
-    if times > 1:
-        raise DataError(f"{path} has {times} columns '{name}'; each needs a name of its own.")
-    return names
-
-
 def _refuse_ids(ids: pl.Series, path: Path) -> None:
     for row, empty in enumerate(ids.str.strip_chars() == "", start=1):
         if empty:
             raise DataError(f"{path}, row {row} below the header has no question id.")
+    for value in ids.filter(ids.str.contains(r"\p{Cc}")):
+        raise DataError(f"{path}: question {value[:SHOWN]!a} has control characters in its id.")
     for value in ids.filter(ids.is_duplicated()):
-        raise DataError(f"{path}: question '{value}' occurs twice; ids must be unique.")
+        raise DataError(f"{path}: question {value[:SHOWN]!r} occurs twice; ids must be unique.")
 
 
 def _sources(
@@ -192,8 +149,13 @@ def _sources(
         if texts[name].count() and 2 * numbers[name].count() >= texts[name].count()
     ]
     if others := [name for name in texts.columns if name not in found]:
-        console.print(f"{path}: columns that hold no numbers are not read: {', '.join(others)}.")
+        console.print(f"{path}: columns that hold no numbers are not read: {_listed(others)}.")
     return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def _confidences(values: pl.Series, ids: pl.Series, path: Path) -> FloatArray:
@@ -218,7 +180,7 @@ def _numbers(
     parsed = values.str.strip_chars().cast(pl.Float64, strict=False)
     numbers: FloatArray = parsed.fill_null(np.nan).to_numpy()
     for row in np.flatnonzero(~allowed(numbers)).tolist():
-        raise DataError(f"{name}, question '{ids[row]}': {values[row][:_SHOWN]!r} {must}")
+        raise DataError(f"{name}, question {ids[row][:SHOWN]!r}: {values[row][:SHOWN]!r} {must}")
     return numbers
 
 

@@ -26,10 +26,11 @@ from benchmark.store.checksums import file_checksum
 _ELSEWHERE = (
     "hub_root",
     "licence",
+    "near_duplicates",
     "path",
     "train_path",
     "validation_path",
-)  # say where rows lie, not what they hold
+)  # say where rows lie and which are refused, not what they hold
 
 
 def cell_artifact(config: Config, console: Console) -> Artifact:
@@ -63,7 +64,7 @@ def cell_artifact(config: Config, console: Console) -> Artifact:
 def engine_identity(config: Config, weights: Weights) -> dict[str, Any]:
     """Return what of model and engine decides the responses, whichever machine runs them."""
     identity = known_identity(config.model, weights, Path(config.paths.cache).expanduser())
-    return identity | engine_config(config.engine).identity
+    return identity | engine_config(config.engine).identity(config.model)
 
 
 def has_cells(config: Config) -> bool:

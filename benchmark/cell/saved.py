@@ -10,38 +10,60 @@
 Responses stay in their own artifact beside it. Nothing here imports what is slow to import.
 """
 
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import polars as pl
-from rich.console import Console
+from polars.io.plugins import register_io_source
 
-from benchmark.cell.key import rows_known
-from benchmark.errors import StoreError
+from benchmark.errors import DataError, StoreError
 from benchmark.records import (
+    CAPABILITY,
     CONFIDENCE,
+    DIFFERENCE,
+    DISAGREEMENT,
+    GRADE,
+    METRIC,
     PROBE_SELECTION,
+    QUESTION,
     RESPONSE,
-    STORED_RESPONSE,
     CellResult,
     ChosenProbe,
     Estimate,
+    check_table,
 )
-from benchmark.store.artifact import Artifact, prompt_hash, read_json, read_sealed
+from benchmark.sampling.responses import RESPONSES
+from benchmark.store.artifact import (
+    Artifact,
+    prompt_hash,
+    read_json,
+    read_sealed,
+    refuse_renamed,
+)
 from benchmark.store.folder import read_folder, replace_folder
-from benchmark.store.rows import parquet
+from benchmark.store.names import file_name, inside
+from benchmark.store.parts import PART, whole_parts
+from benchmark.store.rows import parquet, read_parquet
 
 CELL = "cell/"  # before the model's name, among the parents
 LISTING = "cell.json"
 REPORT = "report.json"  # where the cell's report is
-_TABLES = [field.name for field in fields(CellResult) if field.type is pl.DataFrame]
+_OF_RESULT = {
+    "questions": QUESTION, "grades": GRADE, "left_out": GRADE, "disagreements": DISAGREEMENT,
+    "capability": CAPABILITY, "metrics": METRIC, "differences": DIFFERENCE,
+}  # fmt: skip
 _SELECTION = pl.Schema({"estimator": pl.String(), "place": pl.String(), **PROBE_SELECTION})
+_CONFIDENCES = pl.Schema({"estimator": pl.String(), **CONFIDENCE})
+TABLES = {**_OF_RESULT, "confidences": _CONFIDENCES, "selections": _SELECTION}
+FILES = rf"({'|'.join(TABLES)}|applications/[^/]+)\.parquet|probes/[^/]+/[^/]+"
+_CONTENT = {  # types of what a listing says
+    "model": str, "dataset": str, "split": str, "estimates": dict, "failed": dict, "parents": dict,
+    "responses": list, "complete": bool, "inputs": dict, "written": str,
+}  # fmt: skip
 
 
 def save_cell(
@@ -56,11 +78,11 @@ def save_cell(
             ``cell/<model>`` are the cells that an application read.
         complete: whether running it again would change nothing.
     """
-    tables = {name: getattr(result, name) for name in _TABLES}
-    tables |= {f"applications/{_plain(n)}": table for n, table in result.applications.items()}
+    tables = {name: getattr(result, name) for name in _OF_RESULT}
+    tables |= {f"applications/{file_name(n)}": table for n, table in result.applications.items()}
     tables["confidences"] = _confidences(result)
     tables["selections"] = _selections(result)
-    drawn = _responses_folder(artifact.folder, parents)
+    drawn = responses_folder(artifact.folder, parents)
     content = {
         "model": result.model,
         "dataset": result.dataset,
@@ -84,20 +106,13 @@ def save_cell(
     replace_folder(artifact, files | dict(_probes(result)), LISTING, content, kept=[REPORT])
 
 
-def _plain(name: str) -> str:
-    """Return a name as that of a file or folder."""
-    plain = quote(name, safe=" ")
-    return plain if plain.strip(".") else plain.replace(".", "%2E")
-
-
 def _confidences(result: CellResult) -> pl.DataFrame:
     """Return the confidences of all estimators, one below the other."""
-    schema = pl.Schema({"estimator": pl.String(), **CONFIDENCE})
     tables = [
-        estimate.confidences.with_columns(estimator=pl.lit(name)).select(list(schema))
+        estimate.confidences.with_columns(estimator=pl.lit(name)).select(list(_CONFIDENCES))
         for name, estimate in result.estimates.items()
     ]
-    return pl.concat([schema.to_frame(), *tables])
+    return pl.concat([_CONFIDENCES.to_frame(), *tables])
 
 
 def _selections(result: CellResult) -> pl.DataFrame:
@@ -118,7 +133,7 @@ def _probes(result: CellResult) -> Iterator[tuple[str, bytes]]:
                 with TemporaryDirectory() as folder:
                     probe.exported.save(Path(folder))
                     for file in Path(folder).iterdir():
-                        yield f"probes/{_plain(name + place)}/{file.name}", file.read_bytes()
+                        yield f"probes/{file_name(name + place)}/{file.name}", file.read_bytes()
 
 
 def export_probes(artifact: Artifact, folder: Path) -> None:
@@ -130,9 +145,9 @@ def export_probes(artifact: Artifact, folder: Path) -> None:
     Raises:
         StoreError: as ``load_cell``.
     """
-    for name, data in read_folder(artifact.folder, LISTING):
+    for name, data in read_folder(artifact.folder, LISTING, FILES):
         if name.startswith("probes/"):
-            target = folder / name.removeprefix("probes/")
+            target = inside(folder, name.removeprefix("probes/"), artifact.folder / LISTING)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
 
@@ -149,24 +164,25 @@ def load_cell(folder: str | Path) -> CellResult:
         StoreError: the folder holds no whole cell, or a file of it is damaged.
     """
     folder = Path(folder).expanduser()
-    with suppress(OSError, ValueError, TypeError):
-        folder = cell_of(folder) if "cell" in read_json(folder / LISTING) else folder
+    with suppress(OSError, ValueError):
+        said = read_json(folder / LISTING)
+        folder = cell_of(folder) if isinstance(said, dict) and "cell" in said else folder
     content = read_listing(folder)
-    tables = {
-        name.removesuffix(".parquet"): pl.read_parquet(io.BytesIO(data))
-        for name, data in read_folder(folder, LISTING)
-        if name.endswith(".parquet")
-    }
     try:
-        known: dict[str, Any] = {name: tables[name] for name in _TABLES}
-        known |= {name: content[name] for name in ("model", "dataset", "split", "failed")}
+        tables = {
+            name.removesuffix(".parquet"): read_parquet(data)[0]
+            for name, data in read_folder(folder, LISTING, FILES)
+            if name.endswith(".parquet")
+        }
+        tables |= {name: check_table(tables[name], TABLES[name], name) for name in TABLES}
         estimates = _estimates(tables, content["estimates"])
-        drawn, names = _responses_folder(folder, content["parents"]), content["responses"]
-    except KeyError as error:
-        raise _not_whole(folder, f"{error} is missing") from error
+    except (KeyError, TypeError, ValueError, DataError, pl.exceptions.PolarsError) as error:
+        raise _not_whole(folder, f"{type(error).__name__}: {error}") from error
+    known: dict[str, Any] = {name: tables[name] for name in _OF_RESULT}
     return CellResult(
         **known,
-        responses=_responses(drawn, names, known) if drawn else RESPONSE.to_frame().lazy(),
+        **{name: content[name] for name in ("model", "dataset", "split", "failed")},
+        responses=_responses(folder, content, known),
         estimates=estimates,
         applications={
             unquote(name.removeprefix("applications/")): table
@@ -182,14 +198,13 @@ def _estimates(
     """Return the estimates from the tables of all and the settings of each."""
     confidences = _parts(tables["confidences"], "estimator")
     selections = _parts(tables["selections"], "estimator", "place")
-    none = CONFIDENCE.to_frame()
     return {
         name: Estimate(
-            **values
-            | {
-                "confidences": confidences.get((name,), none),
-                "probes": {p: ChosenProbe(selections[name, p]) for p in values["probes"]},
-            }
+            confidences.get((name,), CONFIDENCE.to_frame()),
+            samples_used=int(values["samples_used"]),
+            oracle=bool(values["oracle"]),
+            trained_on=None if values["trained_on"] is None else int(values["trained_on"]),
+            probes={place: ChosenProbe(selections[name, place]) for place in values["probes"]},
         )
         for name, values in settings.items()
     }
@@ -203,29 +218,41 @@ def read_listing(folder: Path) -> dict[str, Any]:
     """Return what the ``cell.json`` of a finished cell says.
 
     Raises:
-        StoreError: there is none, or it is damaged.
+        StoreError: there is none, or it is damaged, or it is not that of the folder's cell.
     """
     try:
-        return read_sealed(folder / LISTING)
+        content = read_sealed(folder / LISTING)
     except StoreError as error:
         raise _not_whole(folder, str(error)) from error
+    for name, of in _CONTENT.items():
+        if not isinstance(content.get(name), of):
+            raise _not_whole(folder, f"{LISTING} has no {name}")
+    if not all(isinstance(why, str) for why in content["failed"].values()):
+        raise _not_whole(folder, f"{LISTING} has no reasons under failed")
+    if folder.name.startswith("cell-"):  # a copy under another name is nobody's
+        refuse_renamed(folder / LISTING, content, folder.name.removeprefix("cell-"))
+    return content
 
 
-def _responses_folder(cell: Path, parents: Mapping[str, str]) -> Path | None:
+def responses_folder(cell: Path, parents: Mapping[str, str]) -> Path | None:
     """Return the artifact of a cell's responses, beside its own; None without any."""
-    return cell.parent / f"responses-{parents['responses']}" if "responses" in parents else None
+    if "responses" not in parents:
+        return None
+    name = f"responses-{parents['responses']}"
+    return inside(cell.parent, name, cell / LISTING, r"responses-[0-9a-f]+")
 
 
 def _responses(
-    folder: Path, names: Sequence[str], tables: Mapping[str, pl.DataFrame]
+    cell: Path, content: Mapping[str, Any], tables: Mapping[str, pl.DataFrame]
 ) -> pl.LazyFrame:
-    """Return the responses that were graded, to be read from their artifact when collected.
+    """Return the responses that were graded, to be read from their parts when collected.
 
-    Args:
-        folder: of the artifact.
-        names: of the parts that they are in; others may have been added since.
-        tables: of the cell.
+    Other parts may have been added since.
     """
+    folder = responses_folder(cell, content["parents"])
+    if folder is None:
+        return RESPONSE.to_frame().lazy()
+    paths = [inside(folder, name, cell / LISTING, PART) for name in content["responses"]]
     prompts = tables["questions"].select(
         "question_id",
         prompt_hash=pl.col("prompt").map_elements(prompt_hash, return_dtype=pl.String),
@@ -233,74 +260,29 @@ def _responses(
     graded = pl.concat([tables["grades"], tables["left_out"]])["question_id", "sample_index"]
     key = ["question_id", "prompt_hash", "sample_index"]
 
-    def read() -> pl.LazyFrame:
-        parts = Artifact(folder, {}, Console(quiet=True)).parts(".parquet")
-        gone = len({*names} - {path.name for path in parts})
-        if gone or not parts:
+    def read(
+        columns: list[str] | None, predicate: pl.Expr | None, most: int | None, _: int | None
+    ) -> Iterator[pl.DataFrame]:
+        gone = sum(not path.exists() for path in paths)
+        if gone or not paths:
             raise StoreError(
-                f"{folder}: {gone} of {len(names)} parts are gone; run the cell again to draw "
+                f"{folder}: {gone} of {len(paths)} parts are gone; run the cell again to draw "
                 f"their responses again."
             )
-        stored = pl.scan_parquet(parts, schema=STORED_RESPONSE, hive_partitioning=False, glob=False)
-        wanted = graded.join(prompts, on="question_id").lazy()
-        drawn = stored.filter(pl.col("finish_reason") != "error").join(wanted, on=key, how="semi")
-        return drawn.unique(key).select(list(RESPONSE))
+        of_cell = graded.join(prompts, on="question_id")
+        for path in whole_parts(paths):
+            try:
+                table = RESPONSES.read(path)[0]
+            except DataError as error:
+                raise StoreError(f"{path} holds no responses: {error} Move it away.") from error
+            drawn = table.filter(RESPONSES.done).join(of_cell, on=key, how="semi")
+            drawn = drawn.select(list(RESPONSE))
+            if most is not None:  # rows before those that the predicate leaves out
+                drawn, most = drawn.head(most), max(0, most - drawn.height)
+            drawn = drawn if predicate is None else drawn.filter(predicate)
+            yield drawn if columns is None else drawn.select(columns)
 
-    return pl.defer(read, schema=RESPONSE)  # type: ignore[arg-type]  # a LazyFrame does as well
-
-
-def is_finished(artifact: Artifact) -> bool:
-    """Tell whether the cell is whole and running it again would change nothing.
-
-    It would where requests had failed or an application had, where a cell of another model that an
-    application read isn't the newest any more, where parts of its responses are gone, and where
-    rows may have changed unseen.
-    """
-    if not rows_known(artifact.inputs):
-        return False
-    try:
-        content = read_listing(artifact.folder)
-        intact = {name for name, _ in read_folder(artifact.folder, LISTING)}
-        drawn = _responses_folder(artifact.folder, content["parents"])
-        return (
-            content["complete"]
-            and {f"{name}.parquet" for name in (*_TABLES, "confidences", "selections")} <= intact
-            and all(drawn is not None and (drawn / name).is_file() for name in content["responses"])
-            and all(
-                newest_cell(artifact, stage.removeprefix(CELL)).name == name
-                for stage, name in content["parents"].items()
-                if stage.startswith(CELL)
-            )
-        )
-    except (StoreError, KeyError):
-        return False
-
-
-def newest_cell(artifact: Artifact, model: str) -> Path:
-    """Return the newest whole cell of another model on the artifact's dataset and split.
-
-    Cells of the very same questions come before others.
-
-    Raises:
-        StoreError: there is none; the message says what to run.
-    """
-    split, dataset, _, root = artifact.folder.parents[:4]
-    found = []
-    for path in (root / model / dataset.name / split.name).glob(f"cell-*/{LISTING}"):
-        with suppress(StoreError):  # a damaged one is made anew by its own run
-            manifest = read_sealed(path)
-            same = manifest["inputs"]["dataset"] == artifact.inputs["dataset"]
-            found.append((same, manifest["written"], path.parent))
-    if not found:
-        settings = f"model={model} dataset={dataset.name}"
-        if "model" not in artifact.inputs:  # of counts
-            settings = f"model.name={model} dataset.name={dataset.name} dataset=counts"
-            settings += " dataset.path=<its file>"
-        raise StoreError(
-            f"The store has no finished cell of model {model} on {dataset.name}, split "
-            f"{split.name}. Run it first: python -m benchmark {settings}"
-        )
-    return max(found)[-1]
+    return register_io_source(read, schema=RESPONSE)
 
 
 def cell_of(run: Path) -> Path:
@@ -310,12 +292,14 @@ def cell_of(run: Path) -> Path:
         StoreError: the run didn't finish, or the cell isn't in the store any more.
     """
     try:
-        place = str(read_json(run / "cell.json")["cell"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        place = read_json(run / LISTING)["cell"]
+    except (OSError, ValueError, LookupError, TypeError) as error:
         raise StoreError(f"{run} is no folder of a finished run: it has no cell.json.") from error
+    within = str(place).removeprefix("store/")
     for outputs in run.absolute().parents:
-        if (outputs / place).is_dir():
-            return outputs / place
+        cell = inside(outputs / "store", within, run / LISTING, r"([^/]+/){3}cell-[0-9a-f]+")
+        if cell.is_dir():
+            return cell
     raise StoreError(f"{run}: its cell, {place}, isn't in the store any more; run it again.")
 
 

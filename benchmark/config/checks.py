@@ -16,6 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 from benchmark.config.build import build
 from benchmark.config.rules import at_least, one_of, require
 from benchmark.config.schema import (
+    PHASES,
     ROLES,
     Config,
     DatasetConfig,
@@ -24,6 +25,7 @@ from benchmark.config.schema import (
     SamplingConfig,
     near_names,
 )
+from benchmark.config.secrets import refuse_secrets
 from benchmark.errors import ConfigError
 from benchmark.records import storable
 
@@ -43,6 +45,7 @@ def checked(composed: DictConfig) -> Config:
     Raises:
         ConfigError: a value is missing or breaks one of the rules below.
     """
+    refuse_secrets(composed)
     _refuse_unknown(composed, "")
     try:
         config = OmegaConf.to_object(composed)
@@ -61,6 +64,7 @@ def checked(composed: DictConfig) -> Config:
     at_least(1, config.statistics, "statistics", "resamples")
     _at_most(config.statistics, "statistics", "resamples")
     at_least(0, config.statistics, "statistics", "seed")
+    one_of(PHASES, config, "", "phase")
     one_of(("none", "wandb"), config.tracker, "tracker", "kind")
     one_of(("offline", "online"), config.tracker, "tracker", "mode")
     require(bool(config.estimator), "estimator", [], "a list of at least one estimator")
@@ -100,6 +104,8 @@ def build_dataset(entry: object, where: str) -> DatasetConfig:
     require(known, f"{where}.splits", splits, f"the split of evaluation, with others of {roles}")
     for role, split in splits.items():
         _check_name(f"{where}.splits.{role}", split)
+    near = dataset.near_duplicates
+    require(0 <= near <= 1, f"{where}.near_duplicates", near, "a share from 0 to 1")
     for name in ("limit", "train_limit", "validation_limit"):
         value = getattr(dataset, name)
         require(value is None or value >= 1, f"{where}.{name}", value, "at least 1, or null")

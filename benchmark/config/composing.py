@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from benchmark.config.schema import Config, register_schema
 from benchmark.errors import ConfigError
+from benchmark.terminal import ERRORS, OUTPUT
 
 CONF = next(
     folder
@@ -161,6 +162,11 @@ def system_fault(error: OSError, folder: Path | None = None) -> str:
     """
     if isinstance(error, BrokenPipeError):
         return "Nobody reads the output any more. Run again: what was finished is kept."
+    if error.filename in (OUTPUT, ERRORS):
+        return (
+            f"{error.filename} can't be written: {error.strerror}. Send it to another file or "
+            f"terminal, then run again: what was finished is kept."
+        )
     place = error.filename or folder
     where = f"{place}: " if place else ""
     return (
@@ -183,7 +189,7 @@ def explained(error: Exception) -> str:
     noise = ("object_type", "Config search path", "provider=")
     message = "\n".join(line for line in lines if not line.lstrip().startswith(noise))
     absent = re.search(r"(?:find|load) '([^']+)'", message)
-    for extra, choice in {"slurm": "submitit_slurm", "joblib": "hydra/launcher/joblib"}.items():
+    for extra, choice in {"slurm": "staged_slurm", "joblib": "hydra/launcher/joblib"}.items():
         if absent is not None and choice in absent[1]:
             return f"{message}\nInstall it: pip install -c constraints.txt -e '.[{extra}]'"
     if "Could not override 'grading." in message:

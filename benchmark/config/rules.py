@@ -19,4 +19,4 @@ def at_least(least: int, node: object, where: str, *names: str) -> None:
 def one_of(allowed: tuple[str, ...], node: object, where: str, name: str) -> None:
     """Refuse a field of a node that has none of the allowed values."""
     value = getattr(node, name)
-    require(value in allowed, f"{where}.{name}", value, f"one of {allowed}")
+    require(value in allowed, f"{where}.{name}".removeprefix("."), value, f"one of {allowed}")

@@ -25,6 +25,7 @@ from benchmark.records import Question
 _UNKNOWN_KEY = (ConfigKeyError, ConfigAttributeError)  # what OmegaConf raises for one
 Role = Literal["evaluation", "train", "validation"]
 ROLES: tuple[Role, ...] = get_args(Role)
+PHASES = ("whole", "sample", "evaluate")  # of ``Config.phase``
 
 
 @dataclass
@@ -37,11 +38,13 @@ class DatasetConfig(ABC):
         grading: graders by name, used unless ``grading=[...]`` chooses others; the first decides.
         splits: name of the split that each role takes: evaluation, train, validation.
         limit: number of evaluation questions; None for all.
-        train_limit: number of questions that probes are trained on; None for all.
+            train_limit: number of questions that probes are trained on; None for all.
         validation_limit: number of questions that probes are chosen on; None for all.
         seed: seed of the order whose first ``limit`` questions are taken.
+        near_duplicates: largest share, in [0, 1], of a split's questions that may nearly be
+            questions of another split.
         instruction: sentence in every prompt that asks for a form of answer.
-        prompts: wording of the questions, by the names that the dataset's class gives them.
+            prompts: wording of the questions, by the names that the dataset's class gives them.
         counted: whether responses were sampled and judged elsewhere, so that no model is run.
     """
 
@@ -53,6 +56,7 @@ class DatasetConfig(ABC):
     train_limit: int | None = None
     validation_limit: int | None = None
     seed: int = 0
+    near_duplicates: float = 0.05
     instruction: str = ""
     prompts: dict[str, str] = field(default_factory=dict)
     counted: ClassVar[bool] = False
@@ -269,9 +273,12 @@ class Config:
     """One run: a model on a dataset, with the estimators and applications to evaluate.
 
     ``grid`` names what the run is a part of: the folder of its multirun, its group in W&B.
+    ``phase`` is whole; sample, which only asks the model for what the cell needs; or evaluate,
+    which makes the cell from what is stored and asks no model.
     """
 
     grid: str = "multirun"
+    phase: str = "whole"
     dataset: Any = field(default_factory=dict)  # once it is checked, a DatasetConfig
     model: ModelConfig = field(default_factory=ModelConfig)
     engine: dict[str, Any] = field(default_factory=dict)

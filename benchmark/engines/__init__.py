@@ -4,7 +4,7 @@ A prompt is the user turn of one question; the engine renders the chat template 
 engine returns carries the key it was asked with, in whatever order work ends.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -12,6 +12,9 @@ from benchmark.records import FinishReason
 
 if TYPE_CHECKING:
     import torch  # seconds to import, and not needed to tell which model it is
+
+
+_SEEDS = 2**31 - 2**20  # seeds are 32-bit in some servers, and a million samples follow each
 
 
 @dataclass(frozen=True)
@@ -53,17 +56,39 @@ class Decoding:
 
 @dataclass(frozen=True)
 class SampleRequest:
-    """Ask for some responses to one prompt: ``seeds[i]`` belongs to ``sample_indices[i]``."""
+    """Ask for some responses to one prompt.
+
+    Attributes:
+        question_id: names the question.
+        prompt: user turn.
+        sample_indices: indices of the wanted samples among all of the question, rising.
+        seeds: seed of each of them, where every sample is drawn by itself.
+        first_seed: seed of sample 0, from which a server's seeds are counted on; None counts from
+            the first of ``seeds``.
+    """
 
     question_id: str
     prompt: str
     sample_indices: tuple[int, ...]
     seeds: tuple[int, ...]
+    first_seed: int | None = None
+
+    def counted_seed(self, place: int) -> int:
+        """Return the seed of a server's sample: that of sample 0 plus the sample's index."""
+        first = self.first_seed
+        if first is None:
+            first = self.seeds[0] - self.sample_indices[0]
+        return first % _SEEDS + self.sample_indices[place]
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """One sampled response; the fields are the columns of ``records.RESPONSE``."""
+    """One sampled response; the fields are the columns of ``records.RESPONSE``, and ``more``.
+
+    Attributes:
+        more: whether further responses of the same request follow, which are kept in one part: the
+            same requests are then sent again after a kill.
+    """
 
     question_id: str
     sample_index: int
@@ -74,6 +99,7 @@ class Response:
     completion_tokens: int | None
     seed: int
     error: str | None = None
+    more: bool = False
 
 
 class ChoiceProbabilities(NamedTuple):
@@ -127,8 +153,11 @@ class Engine(StatesReader, Protocol):
         It decides these numbers and goes into their fingerprints. A server's isn't known.
         """
 
-    def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
-        """Yield every requested response once, as it is finished."""
+    def sample(self, requests: Iterable[SampleRequest], decoding: Decoding) -> Iterator[Response]:
+        """Yield every requested response once, as it is finished.
+
+        Requests are taken as there is room for them: those that are left may go to another run.
+        """
 
     def choice_probabilities(
         self, requests: Sequence[SampleRequest], choices: Sequence[str], decoding: Decoding

@@ -2,10 +2,12 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from benchmark.errors import ModelError
+from benchmark.store.artifact import read_json
 from benchmark.store.files import pointer_fault, pointer_of
 
 _READ = re.compile(  # what transformers reads of a folder
@@ -14,15 +16,34 @@ _READ = re.compile(  # what transformers reads of a folder
 )
 
 
-def refuse_pointers(name: str, folder: Path) -> None:
-    """Refuse a folder in which a file that transformers reads is a Git LFS pointer.
+def check_folder(name: str, folder: Path) -> None:
+    """Refuse a folder whose files, as far as transformers reads them, aren't its own.
 
     Raises:
-        ModelError: naming the file and what to do.
+        ModelError: there is no config.json, one is a Git LFS pointer, or an index names weights
+            elsewhere; it names the file and what to do.
     """
+    if not (folder / "config.json").is_file():  # any folder would be read whole for its checksum
+        raise ModelError(
+            f"model={name}: {folder} can't be loaded: it holds no config.json. The folder must "
+            f"hold a model as transformers saves it: config.json, safetensors and the tokenizer's "
+            f"files, all of them whole."
+        )
     pointer = pointer_of(p for p in sorted(folder.iterdir()) if _READ.fullmatch(p.name))
     if pointer is not None:
         raise ModelError(f"model={name}: {pointer_fault(pointer)}")
+    index = folder / "model.safetensors.index.json"
+    parts: set[Any] = set()
+    with suppress(
+        OSError, ValueError, AttributeError, TypeError
+    ):  # transformers says what is wrong
+        parts = set(read_json(index)["weight_map"].values())
+    for part in parts:
+        if not isinstance(part, str) or Path(part).name != part:
+            raise ModelError(
+                f"model={name}: {index} names weights in {part!a}, which is no file of its folder. "
+                f"Take index and weights from the same place, whole."
+            )
 
 
 def refuse_incomplete(name: str, location: str, report: Mapping[str, Any]) -> None:

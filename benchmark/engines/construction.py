@@ -25,6 +25,7 @@ class Surroundings(NamedTuple):
         weights: place and identity of the weights.
         cache: folder of what is converted once.
         folder: folder of the run, for logs.
+        store: folder of all that is stored, with one below it for each model.
         console: terminal, which is told what takes long.
     """
 
@@ -32,15 +33,15 @@ class Surroundings(NamedTuple):
     weights: Weights
     cache: Path
     folder: Path
+    store: Path
     console: Console
 
 
 class Startable(Protocol):
     """Settings that an engine is made from: a file of ``conf/engine``."""
 
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Those settings that change what the model answers; they go into all fingerprints."""
+    def identity(self, model: ModelConfig) -> dict[str, Any]:
+        """Return what of the settings decides what is answered; it goes into all fingerprints."""
 
     @property
     def precisions(self) -> dict[str, str]:
@@ -78,12 +79,13 @@ class Server(ServerConfig):
         return ServerEngine(
             run.model,
             self,
-            known_identity(run.model, run.weights, run.cache) | self.identity,
+            known_identity(run.model, run.weights, run.cache) | self.identity(run.model),
             os.environ.get(self.api_key_env, "").strip() or "none",
             run.console,
             lambda: self._states(run),
             launched,
             _headers(self.headers or {}),
+            run.store / run.model.name,
             lambda: _tokenizer(run),
         )
 

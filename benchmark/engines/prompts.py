@@ -1,20 +1,15 @@
 """How a prompt is put to a model and its answer read, the same for every engine."""
 
 import hashlib
+from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Any
 
-import jinja2
-
 from benchmark.config.schema import FewShotConfig, ModelConfig
 from benchmark.engines.reasoning import Split, split_reasoning
+from benchmark.engines.templates import TemplateFault, render_all
 from benchmark.errors import ModelError
-from benchmark.store.files import with_cause
 
-TEMPLATE_FAULTS = (  # what rendering, which runs a program, may raise
-    jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError,
-    ValueError,
-)  # fmt: skip
 _PROBES = ("What is one and one?", "Name any river.")  # questions of different words
 
 # Templates get data but no functions, so that the clock is replaced by a macro that puts a day
@@ -43,8 +38,8 @@ def chat_messages(model: ModelConfig, prompt: str) -> list[dict[str, str]]:
     return [*first, {"role": "user", "content": prompt}]
 
 
-def rendered(model: ModelConfig, tokenizer: Any, prompt: str) -> list[int]:
-    """Return a prompt's token ids: the chat template, or solved examples, around the user turn.
+def rendered(model: ModelConfig, tokenizer: Any, prompts: Sequence[str]) -> list[list[int]]:
+    """Return each prompt's token ids: the chat template, or solved examples, around the user turn.
 
     A template that writes today's date gets ``model.template_date``: the same question is the same
     prompt on every day.
@@ -52,15 +47,26 @@ def rendered(model: ModelConfig, tokenizer: Any, prompt: str) -> list[int]:
     Args:
         model: how its prompts are rendered.
         tokenizer: of the model, of transformers.
-        prompt: the user turn.
+        prompts: the user turns.
+
+    Raises:
+        TemplateFault: the chat template renders one of them not at all, or takes too much for it.
     """
-    if model.few_shot is not None:
-        ids: list[int] = tokenizer(few_shot_text(model.few_shot, prompt))["input_ids"]
-        return ids
-    return _from_template(model, tokenizer, chat_messages(model, prompt))
+    if (few_shot := model.few_shot) is not None:
+        return [tokenizer(few_shot_text(few_shot, prompt))["input_ids"] for prompt in prompts]
+    chats = [chat_messages(model, prompt) for prompt in prompts]
+    ids: list[list[int]] = []
+    for found in _from_template(model, tokenizer, chats):
+        if isinstance(found, TemplateFault):
+            raise found
+        ids.append(found)
+    return ids
 
 
-def _from_template(model: ModelConfig, tokenizer: Any, messages: list[dict[str, str]]) -> list[int]:
+def _from_template(
+    model: ModelConfig, tokenizer: Any, chats: Sequence[list[dict[str, str]]]
+) -> Iterator[list[int] | TemplateFault]:
+    """Yield the token ids of each chat, or why the template renders none."""
     arguments = dict(model.chat_template_kwargs)
     template = tokenizer.get_chat_template(arguments.pop("chat_template", None))
     if "strftime_now" in template:
@@ -68,15 +74,24 @@ def _from_template(model: ModelConfig, tokenizer: Any, messages: list[dict[str, 
         texts = {name: day.strftime(f"%{name}") for name in _DIRECTIVES}
         arguments["template_date_as"] = {"!": "%", **texts}
         template = _STOPPED_CLOCK + template
-    tokens: list[int] = tokenizer.apply_chat_template(
-        messages, chat_template=template, add_generation_prompt=True, return_dict=False, **arguments
-    )
-    return tokens
+
+    def render(messages: list[dict[str, str]]) -> str:
+        text: str = tokenizer.apply_chat_template(
+            messages, chat_template=template, add_generation_prompt=True, tokenize=False,
+            **arguments,
+        )  # fmt: skip
+        return text
+
+    for text in render_all(render, chats):
+        if isinstance(text, TemplateFault):
+            yield text
+        else:
+            yield tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
 def rendering(model: ModelConfig, tokenizer: Any) -> str:
     """Return a checksum of the token ids that are rendered around a fixed message."""
-    ids = rendered(model, tokenizer, "What is 1 + 1?")
+    (ids,) = rendered(model, tokenizer, ["What is 1 + 1?"])
     return hashlib.sha256(repr(ids).encode()).hexdigest()[:16]
 
 
@@ -107,16 +122,16 @@ def check_template(model: ModelConfig, location: str, tokenizer: Any) -> None:
     where = f"model={model.name}: the chat template of {location}"
     first, second = (chat_messages(model, probe) for probe in _PROBES)
     # The first also without a system prompt.
-    found, other, alone = (_tried(model, tokenizer, part) for part in (first, second, first[-1:]))
-    if isinstance(found, Exception):
+    found, other, alone = _from_template(model, tokenizer, [first, second, first[-1:]])
+    if isinstance(found, TemplateFault):
         told = f"{where} can't render a {' and a '.join(m['role'] for m in first)} message"
         way_out = (
             "Set what it asks for with model.chat_template_kwargs, give another template as "
             "+model.chat_template_kwargs.chat_template, or ask with model.few_shot."
         )
-        if len(first) > 1 and not isinstance(alone, Exception):
+        if len(first) > 1 and not isinstance(alone, TemplateFault):
             way_out = _WITHOUT_SYSTEM
-        raise ModelError(f"{told}: {with_cause(found)}. {way_out}") from found
+        raise ModelError(f"{told}: {found}. {way_out}")
     if found == other:
         raise ModelError(
             f"{where} renders every question alike: it leaves the user's message out. It may be "
@@ -130,11 +145,3 @@ def check_template(model: ModelConfig, location: str, tokenizer: Any) -> None:
 _WITHOUT_SYSTEM = (
     "Set model.system_prompt=null, and put its words into the question with dataset.instruction."
 )
-
-
-def _tried(model: ModelConfig, tokenizer: Any, messages: list[dict[str, str]]) -> Any:
-    """Return the tokens, or what the template, which is a program, raised."""
-    try:
-        return _from_template(model, tokenizer, messages)
-    except TEMPLATE_FAULTS as error:
-        return error

@@ -22,9 +22,10 @@ from filelock import FileLock
 from huggingface_hub.errors import HFValidationError
 from rich.console import Console
 
-from benchmark.config.schema import ModelConfig
-from benchmark.engines.complete_weights import refuse_incomplete, refuse_pointers
-from benchmark.engines.prompts import TEMPLATE_FAULTS, rendering
+from benchmark.config.schema import GGUFConfig, ModelConfig
+from benchmark.engines.complete_weights import check_folder, refuse_incomplete
+from benchmark.engines.pretrained import pretrained
+from benchmark.engines.prompts import rendering
 from benchmark.errors import ModelError, StoreError
 from benchmark.hub import NO_HUB, hub_commit, reach_hub
 from benchmark.store.artifact import fingerprint
@@ -57,6 +58,7 @@ def find_weights(config: ModelConfig, cache: Path, console: Console) -> Weights:
         StoreError: what was converted before is damaged.
     """
     if config.gguf is not None and config.gguf.stands_for(config.hub_id, config.revision):
+        _check_gguf(config.gguf)
         package = None
         with suppress(ImportError, ValueError):  # no package can have that name
             package = importlib.util.find_spec(config.gguf.package)
@@ -72,10 +74,22 @@ def find_weights(config: ModelConfig, cache: Path, console: Console) -> Weights:
         )
     folder = Path(config.hub_id).expanduser()
     if folder.is_dir():
-        refuse_pointers(config.name, folder)
+        check_folder(config.name, folder)
         return Weights(str(folder), None, f"folder-sha256:{folder_checksum(folder, cache)}")
     commit = _commit(config)
     return Weights(config.hub_id, commit, f"{config.hub_id}@{commit}")
+
+
+def _check_gguf(gguf: GGUFConfig) -> None:
+    """Refuse a path that leads out of the package.
+
+    Raises:
+        ModelError: naming the setting.
+    """
+    if not gguf.package.isidentifier():  # a dotted name would import the packages above it
+        raise ModelError(f"model.gguf.package={gguf.package!a} is not the name of a package.")
+    if gguf.file is not None and (Path(gguf.file).name != gguf.file or gguf.file in ("", "..")):
+        raise ModelError(f"model.gguf.file={gguf.file!a} is not the name of a file in the package.")
 
 
 def model_identity(config: ModelConfig, weights: Weights, rendering: str | None) -> dict[str, Any]:
@@ -105,16 +119,17 @@ def known_identity(config: ModelConfig, weights: Weights, cache: Path) -> dict[s
     known = model_identity(config, weights, None)
     settings = known | {"date": config.template_date, "transformers": version("transformers")}
     kept = cache / "renderings" / f"{fingerprint(settings)}.txt"
-    with suppress(OSError):
-        return known | {"rendering": kept.read_text()}
+    with suppress(OSError, ValueError):
+        found, checksum = kept.read_text().split()
+        if checksum == fingerprint({found: settings}):
+            return known | {"rendering": found}
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(weights.location, revision=weights.revision)
-        found = rendering(config, tokenizer)
-    except (OSError, *TEMPLATE_FAULTS):
+        found = rendering(config, pretrained(AutoTokenizer, weights.location, weights.revision))
+    except Exception:  # noqa: BLE001 - of many libraries; only a model in this process needs it
         return known
-    remember(kept, found)
+    remember(kept, f"{found} {fingerprint({found: settings})}")
     return known | {"rendering": found}
 
 
@@ -263,11 +278,12 @@ def _write_converted(path: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
     logging.disable_progress_bar()
-    source = {"pretrained_model_name_or_path": path.parent, "gguf_file": path.name}
-    AutoTokenizer.from_pretrained(**source).save_pretrained(folder)
-    loaded, report = AutoModelForCausalLM.from_pretrained(
-        **source, dtype="float32", output_loading_info=True, ignore_mismatched_sizes=True
-    )
+    source = str(path.parent)
+    pretrained(AutoTokenizer, source, gguf_file=path.name).save_pretrained(folder)
+    loaded, report = pretrained(
+        AutoModelForCausalLM, source, gguf_file=path.name, dtype="float32",
+        output_loading_info=True, ignore_mismatched_sizes=True,
+    )  # fmt: skip
     refuse_incomplete(path.stem, str(path), report)
     # A model that was read from GGUF counts as quantised and refuses to be saved.
     if hasattr(loaded.config, "quantization_config"):

@@ -67,6 +67,17 @@ class Estimator(ABC):
         for part in self.parts.values():
             yield from part.requests(cell, role)
 
+    def collect(self, cell: Cell, role: Role = "evaluation") -> None:
+        """Ask the model for all that `estimate` reads, where it has an accelerator.
+
+        By default it lets its parts ask, or estimates where it has none. One whose estimate costs
+        much beside the model's answers, such as the training of a probe, only asks.
+        """
+        for part in sorted(self.parts.values(), key=lambda part: part.hidden_states):
+            part.collect(cell, role)
+        if not self.parts:
+            self.estimate(cell, role)
+
     @abstractmethod
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the confidences in a split's questions, asking the cell for what they need."""

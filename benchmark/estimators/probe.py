@@ -92,6 +92,13 @@ class Probe(Estimator):
                     yield source.responses(part)
                 yield source.hidden_states(part)
 
+    def collect(self, cell: Cell, role: Role = "evaluation") -> None:
+        """Read the hidden states of all questions; the probe is trained elsewhere."""
+        cell.features(role)
+        for source in self._sources(cell):
+            for part in TRAINING:
+                source.features(part)
+
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the probe's confidence in each question; reading the prompt is its cost."""
         self.prepare(cell)
@@ -164,6 +171,7 @@ def _refuse_overlap(a: Cell, role_of_a: Role, b: Cell, role_of_b: Role) -> None:
             f"{role_of_a} of dataset={a.config.dataset.name}",
             f"{role_of_b} of dataset={b.config.dataset.name}",
         ),
+        b.config.dataset.near_duplicates,
     )
 
 

@@ -74,6 +74,12 @@ class Recalibrated(Estimator):
         for estimated in (role, self.fitted_on):
             yield from super().requests(cell, estimated)
 
+    def collect(self, cell: Cell, role: Role = "evaluation") -> None:
+        """Let the base ask, also about the questions that the curve is fitted on."""
+        for estimated in (role, self.fitted_on):
+            cell.split(estimated)
+            super().collect(cell, estimated)
+
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the base's confidences, recalibrated; they cost what the base's cost.
 

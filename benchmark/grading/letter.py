@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from benchmark.config.checks import require
+from benchmark.config.rules import require
 from benchmark.grading.extract import (
     READING,
     boxes,

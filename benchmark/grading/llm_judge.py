@@ -8,6 +8,7 @@ run stops with the reason, and the next run asks for what is missing.
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ import polars as pl
 from omegaconf import MISSING
 from rich.console import Console
 
-from benchmark.config.checks import at_least, require
 from benchmark.config.filling import filled
+from benchmark.config.rules import at_least, require
 from benchmark.errors import DataError
 from benchmark.grading.extract import READING, final_answer
 from benchmark.grading.verdict import TRUNCATED, Answer, Verdict
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
     from benchmark.store.artifact import Artifact
     from benchmark.store.rows import Row
 
+# Thoughts in tags, which end once: what an answer under judgement holds may not end them.
+_THOUGHTS = re.compile(r"\A\s*<(think|thinking)>(?:(?!</?think).)*</\1>(?!.*</think)", re.DOTALL)
+_AROUND = "*_`\"' \t\r\n"  # signs that may stand around a verdict
 _PLACES = ("{question}", "{references}", "{answer}")
 _SHOWN_CHARACTERS = 4000  # of an answer that the judge is shown
 _SHOWN_REFERENCES = 20
@@ -215,7 +219,9 @@ class LLMJudge:
 def parse_reply(reply: str, verdicts: Mapping[str, str]) -> tuple[Outcome, str]:
     """Return outcome and reason of a judge's reply, which must be one allowed word.
 
-    Case, white space, Markdown's asterisks, quotes and one final full stop don't count.
+    Case, white space, Markdown's asterisks, quotes and one final full stop don't count, nor do
+    thoughts that the reply begins with. A reply with several verdicts, or one that quotes a verdict
+    in other words, is none: what is judged may try to write the verdict itself.
 
     Examples:
         >>> parse_reply("**Correct.**", {"CORRECT": "correct", "INCORRECT": "incorrect"})
@@ -223,9 +229,10 @@ def parse_reply(reply: str, verdicts: Mapping[str, str]) -> tuple[Outcome, str]:
         >>> parse_reply("It is not correct", {"CORRECT": "correct"})[0]
         'unparsed'
     """
-    word = reply.strip().strip("*_`\"' ").removesuffix(".").strip("*_`\"' ")
+    word = _THOUGHTS.sub("", reply, count=1).strip(_AROUND).removesuffix(".").strip(_AROUND)
     folded = " ".join(word.upper().replace("_", " ").split())
     for allowed, outcome in verdicts.items():
-        if folded == " ".join(allowed.upper().replace("_", " ").split()):
+        exact = word.isascii() == allowed.isascii()  # of letters that only look alike
+        if exact and folded == " ".join(allowed.upper().replace("_", " ").split()):
             return outcome, f"judge: {allowed}"  # type: ignore[return-value]
     return "unparsed", "judge's reply not understood"

@@ -21,7 +21,7 @@ import polars as pl
 from pebble import ProcessExpired, ProcessFuture, ProcessPool
 from rich.console import Console
 
-from benchmark.config.checks import require
+from benchmark.config.rules import require
 from benchmark.grading.extract import last_boxes, visible, without_echo
 from benchmark.grading.verdict import PASSING, TRUNCATED, Answer, Verdict
 from benchmark.store.rows import table_rows

@@ -13,7 +13,7 @@ from fractions import Fraction
 from math import isfinite
 from typing import ClassVar
 
-from benchmark.config.checks import require
+from benchmark.config.rules import require
 from benchmark.grading.extract import (
     READING,
     boxes,

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from benchmark.config.checks import require
+from benchmark.config.rules import require
 from benchmark.grading.containment import states
 from benchmark.grading.extract import READING, final_answer
 from benchmark.grading.latex import plain

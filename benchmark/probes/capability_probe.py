@@ -4,6 +4,7 @@ The pipeline exports one from every cell with a probe; ``capcal score`` and othe
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
@@ -13,10 +14,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
+import yaml
 from numpy.typing import NDArray
-from rich.console import Console
 
 from benchmark.config.checks import check_model
+from benchmark.config.composing import CONF, own_folders
 from benchmark.config.schema import ModelConfig, typed
 from benchmark.engines import Engine
 from benchmark.engines.settings import TransformersConfig
@@ -26,6 +28,7 @@ from benchmark.probes.probe import TrainedProbe
 from benchmark.progress import meter
 from benchmark.records import storable
 from benchmark.store.artifact import read_json
+from benchmark.terminal import Terminal
 
 _CARD = "card.json"
 _FORMAT = 2  # of the card
@@ -102,7 +105,7 @@ class CapabilityProbe:
         card = _read_card(folder)
         probe, model = TrainedProbe.load(folder, card["probe"]), card["model"]
         try:
-            console = Console(stderr=True, soft_wrap=True, markup=False)
+            console = Terminal(stderr=True)
             weights = find_weights(model, Path(cache).expanduser(), console)
         except ModelError as error:
             raise ModelError(f"{error} The model is that of {folder / _CARD}.") from error
@@ -154,7 +157,7 @@ class CapabilityProbe:
         assert self.engine is not None, "load the probe"
         states: dict[str, torch.Tensor] = {}
         keyed = {str(place): prompt for place, prompt in enumerate(prompts)}
-        with meter(Console(stderr=True), "Hidden states", len(keyed)) as progress:
+        with meter(Terminal(stderr=True), "Hidden states", len(keyed)) as progress:
             for key, layers in self.engine.hidden_states(keyed):
                 # A probe on vLLM's states has one layer less: the last.
                 states[key] = self.probe.predict(layers[None, : self.probe.layers])
@@ -215,9 +218,35 @@ def _read_card(folder: Path) -> dict[str, Any]:
         told = json.dumps(card.get(wrong[0], "nothing"))[:80]
         raise StoreError(f"{path}: {wrong[0]} can't be {told}; export the probe again.")
     try:
-        model = typed(card["model"], ModelConfig, "model")
+        model = typed(_escaped(card["model"]), ModelConfig, "model")
         check_model(model)
-    except ConfigError as error:
+        _check_package(model)
+    except (ConfigError, RecursionError) as error:  # nested deeper than Python goes
         fault = str(error).removesuffix(".")
         raise StoreError(f"{path}: {fault}; export the probe again.") from error
     return {**card, "model": model}
+
+
+def _escaped(value: Any) -> Any:
+    """Return JSON in which OmegaConf finds no interpolation: a card reads no environment."""
+    if isinstance(value, dict):
+        return {key: _escaped(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_escaped(part) for part in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
+
+
+def _check_package(model: ModelConfig) -> None:
+    """Refuse a package that a card names and no model of the configuration: it would be imported.
+
+    Raises:
+        ConfigError: naming those that are known.
+    """
+    files = [path for folder in (CONF, *own_folders()) for path in folder.glob("model/*.yaml")]
+    entries = [yaml.safe_load(path.read_text(encoding="utf-8")) or {} for path in files]
+    known = sorted({entry["gguf"]["package"] for entry in entries if entry.get("gguf")})
+    if model.gguf is not None and model.gguf.package not in known:
+        raise ConfigError(
+            f"model.gguf.package={model.gguf.package!a} is none of the packages of conf/model and "
+            f"CAPCAL_CONF, {known}"
+        )

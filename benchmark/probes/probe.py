@@ -17,6 +17,7 @@ from benchmark.store.hidden_states import StoredFeatures
 
 PARAMETERS = ("weight", "bias", "hidden_weight", "hidden_bias")
 _FILE = "probe.safetensors"
+_MOST_LAYERS = 10_000  # of any model: a card that says more would fill the memory
 
 
 @dataclass(frozen=True)
@@ -107,6 +108,7 @@ class TrainedProbe:
             numbers = (folder / _FILE).read_bytes()
             _require(sha256(numbers).hexdigest() == card["sha256"], f"{_FILE} was changed")
             _require(card["objective"] in OBJECTIVES, f"objective={card['objective']!r}")
+            _require(0 < card["layers"] <= _MOST_LAYERS, f"layers={card['layers']!r}")
             tensors = load(numbers)
             for name, tensor in tensors.items():
                 _require(bool(tensor.isfinite().all()), f"{name} is not finite")

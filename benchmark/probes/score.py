@@ -16,7 +16,6 @@ from io import TextIOWrapper
 from typing import Any, NoReturn
 
 from omegaconf import OmegaConf
-from rich.console import Console
 
 from benchmark.config.checks import check_folder
 from benchmark.config.composing import system_fault
@@ -24,6 +23,7 @@ from benchmark.config.schema import typed
 from benchmark.engines.settings import TransformersConfig
 from benchmark.errors import BenchmarkError, ConfigError, DataError, StoreError
 from benchmark.records import storable
+from benchmark.terminal import Terminal
 
 _TEXTS = ("question", "prompt")
 _FOLDERS = ("probe", "cache")
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str]) -> None:
         _write(_scored(arguments))
     except (BenchmarkError, OSError) as error:
         told = system_fault(error) if isinstance(error, OSError) else error  # of the cache
-        console = Console(stderr=True, soft_wrap=True, highlight=False)
+        console = Terminal(stderr=True)
         console.print(f"Error: {told}", markup=False)
         sys.exit(1)
     except KeyboardInterrupt:

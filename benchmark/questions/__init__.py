@@ -24,7 +24,8 @@ def load_splits(config: DatasetConfig, roles: Sequence[Role]) -> dict[Role, pl.D
 
     Raises:
         ConfigError: as ``load_questions``.
-        DataError: two of the splits share a question, or a row breaks its contract.
+        DataError: two of the splits share a question, or nearly share too many, or a row breaks
+            its contract.
     """
     limits = {
         "evaluation": config.limit,
@@ -36,7 +37,8 @@ def load_splits(config: DatasetConfig, roles: Sequence[Role]) -> dict[Role, pl.D
         for role in roles
     }
     for first, second in combinations(roles, 2):
-        refuse_overlap(tables[first], tables[second], (first, second))
+        names = (first, second)
+        refuse_overlap(tables[first], tables[second], names, config.near_duplicates)
     return tables
 
 

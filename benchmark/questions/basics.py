@@ -22,7 +22,7 @@ import yaml
 
 from benchmark.config.schema import DatasetConfig
 from benchmark.errors import ConfigError, DataError
-from benchmark.questions.overlap import normalised
+from benchmark.questions.content import normalised
 from benchmark.records import Question
 
 SPLITS = {"test": 24, "validation": 18, "train": 58}  # percent of the facts

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import accumulate
@@ -15,10 +15,11 @@ from omegaconf import MISSING
 from benchmark.config.schema import DatasetConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.questions.columns import Columns
-from benchmark.questions.items import Item, Row, question_of, read_item
-from benchmark.questions.overlap import normalised
+from benchmark.questions.content import asked, normalised, representatives
+from benchmark.questions.items import Item, Row, listed, question_of, read_item
+from benchmark.questions.limits import check_file, check_parquet, text_lines
 from benchmark.records import Question
-from benchmark.store.files import is_pointer, pointer_fault
+from benchmark.store.files import with_cause
 
 _SPLITS = ("test", "train", "validation")
 _WHOLE = 100  # percent
@@ -89,23 +90,26 @@ class FileDataset(DatasetConfig):
         if split not in known:
             raise ConfigError(f"dataset={self.name} has no split '{split}'; it has {known}.")
         items = _items(Path(self._paths["test" if self.shares else split]).expanduser(), self)
-        return [
-            question_of(self, split, key, item)
-            for key, item in items.items()
-            if self.shares is None or _share(self.shares, item) == split
-        ]
+        if self.shares is not None:
+            sides = _sides(self.shares, items.values())
+            items = {k: i for k, i in items.items() if sides[asked(i.question, i.choices)] == split}
+        return [question_of(self, split, key, item) for key, item in items.items()]
 
 
-def _share(shares: dict[str, int], item: Item) -> str:
-    """Return the split of an item; its content decides, so that new questions move no old ones."""
-    percent = int(_checksum(item), 16) % _WHOLE
-    bounds = zip(shares, accumulate(shares.values()), strict=True)
-    return next(split for split, bound in bounds if percent < bound)
+def _sides(shares: dict[str, int], items: Iterable[Item]) -> dict[str, str]:
+    """Return the split of each content: it alone decides, so new questions move no old ones."""
+    texts = representatives((asked(i.question, i.choices), _text_of(i)) for i in items)
+    bounds = [*zip(shares, accumulate(shares.values()), strict=True)]
+    percents = {key: int(_checksum(text), 16) % _WHOLE for key, text in texts.items()}
+    return {key: next(s for s, b in bounds if percent < b) for key, percent in percents.items()}
 
 
-def _checksum(item: Item) -> str:
-    content = normalised(item.question + "\n" + "\n".join(item.choices))
-    return sha256(content.encode()).hexdigest()
+def _text_of(item: Item) -> str:
+    return item.question + "\n" + "\n".join(item.choices)
+
+
+def _checksum(text: str) -> str:
+    return sha256(normalised(text).encode()).hexdigest()
 
 
 def _items(path: Path, config: FileDataset) -> dict[str, Item]:
@@ -115,13 +119,14 @@ def _items(path: Path, config: FileDataset) -> dict[str, Item]:
         where = f"{path}, {place}"
         missing = [column for column in config.columns.columns if column not in row]
         if missing:
+            has = listed([*row])
             raise DataError(
-                f"{where} has no column '{missing[0]}'; it has {[*row]}. Say what your columns are "
+                f"{where} has no column '{missing[0]}'; it has {has}. Say what your columns are "
                 f"called: dataset.columns.question=..., dataset.columns.reference=..."
             )
         item = read_item(config.columns, row, where)
         assert item is not None  # columns leave no row out
-        key = item.row_id or _checksum(item)[:_KEY]
+        key = item.row_id or _checksum(_text_of(item))[:_KEY]
         other = found.setdefault(key, item)
         if other != item:
             raise DataError(
@@ -142,25 +147,12 @@ def _rows(path: Path) -> Iterator[tuple[str, Row]]:
         raise ConfigError(
             f"{path} is read by how its name ends, which must be one of {[*readers]}."
         )
-    if not path.is_file():
-        raise ConfigError(f"{path} is no file that is there; name it with dataset.path=...")
-    if is_pointer(path):
-        raise DataError(pointer_fault(path))
+    check_file(path)
     return readers[path.suffix.lower()](path)
 
 
-def _text(path: Path) -> str:
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not text in UTF-8: byte {error.start + 1} is wrong. Convert it, for "
-            f"example: iconv -f LATIN1 -t UTF-8 old > new"
-        ) from error
-
-
 def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
-    for number, line in enumerate(_text(path).split("\n"), 1):
+    for number, line in text_lines(path):
         if not line.strip():
             continue
         try:
@@ -168,12 +160,12 @@ def _json_lines(path: Path) -> Iterator[tuple[str, Row]]:
         except (ValueError, RecursionError) as error:
             raise DataError(f"{path}, line {number} is not JSON: {error}") from error
         if not isinstance(row, dict):
-            raise DataError(f"{path}, line {number} must be an object with columns: {line[:80]}")
+            raise DataError(f"{path}, line {number} must be an object with columns: {line[:80]!r}")
         yield f"line {number}", row
 
 
 def _csv(path: Path) -> Iterator[tuple[str, Row]]:
-    rows = csv.DictReader(_text(path).splitlines(keepends=True), strict=True)
+    rows = csv.DictReader((line for _, line in text_lines(path)), strict=True)
     try:
         for row in rows:
             if None in row:
@@ -184,9 +176,10 @@ def _csv(path: Path) -> Iterator[tuple[str, Row]]:
 
 
 def _parquet(path: Path) -> Iterator[tuple[str, Row]]:
+    check_parquet(path)
     try:
         table = pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise DataError(f"{path} can't be read as Parquet: {error}") from error
+        raise DataError(f"{path} can't be read as Parquet: {with_cause(error)}.") from error
     for number, row in enumerate(table.iter_rows(named=True), 1):
         yield f"row {number}", row

@@ -16,15 +16,17 @@ from benchmark.config.build import build
 from benchmark.config.rules import at_least, one_of
 from benchmark.config.schema import DatasetConfig
 from benchmark.errors import ConfigError, DataError
+from benchmark.questions.content import asked, content, representatives
 from benchmark.questions.items import (
     Item,
     Reader,
     Row,
     UnansweredError,
+    listed,
     question_of,
     read_item,
 )
-from benchmark.questions.overlap import normalised
+from benchmark.questions.mirror import mirrored_files
 from benchmark.questions.rows import SourceConfig, read_table, rows_of
 from benchmark.records import Question
 
@@ -59,7 +61,7 @@ class HubDataset(DatasetConfig):
             return []
         root = Path(self.hub_root).expanduser()
         ids = {source.hub_id for source in self.sources.values()}
-        return sorted(p for hub_id in ids for p in (root / hub_id).rglob("*") if p.is_file())
+        return sorted(path for hub_id in ids for path in mirrored_files(root / hub_id, root))
 
     @property
     def revisions(self) -> set[tuple[str, str | None]]:
@@ -86,9 +88,9 @@ class HubDataset(DatasetConfig):
         }
         items = [(key, item) for key, item in items if forbidden.isdisjoint(_keys(item))]
         if source.held_out:
-            held = _held_out((item for _, item in items), source.held_out)
+            held = _held_out((item.question for _, item in items), source.held_out)
             wanted = source.part == "held_out"
-            items = [pair for pair in items if (normalised(pair[1].question) in held) == wanted]
+            items = [pair for pair in items if (content(pair[1].question) in held) == wanted]
         return [question_of(self, split, key, item) for key, item in items]
 
 
@@ -136,7 +138,7 @@ def _rows(
         for column in reader.columns:
             if column not in table.column_names:
                 raise DataError(
-                    f"{where}: column '{column}' is missing; it has {table.column_names}. "
+                    f"{where}: column '{column}' is missing; it has {listed(table.column_names)}. "
                     f"Is the revision ({source.revision}) the one that the harness knows?"
                 )
         wanted = {*reader.columns, *reader.optional}
@@ -147,14 +149,14 @@ def _rows(
 
 
 def _keys(item: Item) -> set[str]:
-    keys = {normalised(item.question + "\n" + "\n".join(item.choices))}
+    keys = {asked(item.question, item.choices)}
     return keys | ({f"identity {item.identity}"} if item.identity is not None else set())
 
 
-def _held_out(items: Iterable[Item], count: int) -> set[str]:
+def _held_out(questions: Iterable[str], count: int) -> set[str]:
     """Return the contents of ``count`` questions, chosen by their content alone."""
-    contents = {normalised(item.question) for item in items}
-    ranked = sorted(contents, key=lambda text: sha256(f"held out/{text}".encode()).digest())
+    texts = representatives((content(question), question) for question in questions)
+    ranked = sorted(texts, key=lambda key: sha256(f"held out/{texts[key]}".encode()).digest())
     if count >= len(ranked):
         raise ConfigError(
             f"dataset.sources: held_out={count} leaves nothing of {len(ranked)} questions."

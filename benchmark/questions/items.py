@@ -1,7 +1,7 @@
 """The way from a dataset's row to a question: what a reader makes of the row, and its wording."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,9 @@ from benchmark.records import Question, storable
 Row = Mapping[str, Any]
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _SHOWN = 80  # characters of a value that a message shows
+_LISTED = 20  # columns that a message shows
+_LONGEST = 1_000_000  # characters of a question, an answer or a choice
+_LONGEST_ID = 500  # characters of an id
 
 
 @dataclass(frozen=True)
@@ -77,8 +80,15 @@ def read_item(reader: Reader, row: Row, where: str) -> Item | None:
     except UnansweredError as error:
         raise UnansweredError(f"{where}: {error}") from error
     except (ValueError, TypeError, LookupError, AttributeError) as error:
-        values = ", ".join(f"{name}={str(value)[:_SHOWN]!a}" for name, value in row.items())
+        shown = [(name[:_SHOWN], str(value)[:_SHOWN]) for name, value in row.items()][:_LISTED]
+        values = ", ".join(f"{ascii(name)[1:-1]}={value!r}" for name, value in shown)
         raise DataError(f"{where}: {error} ({values})") from error
+
+
+def listed(columns: Sequence[str]) -> str:
+    """Return the names of columns for a message, the first of them where they are many."""
+    more = f" and {len(columns) - _LISTED:,} more" if len(columns) > _LISTED else ""
+    return f"{[name[:_SHOWN] for name in columns[:_LISTED]]}{more}"
 
 
 def _read(reader: Reader, row: Row) -> Item | None:
@@ -86,20 +96,27 @@ def _read(reader: Reader, row: Row) -> Item | None:
         if row[column] is None and column not in reader.nullable:
             raise UnansweredError(f"column '{column}' is null")
     item = reader.read(row)
-    if item is None:
-        return None
+    if item is not None:
+        _check_texts(item)
+    return item
+
+
+def _check_texts(item: Item) -> None:
     parts = {"question": [item.question], "reference": item.references, "choice": item.choices}
-    for name, texts in parts.items():
-        for text in texts:
-            if not isinstance(text, str):
-                raise TypeError(f"its {name} is {text!r}, no text")
-            if storable(text) != text:
-                raise ValueError(f"its {name} is no text in UTF-8")
+    for name, text in ((name, text) for name, texts in parts.items() for text in texts):
+        if not isinstance(text, str):
+            raise TypeError(f"its {name} is {text!r}, no text")
+        if storable(text) != text:
+            raise ValueError(f"its {name} is no text in UTF-8")
+        if len(text) > _LONGEST:
+            raise ValueError(f"its {name} has {len(text):,} characters, over {_LONGEST:,}")
+    row_id = item.row_id or ""
+    if not row_id.isprintable() or len(row_id) > _LONGEST_ID:
+        raise ValueError(f"its id is too long, or not all of it can be shown: {row_id[:_SHOWN]!r}")
     if not item.question.strip():
         raise ValueError("its question is empty")
     if not any(reference.strip() for reference in item.references):
         raise UnansweredError(f"it has no reference answer ({item.question[:_SHOWN]!r})")
-    return item
 
 
 def question_of(config: DatasetConfig, split: str, key: str, item: Item) -> Question:

@@ -16,12 +16,14 @@ from omegaconf import MISSING
 
 from benchmark.errors import ConfigError, DataError
 from benchmark.hub import reach_hub
+from benchmark.questions.mirror import check_mirror
 from benchmark.store.files import pointer_fault, pointer_of, with_cause
 
 if TYPE_CHECKING:
     import datasets  # a second to import
 
 _PATTERN = re.compile(r"[*?\[\]]|::")  # what `datasets` doesn't take for a part of a name
+_BATCH = 1000  # rows that are read at once
 _LONGEST = 400  # characters of a library's fault that a message shows
 
 
@@ -72,6 +74,7 @@ def read_table(
                 f"{where}: {folder} doesn't exist. paths.hub_root={hub_root} must hold the "
                 f"dataset as <organisation>/<name>, or be null for the Hub."
             )
+        check_mirror(folder, Path(hub_root).expanduser())  # type: ignore[arg-type]
         cache = _mirror_cache(folder)
         path, revision = _plain(folder, Path(cache)), None
     with _logged() as lines:
@@ -89,25 +92,28 @@ def rows_of(table: "datasets.Dataset", where: str) -> Iterator[dict[str, Any]]:
     Raises:
         DataError: a value is no text in UTF-8, which JSON files and Parquet may hold unseen.
     """
-    rows = iter(table)
-    for index in range(len(table)):
+    # As Arrow holds them: what is declared to be an image or a sound isn't opened or fetched.
+    for number, batch in enumerate(table.with_format("arrow").iter(_BATCH)):
         try:
-            yield next(rows)
+            yield from batch.to_pylist()
         except UnicodeDecodeError as error:
+            index, column = _undecodable(batch)
             raise DataError(
-                f"{where}, row {index}, column '{_undecodable(table, index)}' is not text in "
+                f"{where}, row {number * _BATCH + index}, column '{column}' is not text in "
                 f"UTF-8 ({error}). Convert its file, for example: "
                 f"iconv -f LATIN1 -t UTF-8 old > new"
             ) from error
 
 
-def _undecodable(table: "datasets.Dataset", index: int) -> str:
-    for column in table.column_names:
-        try:
-            table.select_columns([column])[index]
-        except UnicodeDecodeError:
-            return str(column)
-    return "?"
+def _undecodable(batch: Any) -> tuple[int, str]:
+    """Return row and column of the first value of an Arrow table that is no text in UTF-8."""
+    for column in batch.column_names:
+        for index, value in enumerate(batch[column]):
+            try:
+                value.as_py()
+            except UnicodeDecodeError:
+                return index, column
+    return 0, "?"
 
 
 def _mirror_cache(folder: Path) -> str:

@@ -12,9 +12,9 @@ class Grid:
     """Cells by model and dataset.
 
     Attributes:
-        cells: the cell that is shown, by (model, dataset).
-        every: all cells; where several share a model and a dataset, only the last is shown, and
-            the others say what a sweep varied.
+        cells: cells that are shown, by (model, dataset).
+        every: all cells, the oldest first; of several with one model and dataset only the last is
+            shown, and figures of a sweep take the others, too.
     """
 
     cells: dict[tuple[str, str], CellResult]

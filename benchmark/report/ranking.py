@@ -10,11 +10,11 @@ import polars as pl
 from benchmark.records import CellResult
 from benchmark.report.style import metric_look
 
-BEST_COVERAGE = (
-    0.95  # metrics over the easy half of the questions don't compare with those over all
-)
+# Share of the questions that an estimator must answer to compete: metrics over the easy half of the
+# questions don't compare with those over all.
+BEST_COVERAGE = 0.95
+LEVEL = 0.05  # of significance: a Holm-adjusted p-value below it tells two estimators apart
 _PAIR = ("estimator", "other")
-LEVEL = 0.05  # two estimators are told apart by a Holm-adjusted p-value below it
 
 
 def ranks(cell: CellResult, metric: str, among: Collection[str] | None = None) -> dict[str, str]:
@@ -26,9 +26,9 @@ def ranks(cell: CellResult, metric: str, among: Collection[str] | None = None) -
     of responses, because what is left to each as its target has more or less noise.
 
     Args:
-        cell: with its differences.
-        metric: of the cell's metrics; where better has no meaning nothing is ranked.
-        among: leaves all others out of the competition.
+        cell: a cell with its paired differences.
+        metric: name of one of its metrics; where better has no meaning nothing is ranked.
+        among: the only estimators that compete; None for all.
     """
     losses, tested = paired_losses(cell, metric, among), p_values(cell, metric)
     if any(frozenset(pair) not in tested for pair in combinations(losses, 2)):
@@ -42,9 +42,9 @@ def paired_losses(
     """Return how much worse each competitor is than the average of the others; see `ranks`.
 
     Args:
-        cell: with its differences.
-        metric: of the cell's metrics.
-        among: leaves all others out of the competition.
+        cell: a cell with its paired differences.
+        metric: name of one of its metrics.
+        among: the only estimators that compete; None for all.
 
     Returns:
         By estimator, in the unit of the metric, lower is better; NaN for one without a defined
@@ -94,8 +94,8 @@ def ranked(losses: Mapping[str, float], apart: Callable[[str, str], bool]) -> di
     share a rank may be told apart from each other: only the first is compared with each.
 
     Args:
-        losses: of each estimator; lower is better.
-        apart: whether a paired difference tells two estimators apart.
+        losses: loss of each estimator; lower is better.
+        apart: tells whether a paired difference tells two estimators apart.
 
     Examples:
         >>> close = {("a", "b"), ("c", "d")}

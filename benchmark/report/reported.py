@@ -51,6 +51,7 @@ ESTIMATORS = {
     "greedy Oracle-RC": "oracle_rc",
     "greedy Probe train=math-train": "probe_math",
     "greedy Verbalized": "verbalized",
+    "Response consistency k=5": "consistency_5",
 }
 METRICS = {
     "brier": "brier",
@@ -59,7 +60,14 @@ METRICS = {
     "mean_expected_accuracy": "accuracy",
     "passk_mse": "pass_at_k_mse",
     "success_rate": "success_rate",
+    "soft_auroc": "auroc",
+    "rc_selection_probability": "selected",
+    "flip_probability": "flipped",
+    "output_tokens": "output_tokens",
+    "one_minus_brier": "one_minus_brier",
+    "questions_with_this_many_correct": "questions",
 }
+OF_CELLS = ("flipped",)  # metrics that belong to a cell, whatever method the paper names beside
 
 
 class Reported(NamedTuple):
@@ -75,17 +83,23 @@ def reported(
     """Return the paper's number for a cell, or None where it has none.
 
     Args:
-        metric: ``brier``, ``ece``, ``spearman``, ``accuracy`` (mean expected accuracy),
-            ``pass_at_k_mse`` or ``success_rate`` (of a sampling budget).
-        model: by this project's name, as are dataset and estimator.
-        dataset: on whose evaluation questions.
-        estimator: None for what belongs to the cell.
-        k: of pass@k, or the mean budget per question.
+        metric: one of the values of ``METRICS``: ``brier``, ``ece``, ``spearman``, ``auroc``,
+            ``accuracy`` (mean expected accuracy), ``pass_at_k_mse``, ``success_rate`` (of a
+            sampling budget), ``selected`` and ``flipped`` (by one response per question),
+            ``output_tokens`` and ``one_minus_brier`` (read from a figure), or ``questions`` (that
+            were answered correctly k times).
+        model: name of the model in this project, as of dataset and estimator.
+        dataset: name of the dataset whose evaluation questions were asked.
+        estimator: name of the estimator; None for what belongs to the cell.
+        k: number of tries of pass@k, samples per question of a budget or of a Brier score's
+            target, or correct responses; else None.
     """
     return _by_our_names().get((metric, model, dataset, estimator, k))
 
 
-def reported_by_k(metric: str, model: str, dataset: str, estimator: str) -> dict[int, float]:
+def reported_by_k(
+    metric: str, model: str, dataset: str, estimator: str | None = None
+) -> dict[int, float]:
     """Return the paper's numbers of one line over k, in its order; empty where it has none."""
     found = {
         key[-1]: number.value
@@ -104,8 +118,13 @@ def _by_our_names() -> dict[tuple[str, str, str, str | None, int | None], Report
             METRICS[row["metric"]],
             MODELS[row["model"]],
             DATASETS[row["dataset"]],
-            ESTIMATORS[row["method"]] if row["method"] else None,
+            _estimator(row),
             row["k"],
         ): Reported(row["value"], f"{row['table']}; {row['file']} ({row['branch']})")
         for row in table.iter_rows(named=True)
     }
+
+
+def _estimator(row: dict[str, str | None]) -> str | None:
+    method = row["method"]
+    return None if method is None or METRICS[str(row["metric"])] in OF_CELLS else ESTIMATORS[method]

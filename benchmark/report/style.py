@@ -4,8 +4,11 @@ Nothing else in the report spells a name or a colour. What isn't listed here sti
 name and a colour of its own that stays the same from run to run.
 """
 
+import math
 import zlib
 from typing import Literal, NamedTuple
+
+from benchmark.report.outside import one_line
 
 
 class Look(NamedTuple):
@@ -21,7 +24,7 @@ class Metric(NamedTuple):
 
     Attributes:
         name: the full name.
-        short: the column header in the terminal.
+        short: the head of its column, in the terminal and on the page.
         best: which value is best; None where better or worse has no meaning.
         decimals: digits after the point.
         main: shown in the terminal.
@@ -133,6 +136,8 @@ METRICS = {
     "completion_tokens": Metric(
         "Of these, completion", "Completion\ntokens", None, decimals=1, detail=True
     ),
+    "selected": Metric("Selected by one response per question", "Selected", None),
+    "flipped": Metric("Another selected than the best", "Flipped", None),
     "accuracy": Metric("Mean expected accuracy", "Accuracy", None),
     "pass_at_k_mse": Metric("MSE of pass@k", "MSE", "lowest", decimals=4),
     "success_rate": Metric("Share of questions solved", "Solved", "highest"),
@@ -200,7 +205,7 @@ def estimator_look(estimator: str) -> Look:
     whole, _, place = estimator.partition(".")
     if place:
         look = estimator_look(whole)
-        return look._replace(name=f"{look.name} ({place})")
+        return look._replace(name=one_line(f"{look.name} ({place})"))
     digest = zlib.crc32(estimator.encode())
     return Look(
         _readable(estimator),
@@ -227,13 +232,26 @@ def metric_look(metric: str) -> Metric:
 
 
 def model_name(model: str) -> str:
-    """Return the display name of a model; an unlisted one is shown as it is."""
-    return MODELS.get(model, model)
+    """Return the display name of a model; an unlisted one is shown as it is, in one line."""
+    return MODELS.get(model) or one_line(model)
 
 
 def dataset_name(dataset: str) -> str:
-    """Return the display name of a dataset; an unlisted one is shown as it is."""
-    return DATASETS.get(dataset, dataset)
+    """Return the display name of a dataset; an unlisted one is shown as it is, in one line."""
+    return DATASETS.get(dataset) or one_line(dataset)
+
+
+def number(value: float, decimals: int) -> str:
+    """Return a number for people, with a real minus sign; NaN is shown as missing.
+
+    Examples:
+        >>> number(-0.0621, 2), number(-0.0001, 2), number(float("nan"), 2)
+        ('−0.06', '0.00', '–')
+    """
+    if math.isnan(value):
+        return MISSING
+    text = f"{value:z.{decimals}f}"
+    return text.replace("-", "−")
 
 
 def clipped(name: str) -> str:
@@ -263,5 +281,5 @@ def broken(name: str) -> str:
 
 
 def _readable(name: str) -> str:
-    words = name.replace("_", " ").strip()
+    words = one_line(name.replace("_", " ").strip())
     return words[:1].upper() + words[1:]

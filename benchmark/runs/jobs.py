@@ -15,9 +15,11 @@ from typing import Any, Literal, NamedTuple, get_args
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from benchmark.config.composing import job_overrides
-from benchmark.config.schema import TrackerConfig
+from benchmark.config.composing import job_overrides, own_folders
+from benchmark.config.schema import PHASES, TrackerConfig
+from benchmark.config.secrets import refuse_secrets
 from benchmark.errors import StoreError
+from benchmark.redaction import told
 from benchmark.store.artifact import read_json
 from benchmark.store.files import write_whole
 
@@ -70,28 +72,61 @@ class Job(NamedTuple):
 
 
 class JobList(Callback):  # type: ignore[misc]
-    """Hydra's callback that lists the jobs of a multirun in its folder before any starts."""
+    """Hydra's callback before any job starts, and before Hydra writes any file.
+
+    It refuses secrets in the configuration and lists the jobs of a multirun in its folder. It stops
+    the command with ``SystemExit``, since Hydra goes on after any other fault of a callback.
+    """
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Check a single run."""
+        _check(config)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Write the list."""
+        """Check all jobs and write their list."""
+        _check(config)
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
+        _keep_private(OmegaConf.select(config, "hydra.launcher.submitit_folder"))
         jobs = job_overrides(config.hydra.sweeper.params, config.hydra.overrides.task)
         (folder / _JOBS).write_text(json.dumps(jobs, indent=1))
         tracker: Any = OmegaConf.to_object(config.tracker)
         launched.append(Launched(folder, config.grid, tracker, jobs))
 
 
+def _check(config: DictConfig) -> None:
+    """Refuse secrets in what Hydra is about to write.
+
+    Raises:
+        SystemExit: with the whole message.
+    """
+    try:
+        overrides: Any = OmegaConf.to_container(config.hydra.overrides)  # as they were written
+        refuse_secrets(config, [*overrides["task"], *overrides["hydra"]], own_folders())
+    except Exception as error:  # Hydra would go on after any other than SystemExit
+        raise SystemExit(str(error)) from error
+
+
+def _keep_private(folder: str | None) -> None:
+    """Let nobody else read, or put others in place of, the pickles of jobs on a cluster."""
+    if folder is not None:
+        above = Path(folder.partition("%")[0])  # the rest is a folder for each job
+        above.mkdir(parents=True, exist_ok=True)
+        above.chmod(0o700)
+
+
 @contextmanager
 def recorded(
-    folder: Path, number: int | None = None, overrides: Sequence[str] = ()
+    folder: Path, phase: str = "whole", number: int | None = None, overrides: Sequence[str] = ()
 ) -> Iterator[list[str]]:
     """Write into a job's folder that it runs, and how it ended: finished, or failed and why.
 
-    A job that is stopped or killed leaves what was written at its start.
+    A job that is stopped or killed leaves what was written at its start. So does one that only
+    samples, for another one of the same folder evaluates.
 
     Args:
         folder: folder of the job.
+        phase: part of the run that the job is, as in ``Config.phase``.
         number: place of the job in its grid.
         overrides: settings on the command line that make it.
 
@@ -100,7 +135,12 @@ def recorded(
     """
 
     def write(state: State, reason: str = "") -> None:
-        known = {"number": number, "overrides": [*overrides], "state": state, "reason": reason}
+        known = {
+            "number": number,
+            "overrides": [*overrides],
+            "state": state,
+            "reason": told(reason),
+        }
         write_whole(folder / _STATE, json.dumps(known).encode())
 
     write("not ended")
@@ -110,7 +150,8 @@ def recorded(
     except Exception as error:
         write("failed", str(error) or type(error).__name__)
         raise
-    write("failed" if faults else "finished", "; ".join(faults))
+    if phase != "sample":
+        write("failed" if faults else "finished", "; ".join(faults))
 
 
 def wait_for_submitted() -> None:
@@ -131,6 +172,7 @@ def read_jobs(grid: Path) -> list[Job]:
     except _UNREADABLE as error:
         raise StoreError(f"{grid / _JOBS} is damaged; launch the grid again.") from error
     shared = set.intersection(*map(set, planned)) if len(planned) > 1 else set()
+    shared |= {f"phase={phase}" for phase in PHASES}  # told to a cell's jobs by their launcher
     jobs = [Job(_name(job, shared), "not started") for job in planned]
     for path in sorted(grid.rglob(_STATE)):
         with suppress(*_UNREADABLE):  # a damaged state counts as a job that has not started

@@ -18,7 +18,8 @@ def stored(asked: Asked) -> tuple[pl.DataFrame, float | None]:
         return pl.DataFrame(
             schema={**dict.fromkeys(SAMPLE, pl.String()), SAMPLE[2]: pl.Int64()}
         ), None
-    table = asked.rows.read(asked.artifact).filter(asked.rows.done)
+    key = [name for name in SAMPLE if name in asked.rows.none.columns]
+    table = asked.artifact.read(asked.rows, key).filter(asked.rows.done)
     if "sample_index" not in table.columns:
         table = table.with_columns(sample_index=pl.lit(0, pl.Int64))
     if "completion_tokens" not in table.columns:

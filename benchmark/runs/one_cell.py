@@ -14,16 +14,14 @@ import polars as pl
 from rich.console import Console
 
 from benchmark.applications import Application, Study, build_applications
-from benchmark.cell.cell import Cell
+from benchmark.cell.cell import Cell, KnownModel, Split
 from benchmark.cell.counted import counted_cell, read_counts
-from benchmark.cell.finished import point_to_cell
-from benchmark.cell.key import cell_artifact, outputs_of
+from benchmark.cell.finished import is_finished, newest_cell, point_to_cell
+from benchmark.cell.key import cell_artifact, engine_identity, outputs_of
 from benchmark.cell.saved import (
     CELL,
     export_probes,
-    is_finished,
     load_cell,
-    newest_cell,
     save_cell,
 )
 from benchmark.cell.stages import SAMPLED
@@ -42,7 +40,8 @@ from benchmark.estimators import (
 )
 from benchmark.metrics.evaluate import evaluate
 from benchmark.records import CellResult, Estimate
-from benchmark.report.page.cell import write_report
+from benchmark.report.grid import make_grid
+from benchmark.report.report import write_report
 from benchmark.report.tables.cell import metric_table, outcome_line
 from benchmark.runs.tracking import track
 from benchmark.store.artifact import Artifact, Store, git_commit
@@ -80,13 +79,33 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
         save_cell(result, artifact, cell.split("evaluation").parents | read, complete)
     export_probes(artifact, folder / "probes")
     more = [made.draw for made in applications.values() if hasattr(made, "draw")]
-    report = write_report(result, folder, _provenance(artifact, config), more)
+    report = write_report(make_grid([result]), folder, _provenance(artifact, config), more)
     console.print(metric_table(result))
     console.print(outcome_line(result))
     console.print(f"Report: {report}")
     track(result, config, folder)
     point_to_cell(artifact, report, folder, config)
     return result
+
+
+def sample_cell(config: Config, folder: Path, console: Console) -> None:
+    """Ask the model for all that a cell needs, and keep it; ``phase=evaluate`` makes the cell.
+
+    Args and errors are those of ``run_cell``.
+    """
+    estimators = build_estimators(config.estimator, config.sampling)
+    build_applications(config.application)  # a mistake in them shows before anything is spent
+    if is_finished(cell_artifact(config, console)):
+        return
+    cell, given = _open(config, estimators, folder, console)
+    _tell(cell, [*given, *estimators], console)
+    try:
+        _prepare(cell, estimators)
+        for name in _in_order(estimators):
+            estimators[name].collect(cell)
+    finally:
+        cell.close()
+    console.print(f"Sampled: model {config.model.name}, dataset {config.dataset.name}.")
 
 
 def _open(
@@ -100,8 +119,12 @@ def _open(
         return counted_cell(config, counts, store, console), counts.estimates
     check_splits(estimators, config.dataset)
     questions = SAMPLED.questions(config.dataset, needed_roles(estimators))
-    engine = build_engine(config, folder, console)
-    return Cell(config, questions, engine, store, console, SAMPLED), {}
+    model = (
+        _known_model(config, console)
+        if config.phase == "evaluate"
+        else build_engine(config, folder, console)
+    )
+    return Cell(config, questions, model, store, console, SAMPLED), {}
 
 
 def _tell(cell: Cell, names: Iterable[str], console: Console) -> None:
@@ -120,11 +143,7 @@ def _evaluate(
 ) -> CellResult:
     """Return the cell with its estimates and metrics."""
     config = cell.config
-    for estimator in estimators.values():
-        estimator.check(cell)
-    for estimator in estimators.values():
-        estimator.prepare(cell)
-    evaluation = cell.split("evaluation")
+    evaluation = _prepare(cell, estimators)
     estimates = {**given, **_estimate(cell, estimators)}
     rng = np.random.default_rng(config.statistics.seed)
     metrics, differences = evaluate(estimates, evaluation.grades, rng, config.statistics.resamples)
@@ -144,14 +163,23 @@ def _evaluate(
     )
 
 
-def _estimate(cell: Cell, estimators: Mapping[str, Estimator]) -> dict[str, Estimate]:
-    """Return the estimates, in the order of the estimators.
+def _prepare(cell: Cell, estimators: Mapping[str, Estimator]) -> Split:
+    """Return the evaluated split, once nothing refuses it and what comes first is sampled."""
+    for estimator in estimators.values():
+        estimator.check(cell)
+    for estimator in estimators.values():
+        estimator.prepare(cell)
+    return cell.split("evaluation")
 
-    Those that read hidden states come last, so that a server that the harness runs stops once.
-    """
-    made = {}
-    for name in sorted(estimators, key=lambda n: estimators[n].hidden_states):
-        made[name] = estimators[name].estimate(cell)
+
+def _in_order(estimators: Mapping[str, Estimator]) -> list[str]:
+    """Return their names; last come those that read hidden states, so that a server stops once."""
+    return sorted(estimators, key=lambda name: estimators[name].hidden_states)
+
+
+def _estimate(cell: Cell, estimators: Mapping[str, Estimator]) -> dict[str, Estimate]:
+    """Return the estimates, in the order of the estimators."""
+    made = {name: estimators[name].estimate(cell) for name in _in_order(estimators)}
     return {name: made[name] for name in estimators}
 
 
@@ -211,5 +239,17 @@ def build_engine(config: Config, folder: Path, console: Console) -> Engine:
     target = str(config.engine[TARGET]).rpartition(".")[2]
     named = re.sub(r"[0-9a-f]{40,}", lambda found: found[0][:12], weights.identity)
     console.print(f"Model: {config.model.name}, weights {named}, run by {target}")
-    run = Surroundings(config.model, weights, cache, folder, console)
+    store = outputs_of(config) / "store"
+    run = Surroundings(config.model, weights, cache, folder, store, console)
     return engine_config(config.engine).start(run)
+
+
+def _known_model(config: Config, console: Console) -> KnownModel:
+    """Return what is known of the model where it isn't run: all that it is asked for is stored."""
+    weights = find_weights(config.model, Path(config.paths.cache).expanduser(), console)
+    return KnownModel(
+        engine_identity(config, weights),
+        engine_config(config.engine).precisions,
+        f"model={config.model.name} dataset={config.dataset.name} is not sampled whole, and "
+        f"phase=evaluate asks no model. Run the same with phase=sample first.",
+    )

@@ -1,10 +1,9 @@
-"""What a grid takes, before anything is spent: ``capcal plan experiment=paper_grid``.
+"""What a cell or a grid takes, before anything is spent.
 
 The cells are composed as they would be run, their questions are read, and the store is asked what
 it has. No model is loaded.
 """
 
-import argparse
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,19 +12,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, Never
 
 import polars as pl
-from hydra.errors import HydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
-from rich import box
 from rich.console import Console
-from rich.table import Table
 
 from benchmark.cell.asked import HIDDEN, Asked
 from benchmark.cell.cell import Cell, KnownModel, Split, Stages
+from benchmark.cell.finished import is_finished
 from benchmark.cell.key import cell_artifact, engine_identity, has_cells, outputs_of
-from benchmark.cell.saved import is_finished
 from benchmark.config.checks import checked
-from benchmark.config.composing import compose_jobs, explained, misread, system_fault
 from benchmark.config.schema import Config, DatasetConfig, Role
 from benchmark.engines.construction import engine_config
 from benchmark.engines.settings import ServerConfig
@@ -34,19 +28,54 @@ from benchmark.errors import BenchmarkError
 from benchmark.estimators import build_estimators, check_splits, needed_roles
 from benchmark.questions import load_splits
 from benchmark.records import CAPABILITY, DISAGREEMENT, GRADE, RESPONSE
-from benchmark.report.style import dataset_name, model_name
 from benchmark.runs.lengths import mean_length, stored
+from benchmark.runs.rates import Rate
+from benchmark.runs.schedule import Part
 from benchmark.sampling.responses import SAMPLE, wanted_samples
 from benchmark.store.artifact import Store, fingerprint
 
 _CHARACTERS_PER_TOKEN = 4  # roughly, of English text
-_WIDTH = 132  # characters of a line, where the table is not shown in a terminal
-_NOTE = """\
-Requests, tokens and hidden states are those that the store lacks; what several cells need is
-counted in the first of them. Output tokens are the number of replies times their mean length: that
-of the replies in the store (stored), else what the paper reports (paper), else the longest reply
-that is allowed (cap). Prompt tokens are a quarter of the characters of each request. With
-sampling=adaptive every number is the largest possible one."""
+_REPLY_BYTES = 60  # of a reply in the store, beside its text
+_TOKEN_BYTES = 1.5  # of a token in the store, whose text is compressed
+_PROCESS_BYTES = 0.7e9  # of memory that a run needs without replies
+_REPLY_MEMORY = 1000  # bytes of a reply in memory, beside its text
+_TOKEN_MEMORY = 8  # bytes of a token in memory: its text, and once more while it is graded
+
+
+class Amount(NamedTuple):
+    """What a model is asked for.
+
+    Attributes:
+        requests: number of requests for replies.
+        prompt_tokens: estimated tokens of their prompts.
+        replies: number of replies.
+        output_tokens: estimated tokens of the replies.
+        hidden_states: number of prompts whose hidden states are read.
+        hidden_tokens: estimated tokens of these prompts.
+    """
+
+    requests: float = 0
+    prompt_tokens: float = 0
+    replies: float = 0
+    output_tokens: float = 0
+    hidden_states: float = 0
+    hidden_tokens: float = 0
+
+    def plus(self, other: "Amount") -> "Amount":
+        """Return both together."""
+        return Amount(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
+    def hours(self, rate: Rate) -> float:
+        """Return how long one accelerator takes for it."""
+        return rate.hours(self.prompt_tokens + self.hidden_tokens, self.output_tokens)
+
+    def disk(self, rate: Rate | None) -> float | None:
+        """Return by how many bytes the store grows; None where the states' size is unknown."""
+        replies = self.replies * _REPLY_BYTES + self.output_tokens * _TOKEN_BYTES
+        if not self.hidden_states:
+            return replies
+        each = rate.bytes_per_prompt if rate else None
+        return None if each is None else replies + self.hidden_states * each
 
 
 class Row(NamedTuple):
@@ -58,11 +87,11 @@ class Row(NamedTuple):
         questions: number of questions that are evaluated.
         stored: number of replies that the store has already.
         wanted: number of replies that the cell is made from.
-        requests: number of requests that are missing; as with the next three, what a cell before
-            this one asks for is left out.
-        prompt_tokens: estimated tokens of the prompts of these requests.
-        output_tokens: estimated tokens of their replies.
-        hidden_states: number of prompts whose hidden states are missing.
+        new: what is missing, without what a cell before this one asks for.
+        rate: speed of the model; None where it is unknown.
+        parts: accelerator time for what is missing of each artifact, whether or not a cell before
+            this one makes it; empty where the rate is unknown.
+        memory: estimated bytes of memory that a run of the cell needs, without its model.
         lengths: sources of the mean lengths of replies.
         finished: whether nothing is left to do.
         fault: reason why nothing is known; empty where all is well.
@@ -73,10 +102,10 @@ class Row(NamedTuple):
     questions: int = 0
     stored: int = 0
     wanted: int = 0
-    requests: int = 0
-    prompt_tokens: float = 0
-    output_tokens: float = 0
-    hidden_states: int = 0
+    new: Amount = Amount()
+    rate: Rate | None = None
+    parts: tuple[Part, ...] = ()
+    memory: float = 0
     lengths: tuple[str, ...] = ()
     finished: bool = False
     fault: str = ""
@@ -94,10 +123,11 @@ class Planner:
 
     Args:
         console: shows what takes long.
+        rates: rates by name of the model.
     """
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, rates: Mapping[str, Rate]) -> None:
+        self._console, self._rates = console, rates
         self._splits: dict[str, dict[Role, pl.DataFrame]] = {}
         self._planned: dict[Path, pl.DataFrame] = {}
 
@@ -116,7 +146,11 @@ class Planner:
         estimators = build_estimators(config.estimator, config.sampling)
         check_splits(estimators, config.dataset)
         cell = self._cell(config, needed_roles(estimators))
-        row = row._replace(questions=cell.questions["evaluation"].height)
+        row = row._replace(
+            questions=cell.questions["evaluation"].height,
+            rate=self._rates.get(row.model),
+            memory=_PROCESS_BYTES,
+        )
         engine = engine_config(config.engine)
         per_request = (
             engine.samples_per_request if isinstance(engine, ServerConfig) else sys.maxsize
@@ -127,7 +161,7 @@ class Planner:
         for wanted in asked:
             every = _new(wanted_samples(wanted.prompts, wanted.k), wanted, known)
             row = self._add(row, wanted, every, per_request)
-        return row
+        return row._replace(parts=_added_up(row.parts))
 
     def _cell(self, config: Config, roles: Sequence[Role]) -> Cell:
         """Return a cell that knows its questions and where things are kept, and runs no model."""
@@ -156,20 +190,46 @@ class Planner:
         missing = every.join(there, on=SAMPLE, how="anti")
         new = _new(missing, wanted, self._planned)
         if wanted.kind == HIDDEN:
-            return row._replace(hidden_states=row.hidden_states + new.height)
-        counts = new.group_by("question_id").len().iter_rows()
-        requests = {key: math.ceil(count / per_request) for key, count in counts}
-        characters = sum(len(wanted.prompts[key]) * times for key, times in requests.items())
-        length, source = mean_length(wanted, row.model, seen)
-        told = [source] if source and new.height else []
-        return row._replace(
-            stored=row.stored + every.height - missing.height,
-            wanted=row.wanted + every.height,
-            requests=row.requests + sum(requests.values()),
-            prompt_tokens=row.prompt_tokens + characters / _CHARACTERS_PER_TOKEN,
-            output_tokens=row.output_tokens + length * new.height,
-            lengths=tuple(dict.fromkeys([*row.lengths, *told])),
-        )
+            length = 0.0
+        else:
+            length, source = mean_length(wanted, row.model, seen)
+            told = [source] if source and new.height else []
+            row = row._replace(
+                stored=row.stored + every.height - missing.height,
+                wanted=row.wanted + every.height,
+                memory=row.memory + every.height * (_REPLY_MEMORY + _TOKEN_MEMORY * length),
+                lengths=tuple(dict.fromkeys([*row.lengths, *told])),
+            )
+        asked, lacking = (_amount(wanted, rows, length, per_request) for rows in (new, missing))
+        if row.rate is not None:
+            part = Part(str(wanted.artifact.folder), row.model, lacking.hours(row.rate))
+            row = row._replace(parts=(*row.parts, part))
+        return row._replace(new=row.new.plus(asked))
+
+
+def _added_up(parts: Sequence[Part]) -> tuple[Part, ...]:
+    """Return the parts of one cell, those of one artifact together."""
+    sums: dict[str, Part] = {}
+    for part in parts:
+        hours = part.hours + (sums[part.key].hours if part.key in sums else 0.0)
+        sums[part.key] = part._replace(hours=hours)
+    return tuple(sums.values())
+
+
+def _amount(wanted: Asked, samples: pl.DataFrame, length: float, per_request: int) -> Amount:
+    """Return what some of the wanted samples take, whose replies have a mean length in tokens."""
+    times = dict(samples.group_by("question_id").len().iter_rows())
+    if wanted.kind == HIDDEN:
+        tokens = sum(len(wanted.prompts[key]) for key in times) / _CHARACTERS_PER_TOKEN
+        return Amount(hidden_states=samples.height, hidden_tokens=tokens)
+    requests = {key: math.ceil(count / per_request) for key, count in times.items()}
+    characters = sum(len(wanted.prompts[key]) * count for key, count in requests.items())
+    return Amount(
+        requests=sum(requests.values()),
+        prompt_tokens=characters / _CHARACTERS_PER_TOKEN,
+        replies=samples.height,
+        output_tokens=length * samples.height,
+    )
 
 
 def _split_to_come(cell: Cell, role: Role) -> Split:
@@ -196,83 +256,3 @@ def _new(samples: pl.DataFrame, wanted: Asked, known: dict[Path, pl.DataFrame]) 
     new = samples.join(before, on=SAMPLE, how="anti")
     known[folder] = pl.concat([before, new])
     return new
-
-
-def plan_table(rows: Sequence[Row], tokens_per_second: float | None) -> Table:
-    """Return the rows as a table with their sum; hours where the throughput is given.
-
-    Args:
-        rows: one per cell.
-        tokens_per_second: output tokens of one engine, all its requests at once together.
-    """
-    table = Table(box=box.SIMPLE_HEAD, show_footer=True)
-    total = {
-        name: sum(getattr(row, name) for row in rows)
-        for name in ("requests", "prompt_tokens", "output_tokens", "hidden_states")
-    }
-    table.add_column("Model", f"{len(rows)} cell{'s' * (len(rows) != 1)}", no_wrap=True)
-    table.add_column("Dataset", no_wrap=True)
-    table.add_column("State", f"{sum(row.finished for row in rows)} finished", no_wrap=True)
-    table.add_column("Questions", justify="right", no_wrap=True)
-    table.add_column("Replies", justify="right")
-    for name, value in total.items():
-        table.add_column(name.replace("_", " ").capitalize(), _short(value), justify="right")
-    table.add_column("Lengths", no_wrap=True)
-    if tokens_per_second:
-        hours = total["output_tokens"] / tokens_per_second / 3600
-        table.add_column("Hours", f"{hours:,.1f}", justify="right")
-    for row in rows:
-        numbers = [row.questions, row.wanted, *(getattr(row, name) for name in total)]
-        cells = ["" if row.finished or row.fault else _short(number) for number in numbers]
-        shown = [model_name(row.model), dataset_name(row.dataset), row.state, *cells]
-        shown.append(", ".join(row.lengths))
-        if tokens_per_second and row.lengths:
-            shown.append(f"{row.output_tokens / tokens_per_second / 3600:,.1f}")
-        table.add_row(*shown)
-    return table
-
-
-def _short(number: float) -> str:
-    return f"{number:,.0f}" if number < 1e6 else f"{number / 1e6:,.1f} M"
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Run the command line; exit status 1 where some cell can't be planned."""
-    parser = argparse.ArgumentParser(
-        "capcal plan",
-        description="Tells what a run or a grid takes, and runs nothing.",
-    )
-    parser.add_argument("overrides", nargs="*", help="as for `python -m benchmark`")
-    parser.add_argument("-m", "--multirun", action="store_true", help="taken for granted")
-    parser.add_argument(
-        "--tokens-per-second", type=float, metavar="N",
-        help="output tokens that one engine generates in a second, all its requests together",
-    )  # fmt: skip
-    given = parser.parse_intermixed_args(arguments)
-    if given.tokens_per_second is not None and not given.tokens_per_second > 0:
-        parser.error(f"--tokens-per-second={given.tokens_per_second:g} must be above 0.")
-    told = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-    wrong = None
-    try:
-        jobs = compose_jobs(given.overrides)
-        planner = Planner(told)
-        rows = [planner.row(job) for job in jobs]
-    except (BenchmarkError, HydraException, OmegaConfBaseException) as error:
-        wrong = explained(error)
-    except OSError as error:
-        wrong = system_fault(error)
-    except ValueError as error:
-        if (wrong := misread(error, given.overrides)) is None:
-            raise
-    if wrong is not None:
-        told.print(f"Error: {wrong}")
-        sys.exit(1)
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=_WIDTH)
-    console.print(plan_table(rows, given.tokens_per_second))
-    console.print(_NOTE)
-    faults = dict.fromkeys(row.fault for row in rows if row.fault)
-    for fault in faults:
-        told.print(f"Error: {fault}")
-    sys.exit(1 if faults else 0)

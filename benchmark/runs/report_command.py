@@ -14,9 +14,10 @@ from benchmark.cell.saved import LISTING, cell_of, load_cell, read_listing
 from benchmark.errors import BenchmarkError, DataError, StoreError
 from benchmark.records import CellResult
 from benchmark.report.grid import Grid, make_grid
-from benchmark.report.grid_report import write_grid_report
+from benchmark.report.report import write_report
 from benchmark.report.style import dataset_name, model_name
 from benchmark.runs.jobs import read_jobs
+from benchmark.terminal import Terminal
 
 _DESCRIPTION = """\
 Regenerates every table and figure from finished runs, beside the paper's numbers, and one
@@ -31,9 +32,9 @@ def main(arguments: Sequence[str]) -> None:
         "runs", nargs="+", type=Path, metavar="FOLDER",
         help="a run's folder, a multirun's, any folder of those, or outputs/store",
     )  # fmt: skip
-    parser.add_argument("--name", help="of the report's folder; the first FOLDER's by default")
+    parser.add_argument("--name", help="name of the report's folder (default: the first FOLDER's)")
     given = parser.parse_args(arguments)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = Terminal()
     try:
         page = report(given.runs, given.name or given.runs[0].resolve().name, console)
     except BenchmarkError as error:
@@ -50,8 +51,8 @@ def report(runs: Sequence[Path], name: str, console: Console) -> Path:
 
     Args:
         runs: folders of runs, or folders that hold such.
-        name: of the report's folder.
-        console: told what is shown and what is left out.
+        name: name of the report's folder.
+        console: where it is said what is shown and what is left out.
 
     Returns:
         The path of ``report.html``.
@@ -65,7 +66,7 @@ def report(runs: Sequence[Path], name: str, console: Console) -> Path:
     grid = make_grid(_whole(folders, console))
     _tell(grid, console)
     outputs = folders[0].parents[4]  # of outputs/store/<model>/<dataset>/<split>/<cell>
-    return write_grid_report(grid, outputs / "reports" / name)
+    return write_report(grid, outputs / "reports" / name)
 
 
 def _whole(folders: Sequence[Path], console: Console) -> list[CellResult]:
@@ -87,7 +88,7 @@ def find_cells(runs: Sequence[Path], console: Console) -> list[Path]:
 
     Args:
         runs: each a run's folder, a folder in the store, or one that holds such.
-        console: told which runs below a folder didn't finish.
+        console: where runs that didn't finish are named.
 
     Raises:
         DataError: a folder doesn't exist, or holds no finished run.
@@ -153,5 +154,5 @@ def _tell(grid: Grid, console: Console) -> None:
 
 
 def _fail(message: str) -> None:
-    Console(stderr=True, soft_wrap=True, highlight=False).print(f"Error: {message}", markup=False)
+    Terminal(stderr=True).print(f"Error: {message}")
     sys.exit(1)

@@ -3,23 +3,23 @@
 import hashlib
 import json
 import os
-import re
 import subprocess
 import sys
-import urllib.error
-import urllib.request
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import anyio
 import polars as pl
-from rich import get_console
+import psutil
 
 from benchmark.config.schema import WANDB_SETTINGS, Config, TrackerConfig
 from benchmark.errors import StoreError
 from benchmark.records import CellResult
+from benchmark.terminal import Terminal
 
 LOGGED_GROUPS = (
     "dataset",
@@ -34,13 +34,6 @@ LOGGED_GROUPS = (
     "statistics",
 )
 COUNTED_GROUPS = ("dataset", "estimator", "application", "statistics")  # used by dataset=counts
-_SECRET_KEY = re.compile(
-    r"key$|(^|_)token$|secret|passw(or)?d|credential|authorization|headers$", re.IGNORECASE
-)
-_LOGIN_IN_URL = re.compile(r"(?<=://)[^/\s@]+@")
-_QUERY_OF_URL = re.compile(r"(https?://[^\s?#]+)[?#]\S*")
-_SECRET_ARGUMENT = re.compile(r"-*[\w-]*(key|token|secret|passw(or)?d)(?=$|=)", re.IGNORECASE)
-_HIDDEN = "***"
 _UPLOAD_SECONDS = 120.0  # longest time that an upload may take
 _REACH_SECONDS = 10.0  # longest time until the server says anything
 ID = "question_id"
@@ -55,7 +48,7 @@ def track(result: CellResult, config: Config, folder: Path) -> None:
 
     Args:
         result: results of the cell.
-        config: configuration of the run; only ``LOGGED_GROUPS`` are logged, without secrets.
+        config: configuration of the run; only ``LOGGED_GROUPS`` are logged.
         folder: folder of the run. W&B's files go below ``folder/wandb``; the figures are those in
             ``folder/figures``.
 
@@ -145,66 +138,64 @@ def _key(folder: Path, path: Path) -> str:
 
 def _upload(run: Path, base_url: str) -> None:
     """Upload an offline run; where that can't be done in time, say how to do it later."""
-    fault = f"{base_url} can't be reached"
-    if _answers(base_url):
-        try:
-            told = subprocess.run(
-                [sys.executable, "-m", "wandb", "sync", str(run)], stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-                timeout=_UPLOAD_SECONDS, cwd=run.parents[1],  # its log goes into ./wandb
-            ).stdout  # fmt: skip
-            fault = told.strip().splitlines()[-1].removesuffix(".") if told.strip() else "no upload"
-        except subprocess.TimeoutExpired:
-            fault = f"the upload didn't end in {_UPLOAD_SECONDS:g} s"
+    fault = _sync(run) if anyio.run(_answers, base_url) else f"{base_url} can't be reached"
     if not list(run.glob("*.wandb.synced")):
-        get_console().print(
-            f"W&B: {fault}, so the run stays offline. Upload it later: wandb sync {run}",
-            soft_wrap=True,
+        Terminal().print(
+            f"W&B: {fault}, so the run stays offline. Upload it later: wandb sync {run}"
         )
 
 
-def _answers(base_url: str) -> bool:
+def _sync(run: Path) -> str:
+    """Run W&B's own upload and return its last words, or that it was given up."""
+    command = [sys.executable, "-m", "wandb", "sync", str(run)]
+    # A file, not a pipe: a process that W&B leaves behind would keep a pipe open.
+    with tempfile.TemporaryFile() as told:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=told, stderr=subprocess.STDOUT,
+            cwd=run.parents[1],  # its log goes into ./wandb
+        )  # fmt: skip
+        try:
+            process.wait(_UPLOAD_SECONDS)
+        except subprocess.TimeoutExpired:
+            return f"the upload didn't end in {_UPLOAD_SECONDS:g} s"
+        finally:
+            _end(process)
+        told.seek(0)
+        words = told.read().decode(errors="replace").strip()
+    return words.splitlines()[-1].removesuffix(".") if words else "no upload"
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a process with all that it has started, which may have sessions of their own."""
+    with suppress(psutil.NoSuchProcess):
+        for child in psutil.Process(process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+    process.kill()
+    process.wait()
+
+
+async def _answers(base_url: str) -> bool:
     """Tell whether there is a server, whatever it says; the system's proxies are used."""
+    import httpx2
+
+    from benchmark.engines.server.client import GuardedClient
+
     try:
-        urllib.request.urlopen(base_url, timeout=_REACH_SECONDS).close()
-    except urllib.error.HTTPError:
-        return True
-    except OSError:
+        async with GuardedClient(_REACH_SECONDS, "WANDB") as client:
+            await client.get(base_url)
+    except (httpx2.RequestError, httpx2.InvalidURL):
         return False
+    except Exception:  # noqa: BLE001  a reply that is too large, or a redirect, is one
+        return True
     return True
 
 
 def logged_config(config: Config) -> dict[str, Any]:
-    """Return what is logged of the configuration: the groups that are used, without secrets."""
+    """Return what is logged of the configuration, in which no secret stands: the groups in use."""
     resolved = asdict(config)
     groups = COUNTED_GROUPS if config.dataset.counted else LOGGED_GROUPS
-    return {group: _without_secrets(resolved[group]) for group in groups}
-
-
-def _without_secrets(value: Any) -> Any:
-    """Drop keys that are named like a secret, logins and queries of addresses, and arguments."""
-    if isinstance(value, dict):
-        return {k: _without_secrets(v) for k, v in value.items() if not _SECRET_KEY.search(str(k))}
-    if isinstance(value, list):
-        return [
-            _HIDDEN if _names_secret(before) else _without_argument(_without_secrets(item))
-            for before, item in zip([None, *value], value, strict=False)
-        ]
-    if not isinstance(value, str):
-        return value
-    return _QUERY_OF_URL.sub(r"\1", _LOGIN_IN_URL.sub("", value))
-
-
-def _names_secret(item: Any) -> bool:
-    """Tell whether the next argument of a command is a secret, as after ``--api-key``."""
-    return isinstance(item, str) and item.startswith("-") and bool(_SECRET_ARGUMENT.fullmatch(item))
-
-
-def _without_argument(item: Any) -> Any:
-    """Return ``--api-key=...`` or ``TOKEN=...`` without its value."""
-    if isinstance(item, str) and (found := _SECRET_ARGUMENT.match(item)) and "=" in item:
-        return f"{found.group()}={_HIDDEN}"
-    return item
+    return {group: resolved[group] for group in groups}
 
 
 def run_id(name: str, logged: dict[str, Any]) -> str:

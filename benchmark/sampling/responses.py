@@ -9,6 +9,7 @@ from benchmark.engines import Decoding, Engine, SampleRequest
 from benchmark.records import RESPONSE, STORED_RESPONSE
 from benchmark.sampling.seeds import sample_seed
 from benchmark.store.artifact import Artifact, prompt_hash
+from benchmark.store.claims import fill_together
 from benchmark.store.rows import Row, table_rows
 
 _FAILED = pl.col("finish_reason") == "error"
@@ -46,19 +47,27 @@ def sample_responses(
     wanted = wanted_samples(prompts, k)
     hashes = dict(wanted["question_id", "prompt_hash"].unique().iter_rows())
 
-    def draw(missing: pl.DataFrame) -> Iterator[Row]:
-        each = missing.group_by("question_id", maintain_order=True).agg("sample_index")
-        requests = [
-            SampleRequest(
-                question_id, prompts[question_id], tuple(indices),
-                tuple(sample_seed(seed, question_id, index) for index in indices),
-            )
-            for question_id, indices in each.iter_rows()
-        ]  # fmt: skip
-        for response in engine.sample(requests, decoding):
-            yield asdict(response) | {"prompt_hash": hashes[response.question_id]}
+    def requests(pieces: Iterator[pl.DataFrame]) -> Iterator[SampleRequest]:
+        for piece in pieces:
+            each = piece.group_by("question_id", maintain_order=True).agg("sample_index")
+            for question_id, indices in each.iter_rows():
+                yield SampleRequest(
+                    question_id, prompts[question_id], tuple(indices),
+                    tuple(sample_seed(seed, question_id, index) for index in indices),
+                    first_seed=sample_seed(seed, question_id, 0),
+                )  # fmt: skip
 
-    stored = artifact.fill(wanted, draw, RESPONSES, what, lambda: engine.settings)
+    def draw(pieces: Iterator[pl.DataFrame]) -> Iterator[list[Row]]:
+        together: list[Row] = []
+        for response in engine.sample(requests(pieces), decoding):
+            row = asdict(response) | {"prompt_hash": hashes[response.question_id]}
+            if not row.pop("more"):
+                yield [*together, row]
+                together = []
+            else:
+                together.append(row)
+
+    stored = fill_together(artifact, wanted, draw, RESPONSES, what, lambda: engine.settings)
     drawn = stored.filter(~_FAILED)
     failed = stored.filter(_FAILED).join(drawn, on=SAMPLE, how="anti")
     found = wanted.join(pl.concat([drawn, failed]), on=SAMPLE, how="inner").unique(subset=SAMPLE)

@@ -9,13 +9,15 @@ Kept is what costs time: responses, P(True), hidden states, judgements. Rows tha
 produced and added; what is a pure function of stored rows (grades, capability) is made anew.
 """
 
+import errno
 import hashlib
 import json
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,15 +26,17 @@ import polars as pl
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from benchmark.errors import DataError, StoreError
+from benchmark.errors import StoreError
 from benchmark.progress import meter
-from benchmark.records import check_table
 from benchmark.store.files import write_whole
-from benchmark.store.rows import Row, Rows, in_parts, parquet
+from benchmark.store.names import open_plain, refuse_links
+from benchmark.store.parts import DIGEST, part_name, read_parts, refuse_doubled, whole_parts
+from benchmark.store.rows import MARK, Row, Rows, in_parts, parquet, table_rows
 
-_DIGEST = 16  # characters of a checksum in a file's name
-_FINGERPRINT = 12
+_FINGERPRINT = 12  # characters of a fingerprint
+_MOST_JSON = 100_000_000  # bytes of a file that is read as JSON
 _MANIFEST = "manifest.json"
+_STALE_SECONDS = 600  # after which a file that is not written to the end is that of a dead process
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
@@ -46,17 +50,22 @@ def read_json(path: Path) -> Any:
 
     Raises:
         OSError: it can't be read.
-        ValueError: it is not JSON in UTF-8, or nested too deeply.
+        ValueError: it is not JSON in UTF-8, too long, or nested too deeply.
+        StoreError: it is no regular file.
     """
+    with open_plain(path) as file:
+        data = file.read(_MOST_JSON + 1)
+    if len(data) > _MOST_JSON:
+        raise ValueError(f"{path} has more than {_MOST_JSON:,} bytes")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(data.decode())
     except RecursionError as error:
         raise ValueError(f"{path} is nested too deeply") from error
 
 
 def prompt_hash(prompt: str) -> str:
     """Return the checksum that ties a stored row to the very prompt it came from."""
-    return hashlib.sha256(prompt.encode()).hexdigest()[:_DIGEST]
+    return hashlib.sha256(prompt.encode()).hexdigest()[:DIGEST]
 
 
 class Artifact:
@@ -76,11 +85,13 @@ class Artifact:
     @property
     def fingerprint(self) -> str:
         """The part of the folder's name that names its inputs."""
-        return fingerprint(self.inputs)
+        return self.folder.name.rpartition("-")[2]
 
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the artifact; a second run waits. The kernel frees a dead process's lock."""
+        self.refuse_links()
+        refuse_links(self.folder, ".lock")
         with writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / ".lock")
@@ -90,8 +101,10 @@ class Artifact:
                 self.console.print(f"Another run works on {self.folder}; waiting for it.")
                 lock.acquire()
         try:
-            for stale in self.folder.glob(".partial-*"):
-                stale.unlink()
+            for partial in self.folder.glob(".partial-*"):
+                with suppress(FileNotFoundError):
+                    if time.time() - partial.stat().st_mtime > _STALE_SECONDS:
+                        partial.unlink()
             yield
         finally:
             lock.release()
@@ -99,7 +112,7 @@ class Artifact:
     def fill(
         self,
         wanted: pl.DataFrame,
-        produce: Callable[[pl.DataFrame], Iterable[Row | None]],
+        produce: Callable[[pl.DataFrame], Iterable[Row | list[Row] | None]],
         rows: Rows,
         what: str,
         settings: Callable[[], Mapping[str, Any]] = dict,
@@ -112,76 +125,91 @@ class Artifact:
         Args:
             wanted: keys of rows, [N]; its columns are the key.
             produce: makes the rows of the keys that are missing, in any order, one after another.
-                None stands for one that could not be made and is tried again by the next run.
+                None stands for one that could not be made and is tried again by the next run; the
+                rows of a list are kept together.
             rows: how they are kept.
             what: names the work in the progress line.
             settings: returns how the engine ran that made the rows, for the manifest.
         """
+
+        def append(made: list[Row]) -> None:
+            self.append(rows.pack(made, self.fingerprint), rows.suffix)
+
         with self.lock():
-            held = rows.read(self)
+            held = self.read(rows, wanted.columns)
             done = held.filter(rows.done).select(wanted.columns)
             missing = wanted.join(done, on=wanted.columns, how="anti")
             if missing.height:
-                append = partial(rows.append, self)
                 with meter(self.console, what, missing.height) as progress:
                     in_parts(produce(missing), append, rows.most, progress)
-                held = rows.read(self)
+                held = self.read(rows, wanted.columns)
             engine = settings() if missing.height else None
             # A run that was killed after its last part has left an older manifest.
-            self._write_manifest(rows.unit, held.height, engine)
+            self.write_manifest(rows.unit, held.height, engine)
         return held
 
     def append(self, data: bytes, suffix: str) -> Path:
         """Write a part file; it appears complete or not at all."""
-        digest = hashlib.sha256(data).hexdigest()[:_DIGEST]
-        return self.write(f"part-{digest}{suffix}", data)
+        return self.write(part_name(data, suffix), data)
 
     def append_table(self, table: pl.DataFrame) -> Path:
         """Write rows as one Parquet part."""
-        return self.append(parquet(table), ".parquet")
+        return self.append(parquet(table, {MARK: self.fingerprint}), ".parquet")
+
+    def read_table(self, schema: pl.Schema) -> pl.DataFrame:
+        """Return the rows of all Parquet parts, as ``read``; no whole row is there twice."""
+        return self.read(table_rows(schema, "rows"), list(schema))
 
     def parts(self, suffix: str, checksum: Callable[[Path], str] | None = None) -> list[Path]:
         """Return the part files, in a fixed order.
 
         Args:
             suffix: end of their names.
-            checksum: function that returns a file's SHA-256; None reads all of it.
+            checksum: as ``whole_parts``.
 
         Raises:
-            StoreError: a part's content doesn't have the checksum that its name says, or a part was
-                removed since they were listed.
+            StoreError: as ``whole_parts``, or a link leads to the artifact.
         """
-        paths = sorted(self.folder.glob(f"part-*{suffix}"))
-        for path in paths:
-            try:
-                digest = (checksum or _checksum)(path)[:_DIGEST]
-            except FileNotFoundError as error:
-                raise StoreError(f"{path} was replaced by another run; run again.") from error
-            if path.name != f"part-{digest}{suffix}":
-                raise StoreError(
-                    f"{path} is damaged: its content has checksum {digest}. Delete this file and "
-                    f"run again; only its rows are made anew."
-                )
-        return paths
+        self.refuse_links()
+        return whole_parts(self.folder.glob(f"part-*{suffix}"), checksum)
 
-    def read_table(self, schema: pl.Schema) -> pl.DataFrame:
+    def read(
+        self, rows: Rows, key: Sequence[str], paths: Iterable[Path] | None = None
+    ) -> pl.DataFrame:
         """Return the rows of all parts; none gives an empty table.
 
-        Raises:
-            StoreError: a part is damaged, or holds other columns.
-        """
-        tables = [schema.to_frame()]
-        for path in self.parts(".parquet"):
-            try:
-                table = pl.read_parquet(path, hive_partitioning=False, glob=False)
-                tables.append(check_table(table, schema, str(path)))
-            except (DataError, pl.exceptions.PolarsError) as error:
-                raise StoreError(
-                    f"{path} is not one of this artifact's parts: {error} Move it away."
-                ) from error
-        return pl.concat(tables)
+        Args:
+            rows: how they are kept.
+            key: the columns in which finished rows differ.
+            paths: some of the parts; None takes all.
 
-    def _write_manifest(self, unit: str, rows: int, engine: Mapping[str, Any] | None) -> None:
+        Raises:
+            StoreError: a part or the manifest is another artifact's, a part is damaged, or a
+                finished row is there twice.
+        """
+        if paths is None:
+            paths = self.parts(rows.suffix, rows.checksum)
+        else:
+            paths = whole_parts(paths, rows.checksum)
+        known = self._known()
+        tables = read_parts(paths, rows, self.fingerprint, known)
+        refuse_doubled(paths, tables, rows, key, known)
+        return pl.concat([rows.none, *tables])
+
+    def _known(self) -> dict[str, Any]:
+        """Return what the manifest says; nothing where there is none, or it is damaged."""
+        try:
+            known = read_manifest(self.folder)
+        except StoreError:
+            return {}
+        refuse_renamed(self.folder / _MANIFEST, known, self.fingerprint)
+        return known
+
+    def refuse_links(self) -> None:
+        """Refuse symbolic links below the store, on the way to the folder and the folder itself."""
+        refuse_links(self.folder.parents[3], *self.folder.parts[-4:])
+
+    def write_manifest(self, unit: str, rows: int, engine: Mapping[str, Any] | None) -> None:
         """Write what the artifact holds, where the manifest doesn't say the same already.
 
         ``engine`` is how the engine ran for rows that were added; None keeps what is known.
@@ -190,13 +218,13 @@ class Artifact:
             "inputs": self.inputs,
             "counts": {unit: rows},
             "parts": sorted(path.name for path in self.folder.glob("part-*")),
-            "engine": dict(engine or {}),
+            "marked": True,  # a part that isn't listed has a mark
         }
-        with suppress(StoreError):
-            known = read_manifest(self.folder)
-            content["engine"] = content["engine"] or known.get("engine", {})
-            if fingerprint({name: known.get(name) for name in content}) == fingerprint(content):
-                return
+        known = self._known()
+        before = known.get("engine")
+        content["engine"] = dict(engine or (before if isinstance(before, dict) else {}))
+        if fingerprint({name: known.get(name) for name in content}) == fingerprint(content):
+            return
         self.write(_MANIFEST, sealed(content | made_by()))
 
     def write(self, name: str, data: bytes) -> Path:
@@ -205,11 +233,6 @@ class Artifact:
         with writing(target):
             write_whole(target, data)
         return target
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def made_by() -> dict[str, Any]:
@@ -245,11 +268,28 @@ def read_sealed(path: Path) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = read_json(path)
         checksum = manifest.pop("checksum")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        whole = checksum == fingerprint(manifest)
+    except (
+        OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
+    ) as error:  # fmt: skip
         raise StoreError(f"{path} can't be read; run the cell again.") from error
-    if checksum != fingerprint(manifest):
+    if not whole:
         raise StoreError(f"{path} is damaged; run the cell again.")
     return manifest
+
+
+def refuse_renamed(path: Path, said: Mapping[str, Any], own: str) -> None:
+    """Refuse what a manifest or listing says where it is another artifact's.
+
+    Raises:
+        StoreError: the inputs have another fingerprint than the folder's name.
+    """
+    found = fingerprint(said.get("inputs", {}))
+    if found != own:
+        raise StoreError(
+            f"{path} is that of {found}, but the folder is called {own}: it was renamed or copied "
+            f"from another artifact. Move the folder away, or give it its name back."
+        )
 
 
 class Store:
@@ -286,7 +326,10 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        way_out = "Free space"
+        if error.errno in {errno.EACCES, errno.EPERM}:  # a store that is shared with others
+            way_out = "Let its owner give you the right to write there (chmod -R g+rwX; umask 002)"
         raise StoreError(
-            f"{path} can't be written: {error.strerror or error}. Free space or choose another "
+            f"{path} can't be written: {error.strerror or error}. {way_out}, or choose another "
             f"folder with paths.outputs=..., then run again: what was finished is kept."
         ) from error

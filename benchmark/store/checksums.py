@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from benchmark.errors import StoreError
 from benchmark.store.artifact import fingerprint, read_json
 from benchmark.store.files import remember
 
@@ -27,7 +28,7 @@ def file_checksum(path: Path, memory: Path) -> str:
     seen = (state.st_size, state.st_dev, state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
     key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
     kept = memory / "checksums" / f"{key}.json"
-    with suppress(OSError, ValueError, TypeError):
+    with suppress(OSError, ValueError, TypeError, StoreError):
         known, checksum, own = read_json(kept)
         if tuple(known) == seen and own == fingerprint({checksum: known}):
             return str(checksum)

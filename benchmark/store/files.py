@@ -83,7 +83,9 @@ def write_whole(path: Path, data: bytes) -> None:
     """
     partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
     try:
-        partial.write_bytes(data)
+        partial.unlink(missing_ok=True)  # of a process that was killed; or a link that leads away
+        with partial.open("xb") as file:
+            file.write(data)
         sync(partial)
         partial.rename(path)
     except OSError:

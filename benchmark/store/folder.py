@@ -3,12 +3,15 @@
 import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from benchmark.errors import StoreError
 from benchmark.store.artifact import Artifact, made_by, read_sealed, sealed, writing
 from benchmark.store.files import sync
+from benchmark.store.names import inside, open_plain, refuse_links
+from benchmark.store.parts import DIGEST
 
 
 def replace_folder(
@@ -35,6 +38,7 @@ def replace_folder(
     new, old = beside.folder / "new", beside.folder / "old"
     with beside.lock(), writing(folder):
         for left in (new, old):  # by a run that was killed
+            refuse_links(beside.folder, left.name)
             shutil.rmtree(left, ignore_errors=True)
         try:
             for name, data in {**files, listing: sealed(said)}.items():
@@ -43,8 +47,8 @@ def replace_folder(
                 path.write_bytes(data)
                 sync(path)
             for name in kept:
-                if (folder / name).is_file():
-                    shutil.copyfile(folder / name, new / name)
+                with suppress(FileNotFoundError), open_plain(folder / name) as file:
+                    (new / name).write_bytes(file.read())
             if folder.exists():
                 folder.rename(old)
             new.rename(folder)
@@ -60,22 +64,31 @@ def aside(artifact: Artifact) -> Artifact:
     return Artifact(folder.with_name(f".{folder.name}"), {}, artifact.console)
 
 
-def read_folder(folder: Path, listing: str) -> Iterator[tuple[str, bytes]]:
+def read_folder(folder: Path, listing: str, known: str) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of each file that the listing names.
 
+    Args:
+        folder: the folder.
+        listing: name of the listing in it.
+        known: regular expression of the names that the listing may give.
+
     Raises:
-        StoreError: the listing or a file is missing or damaged.
+        StoreError: the listing or a file is missing, damaged or not one of this folder.
     """
-    there = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*")}
-    for name, checksum in read_sealed(folder / listing)["files"].items():
+    files = read_sealed(folder / listing).get("files")
+    if not isinstance(files, dict):
+        raise StoreError(f"{folder / listing} lists no files. Run the cell again.")
+    for name, checksum in files.items():
+        path = inside(folder, name, folder / listing, known)
         try:
-            data = there[name].read_bytes()
-        except (KeyError, OSError) as error:  # nothing outside is read, whatever the listing says
-            raise StoreError(f"{folder / name} is missing. Run the cell again.") from error
+            with open_plain(path) as file:
+                data = file.read()
+        except OSError as error:
+            raise StoreError(f"{path} is missing. Run the cell again.") from error
         if _checksum(data) != checksum:
-            raise StoreError(f"{there[name]} is damaged. Run the cell again.")
+            raise StoreError(f"{path} is damaged. Run the cell again.")
         yield name, data
 
 
 def _checksum(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
+    return hashlib.sha256(data).hexdigest()[:DIGEST]

@@ -6,7 +6,7 @@ which are gigabytes together, are remembered beside them: every cell of a model 
 
 import json
 from collections.abc import Iterator, Sequence
-from functools import partial
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -14,11 +14,12 @@ import safetensors
 import safetensors.torch
 import torch
 
+from benchmark.errors import DataError, StoreError
 from benchmark.store.artifact import Artifact
 from benchmark.store.checksums import file_checksum
-from benchmark.store.rows import Row, Rows
+from benchmark.store.rows import MARK, Row, Rows
 
-_PART_ROWS = 64  # questions of one part: a large model's states are megabytes each
+_PART_ROWS = 64  # questions of one part: the states of a large model are megabytes each
 _PLACE = pl.Schema(
     {
         "question_id": pl.String(),
@@ -33,9 +34,19 @@ def append_features(
     artifact: Artifact, question_ids: list[str], hashes: list[str], features: torch.Tensor
 ) -> None:
     """Write hidden states [N, L + 1, D] with their question ids as one safetensors part."""
-    metadata = {"question_ids": json.dumps(question_ids), "prompt_hashes": json.dumps(hashes)}
-    data = safetensors.torch.save({"features": features.contiguous()}, metadata=metadata)
-    artifact.append(data, ".safetensors")
+    keys = zip(question_ids, hashes, features, strict=True)
+    rows: list[Row] = [
+        {"question_id": key, "prompt_hash": checksum, "states": states}
+        for key, checksum, states in keys
+    ]
+    artifact.append(_pack(rows, artifact.fingerprint), ".safetensors")
+
+
+def _pack(rows: list[Row], mark: str) -> bytes:
+    ids, hashes = ([row[name] for row in rows] for name in ("question_id", "prompt_hash"))
+    metadata = {"question_ids": json.dumps(ids), "prompt_hashes": json.dumps(hashes), MARK: mark}
+    states = torch.stack([row["states"] for row in rows])
+    return bytes(safetensors.torch.save({"features": states}, metadata=metadata))
 
 
 class StoredFeatures:
@@ -52,6 +63,12 @@ class StoredFeatures:
         self._places = places.select("path", "row")
         _, layers, width = _feature_slice(self._places["path"][0]).get_shape()
         self.shape = (self._places.height, layers, width)
+        for path in self._places["path"].unique():
+            if (found := _feature_slice(path).get_shape()[1:]) != [layers, width]:
+                raise StoreError(
+                    f"{path} holds states of {found} layers and dimensions, the other parts of "
+                    f"{[layers, width]}: it is another model's. Move it away and run again."
+                )
         self._rows: dict[str, tuple[list[int], list[int]]] = {}
         for position, (path, row) in enumerate(self._places.iter_rows()):
             positions, rows = self._rows.setdefault(path, ([], []))
@@ -97,20 +114,33 @@ def _feature_slice(path: str) -> Any:
 
 def read_features(artifact: Artifact) -> pl.DataFrame:
     """Return where hidden states lie: question_id, prompt_hash, path of the part, row in it."""
-    tables = [_PLACE.to_frame()]
-    checksum = partial(file_checksum, memory=artifact.folder)
-    for path in artifact.parts(".safetensors", checksum):
+    return artifact.read(HIDDEN_STATES, ["question_id", "prompt_hash"])
+
+
+def _read(path: Path) -> tuple[pl.DataFrame, str | None]:
+    try:
         with safetensors.safe_open(path, framework="pt") as file:
             metadata = file.metadata()
+            shape = file.get_slice("features").get_shape()
         ids, hashes = (json.loads(metadata[name]) for name in ("question_ids", "prompt_hashes"))
         place = {"path": [str(path)] * len(ids), "row": range(len(ids))}
-        tables.append(pl.DataFrame({"question_id": ids, "prompt_hash": hashes, **place}, _PLACE))
-    return pl.concat(tables)
+        table = pl.DataFrame({"question_id": ids, "prompt_hash": hashes, **place}, _PLACE)
+    except (
+        safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError,
+        pl.exceptions.PolarsError,
+    ) as error:  # fmt: skip
+        raise DataError(f"It can't be read: {error}") from error
+    nulls = table.null_count().row(0)
+    if len(shape) != 3 or shape[0] != table.height or any(nulls):
+        raise DataError(f"It holds states of shape {shape} for {table.height} questions.")
+    return table, metadata.get(MARK)
 
 
-def _append(artifact: Artifact, rows: list[Row]) -> None:
-    ids, hashes = ([row[name] for row in rows] for name in ("question_id", "prompt_hash"))
-    append_features(artifact, ids, hashes, torch.stack([row["states"] for row in rows]))
+def _remembered(path: Path) -> str:
+    return file_checksum(path, path.parent / ".hashed")
 
 
-HIDDEN_STATES = Rows(read_features, _append, "questions", most=_PART_ROWS)
+HIDDEN_STATES = Rows(
+    _PLACE.to_frame(), ".safetensors", _read, _pack, "questions", most=_PART_ROWS,
+    checksum=_remembered,
+)  # fmt: skip

@@ -1,6 +1,9 @@
 """Counts from elsewhere: a CSV file becomes a cell, and what is wrong in it is named."""
 
+import gzip
 import io
+import os
+import socket
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -102,8 +105,9 @@ HEAD = "question_id,n,c,p\n"
         (HEAD.encode() + "a,1,1,0.5\nfür,1,1,0\n".encode("latin-1"), ["line 3", "für", "LATIN1"]),
         ((HEAD + "a,1,1,0.5\n").encode("utf-16"), ["line 1", "iconv -f UTF-16"]),
         ('{"question_id": 1}\n{"question_id": 2}\n', ["no column 'question_id'"]),
-        ("," * 100_000 + "\n", ["100001 columns ''"]),
-        ("x" + ",".join(map(str, range(9999))) + "\na\n", ["line 2", "9999 columns"]),
+        ("," * 100_000 + "\n", ["100,001 columns", "at most 1,000"]),
+        ("," * 10 + "\n", ["11 columns ''"]),
+        ("x" + ",".join(map(str, range(999))) + "\na\n", ["line 2", "999 columns"]),
         (HEAD + "a,1,1\n", ["line 2", "3 values under 4 columns"]),
         (HEAD + "a,1,1,0.5,9\n", ["line 2", "5 values"]),
         (b"\xff\xfe\x00PAR1", ["is not text in UTF-8"]),
@@ -124,6 +128,21 @@ HEAD = "question_id,n,c,p\n"
         (HEAD + "a,1,1,NaN\nb,1,1,0.5\n", ["column 'p'", "question 'a'", "'NaN'", "empty"]),
         (HEAD + "a,1,1,1.01\n", ["column 'p'", "'1.01'", "[0, 1]", "confidences="]),
         (HEAD + "a,1,1,-0.1\n", ["column 'p'", "'-0.1'"]),
+        ("question_id,n,c,\x1b[31mp\na,1,1,0.5\n", ["column", "\\x1b[31mp", "plain name"]),
+        ("question_id,n,c,p\u200b\na,1,1,0.5\n", ["column", "p\\u200b"]),
+        ("\ufeff\ufeffquestion_id,n,c,p\na,1,1,0.5\n", ["column", "\\ufeffquestion_id"]),
+        ("question_id,n,c,\u202ep\na,1,1,0.5\n", ["column", "\\u202ep"]),
+        ("question_id,n,c,p\x00\na,1,1,0.5\n", ["p\\x00"]),
+        (HEAD + "a\x1b]0;title\x07,1,1,0.5\n", ["question 'a\\x1b]0;", "control"]),
+        (HEAD + "a\x9b2J,1,1,0.5\n", ["question 'a\\x9b2J", "control"]),
+        (HEAD + f"a,{'9' * 5000},1,0.5\n", ["column 'n'", "'9999"]),
+        (HEAD + f"a,1,1,{'x' * 200_000}\n", ["line 2", "field limit"]),
+        (HEAD + "a,1,1,0.5" + " " * 10_000_000 + "\n", ["line 2", "10,000,000 characters"]),
+        (gzip.compress(b"0" * 10_000_000), ["is not text in UTF-8"]),
+        (b'{"a":' * 50_000, ["line 1", "no CSV"]),
+        (b"\x00" * 100_000, ["\\x00"]),
+        (HEAD + "a,\u0661,1,0.5\n", ["column 'n'", "whole number"]),
+        (HEAD + "a,1,1,0x1p-1\nb,1,1,0\n", ["column 'p'", "'0x1p-1'"]),
         (HEAD + "a,1,1,0.5\nb,1,1,n/a\n", ["column 'p'", "question 'b'", "'n/a'"]),
     ],
 )
@@ -155,6 +174,46 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
             read_counts(config, QUIET)
 
 
+@pytest.mark.parametrize("kind", ["pipe", "socket", "device", "link to a device", "dangling link"])
+def test_what_is_no_file_is_refused_at_once(tmp_path, monkeypatch, kind):
+    path = tmp_path / "counts.csv"
+    monkeypatch.chdir(tmp_path)
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        socket.socket(socket.AF_UNIX).bind(path.name)
+    else:
+        path.symlink_to("/dev/zero" if "device" in kind else "nowhere")
+    given = "/dev/zero" if kind == "device" else path
+    config = CountedDataset(name="counts", path=str(given))
+    with pytest.raises(ConfigError, match=rf"dataset\.path={given} can't be read"):
+        read_counts(config, QUIET)
+
+
+def test_a_file_larger_than_any_counts_is_refused_unread(tmp_path):
+    with (tmp_path / "counts.csv").open("wb") as file:
+        file.truncate(10**12)  # takes no place on the disk
+    config = CountedDataset(name="counts", path=str(tmp_path / "counts.csv"))
+    with pytest.raises(DataError, match="more than 1,000,000,000 bytes"):
+        read_counts(config, QUIET)
+
+
+def test_a_thousand_columns_without_numbers_are_told_in_a_line(tmp_path):
+    out = io.StringIO()
+    names = ",".join(f"t{i}" for i in range(900))
+    text = f"question_id,n,c,{names}\na,1,1,{','.join(['x'] * 900)}\n"
+    read(tmp_path, text, console=Console(file=out, width=10_000))
+    assert "t0, t1," in out.getvalue()
+    assert "t49 and 850 more." in out.getvalue()
+
+
+def test_what_looks_like_settings_is_taken_as_it_is(tmp_path):
+    name = "${oc.env:HOME}"
+    counts = read(tmp_path, f"question_id,n,c,{name}\n{name},2,1,0.5\n")
+    assert list(counts.estimates) == [name]
+    assert counts.questions["question_id"].to_list() == [name]
+
+
 def test_the_paper_s_counts_give_the_paper_s_numbers():
     if not PAPER.exists():
         pytest.skip(f"{PAPER.name} is not beside the checkout")
@@ -184,9 +243,9 @@ def test_a_file_of_counts_runs_to_its_report_without_a_model(tmp_path, monkeypat
     assert brier["value"].item() == pytest.approx(0.125)  # (0 + 0.25) / 2
     assert brier.select("answered", "questions").row(0) == (2, 3)
     page = report.read_text()
-    assert "9 judged elsewhere, in random order, 2 to 4 per question" in page
-    assert "no answer found" not in page  # the counts don't say
-    assert "What is &#34;pi&#34;, roughly?" in page
+    assert "9 judged responses, 2 to 4 per question" in page
+    assert "only counts were given" in page
+    assert "<th>no answer found</th>" not in page  # the counts don't say
     assert {path.stem for path in report.parent.glob("figures/*")} >= {"divergence", "reliability"}
     assert not (report.parent / "figures" / "cost.png").exists()  # nothing is known to be spent
     assert not list((tmp_path / "cache").glob("models/*"))

@@ -38,7 +38,7 @@ def assert_each_once(table, questions, k):
 def tokens_of(model):
     """Return what counts a prompt's tokens as the model's own template renders it."""
     tokenizer, config = AutoTokenizer.from_pretrained(model), ModelConfig(name="tiny")
-    return lambda prompt: len(rendered(config, tokenizer, prompt))
+    return lambda prompt: len(*rendered(config, tokenizer, [prompt]))
 
 
 def test_a_cell_runs_through_a_server_with_hidden_states_in_process(
@@ -81,7 +81,7 @@ def test_a_template_that_writes_the_date_is_told_of_where_a_server_renders_it(
     tokenizer.save_pretrained(dated)
     with ScriptedServer() as server:
         assert run(monkeypatch, tmp_path, *settings(dated, server)) == 0
-        assert "writes the date, which is 2026-02-01" in capsys.readouterr().out
+        assert "writes the date. In this process that is 2026-02-01" in capsys.readouterr().out
         fixed = "+model.chat_template_kwargs.date_string='1 Feb'"
         assert run(monkeypatch, tmp_path, *settings(dated, server, fixed)) == 0
         assert run(monkeypatch, tmp_path, *settings(tiny_model, server)) == 0
@@ -187,6 +187,37 @@ def test_vendors_options_name_the_responses_and_headers_do_not(monkeypatch, tmp_
     assert len(manifests(tmp_path, "responses")) == 2
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert not [path for path in files if b"secret-team" in path.read_bytes()]
+
+
+def test_another_name_at_the_server_is_another_cell(monkeypatch, tmp_path, tiny_model, capsys):
+    with ScriptedServer(models=("a", "b", str(tiny_model), "tiny")) as server:
+        finished = []
+        for name in ("a", "b", "a", tiny_model, "tiny"):  # the last two name the model itself
+            chosen = settings(tiny_model, server, f"engine.model={name}")
+            assert run(monkeypatch, tmp_path, *chosen) == 0
+            finished.append("finished before" in capsys.readouterr().out)
+    assert finished == [False, False, True, False, True]
+    assert len(manifests(tmp_path, "responses")) == 3
+
+
+def test_another_model_behind_the_same_name_is_refused(monkeypatch, tmp_path, tiny_model, capsys):
+    said = ["m-2025-08-07"]
+    with ScriptedServer(always=lambda reply, _: reply | {"model": said[0]}) as server:
+        chosen = settings(tiny_model, server)
+        assert run(monkeypatch, tmp_path, *chosen) == 0
+        more = [*chosen, "sampling.k=6"]
+        assert run(monkeypatch, tmp_path, *more) == 0
+        said[0] = "m-2026-01-01"
+        assert run(monkeypatch, tmp_path, *chosen, "sampling.k=8") == 1
+        error = capsys.readouterr().err
+        assert "calls its model 'm-2026-01-01', but the stored responses are of" in error
+        assert "'m-2025-08-07'" in error
+        (kept,) = tmp_path.glob("out/store/tiny/served-*.txt")
+        assert str(kept) in error
+        kept.unlink()
+        assert run(monkeypatch, tmp_path, *chosen, "sampling.k=8") == 0
+    (manifest,) = manifests(tmp_path, "responses")
+    assert manifest["engine"]["model"] == "m-2026-01-01"
 
 
 @pytest.mark.parametrize(

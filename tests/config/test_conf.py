@@ -81,11 +81,11 @@ def test_every_launcher_composes(launcher: str) -> None:
         overrides = ["experiment=paper_grid", f"hydra/launcher={launcher}"]
         config = compose("config", overrides=overrides, return_hydra_config=True)
         launched = config.hydra.launcher
-        assert launched._target_.startswith(f"hydra_plugins.hydra_{PLUGINS[launcher]}_launcher.")
+        assert launched._target_.startswith(f"hydra_plugins.{PLUGINS[launcher]}_launcher.")
         assert "paper_grid" in str(config.hydra.sweep.dir)
 
 
-PLUGINS = {"slurm": "submitit", "joblib": "joblib"}
+PLUGINS = {"slurm": "capcal", "joblib": "hydra_joblib"}
 
 
 def test_a_list_chooses_the_estimators() -> None:

@@ -1,5 +1,6 @@
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ from benchmark.grading import math_equality
 from benchmark.grading import math_verify as grader_module
 from benchmark.grading.math_equality import judge_pairs
 from benchmark.grading.math_verify import JUDGEMENT, MathVerify, compare
-from benchmark.grading.verdict import Answer, Verdict
+from benchmark.grading.verdict import PASSING, Answer, Verdict
 from benchmark.store.artifact import Store
 
 PROMPT = "What is x?\nPut the final answer inside \\boxed{}."
@@ -220,3 +221,48 @@ def die_on_poison(pairs, seconds):
 def test_limits_of_nothing_are_refused(setting):
     with pytest.raises(ConfigError, match=f"{setting}=0 is not allowed: it must be above 0"):
         MathVerify(**{setting: 0})
+
+
+BLOW_UPS = [
+    "9^9^9^9", "9^{9^{9^9}}", "10^{10^{10}}", "e^{e^{e^{e^e}}}", r"\exp(\exp(\exp(50)))", "(10^5)!",
+    "x^{x^{x^{x^x}}}", "x^{x^{x^{y^z}}}", r"\sqrt{x}^{\sqrt{y}^{\sqrt{z}^{x}}}", "(x+y+z)^{5000}",
+    "(x+1)^{5000}", "(x^{1000}-1)/(x-1)", "+".join(f"x^{{{i}}}" for i in range(150)), "9999!/9998!",
+    r"\sqrt{2+" * 30 + "1" + "}" * 30, r"\frac{1}{2+" * 30 + "1" + "}" * 30, r"\binom{9999}{5000}",
+    r"\sqrt{2}+\sqrt{3}+\sqrt{5}+\sqrt{7}+\sqrt{11}+\sqrt{13}+\sqrt{17}", r"(1+\sqrt2+\sqrt3)^{99}",
+    r"\begin{vmatrix}" + r"\\".join("&".join(f"x_{{{i}{j}}}" for j in range(8)) for i in range(8))
+    + r"\end{vmatrix}",
+    r"\begin{pmatrix}" + r"\\".join("&".join("x" * 20) for _ in range(20)) + r"\end{pmatrix}",
+    r"\cup".join(f"({i},{i + 1})" for i in range(0, 200, 2)), r"\lfloor \pi^{99999} \rfloor",
+    r"\{" + ",".join(map(str, range(400))) + r"\}", r"\sin(10^{300})", r"\pi^{\pi^{\pi^{\pi^\pi}}}",
+    r"1\pm2\pm3\pm4\pm5\pm6\pm7\pm8\pm9", "(1+i)^{5000}", "2^{199999}", r"\sqrt[99991]{7}",
+    r"0.\overline{" + "3" * 900 + "}", r"2^{\sqrt{10^{20}}}", r"\ln(e^{e^{e^e}})", "x<9^{99999}",
+]  # fmt: skip
+
+
+def test_nothing_that_blows_up_needs_a_limit_of_time_or_memory():
+    pairs = [("4", text) for text in BLOW_UPS] + [(text, "4") for text in BLOW_UPS]
+    judged = dict(compare(pairs, MathVerify(workers=1)))
+    assert {pair: j for pair, j in judged.items() if j[1] in PASSING} == {}
+    assert {j[0] for j in judged.values()} == {"incorrect", "unparsed"}
+
+
+def test_small_towers_and_determinants_are_still_compared():
+    same = [
+        ("x^{x^{x}}", "x^{x^x}"), ("e^{e^{x}}", r"\exp(\exp(x))"), ("2^{x^{y}}", "2^{(x^y)}"),
+        (r"\begin{vmatrix}a&b\\c&d\end{vmatrix}", "ad-bc"), ("e^{e^e}", r"\exp(e^e)"),
+        (r"[0,1]\cup[2,3]\cup[4,5]", r"[4,5]\cup[0,1]\cup[2,3]"), ("e^{-10^6}", "1/e^{10^6}"),
+    ]  # fmt: skip
+    assert {judgement for _, judgement in compare(same, MathVerify())} == {("correct", "equal")}
+
+
+def test_a_busy_machine_changes_no_verdict():
+    pairs = [(rf"\sin({n})+\sqrt{{{n}}}", rf"\sqrt{{{n}}}+\sin({n + n % 2})") for n in range(2, 20)]
+    alone = list(compare(pairs, MathVerify(seconds=2)))
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(6)]
+    try:
+        assert list(compare(pairs, MathVerify(seconds=2))) == alone
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    assert {judgement[0] for _, judgement in alone} == {"correct", "incorrect"}

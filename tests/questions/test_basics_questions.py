@@ -5,7 +5,7 @@ import pytest
 from benchmark.config.schema import DatasetConfig
 from benchmark.errors import ConfigError, DataError
 from benchmark.questions import basics
-from benchmark.questions.overlap import normalised
+from benchmark.questions.content import normalised
 from tests.questions.mirror import dataset_config
 
 

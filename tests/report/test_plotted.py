@@ -38,22 +38,14 @@ def test_a_single_response_gives_no_pair_of_targets():
     assert np.isnan(targets.flip)
 
 
-def test_the_losses_of_a_question_differ_by_the_variance_of_its_correctness(cell):
-    paired = points.pair(cell)["probe"]
-    losses = points.question_losses(paired)
-    p = paired.c / paired.n
-    np.testing.assert_allclose(losses.response - losses.capability, p * (1 - p), atol=1e-12)
-    assert -1 <= losses.rank_correlation <= 1
-
-
 def test_figures_use_the_target_that_leaves_out_the_confidence_s_own_responses(cell):
-    _, accuracy = points.first_draw(points.pair(cell)["consistency_10"])
+    paired = points.pair(cell)["consistency_10"]
     rest = count_outcomes(cell.grades, skip_samples=10)
-    np.testing.assert_allclose(accuracy, rest["c"] / rest["n"])
+    np.testing.assert_allclose(paired.c / paired.n, rest["c"] / rest["n"])
 
 
 def test_the_reliability_diagram_is_the_metric_s_curve_with_intervals_around_it(cell):
-    paired = points.pair(cell)["probe"]
+    paired = points.pair(cell, points.RESAMPLES)["probe"]
     diagram = points.reliability(paired)
     curve = reliability_curve(paired.confidences[0], paired.n, paired.c)
     np.testing.assert_allclose(diagram.accuracy, curve.expected_accuracy)
@@ -67,7 +59,7 @@ def test_the_reliability_diagram_is_the_metric_s_curve_with_intervals_around_it(
 
 
 def test_a_bin_of_one_question_has_no_interval(cell):
-    paired = points.pair(cell)["probe"]
+    paired = points.pair(cell, points.RESAMPLES)["probe"]
     alone = replace(paired, confidences=np.array([[0.95, *np.full(len(paired.n) - 1, 0.45)]]))
     diagram = points.reliability(alone)
     assert np.isnan([diagram.low[9], diagram.high[9]]).all()
@@ -75,7 +67,7 @@ def test_a_bin_of_one_question_has_no_interval(cell):
 
 
 def test_the_reliability_diagram_pools_the_draws(cell):
-    paired = points.pair(cell)["oracle_rc"]
+    paired = points.pair(cell, points.RESAMPLES)["oracle_rc"]
     diagram = points.reliability(paired)
     draws = paired.confidences[: points.SHOWN_DRAWS]
     right = np.broadcast_to(paired.c / paired.n, draws.shape)[draws == 1].mean()
@@ -84,7 +76,7 @@ def test_the_reliability_diagram_pools_the_draws(cell):
 
 
 def test_each_question_counts_the_same_in_the_diagram_however_many_draws_it_has(cell):
-    paired = points.pair(cell)["probe"]
+    paired = points.pair(cell, points.RESAMPLES)["probe"]
     draws = np.full((3, len(paired.n)), np.nan)
     draws[0] = draws[1:, :10] = 0.95
     few = points.reliability(replace(paired, confidences=draws))
@@ -99,30 +91,6 @@ def test_a_reliability_diagram_without_confidences_is_undefined(cell):
     rng = np.random.default_rng(0)
     ((_, paired),) = points.pair_estimates({"verbalized": estimate}, cell.grades, rng, 5)
     assert np.isnan(points.reliability(paired).accuracy).all()
-
-
-def capability_of(n, c):
-    return pl.DataFrame({"n": n, "c": c})
-
-
-def test_the_histogram_has_a_bar_for_each_value_where_they_are_few():
-    histogram = points.accuracy_histogram(capability_of([4, 4, 4, 4], [0, 1, 1, 4]))
-    assert histogram.counts.tolist() == [1, 2, 0, 0, 1]
-    assert (histogram.left + histogram.width / 2).tolist() == [0, 0.25, 0.5, 0.75, 1]
-
-
-def test_the_histogram_puts_values_on_an_edge_into_the_upper_bin_and_one_into_the_last():
-    c = [0, 15, 30, 35, 70, 100]  # 0.15, 0.3, 0.35 and 0.7 are no exact floats
-    histogram = points.accuracy_histogram(capability_of([100] * 6, c))
-    assert np.flatnonzero(histogram.counts).tolist() == [0, 3, 6, 7, 14, 19]
-
-
-def test_the_best_strength_of_each_feature_is_that_of_the_lowest_validation_score(cell):
-    selection = cell.estimates["probe"].probes[""].selection
-    best = points.best_strengths(selection)
-    assert best["feature"].to_list() == selection["feature"].unique(maintain_order=True).to_list()
-    lowest = selection.group_by("feature", maintain_order=True).agg(pl.min("validation_brier"))
-    assert best["validation_brier"].to_list() == lowest["validation_brier"].to_list()
 
 
 def test_probes_inside_others_are_shown_once_each(cell):
@@ -140,9 +108,8 @@ def test_probes_inside_others_are_shown_once_each(cell):
     assert list(alone) == ["same.base"]
 
 
-def test_families_come_from_the_metadata_where_there_is_one(cell):
-    assert len(points.family_of(cell.questions)) == 60
-    none = pl.Series(
-        [[{"key": "subject", "value": "x"}]] * 60, dtype=cell.questions.schema["metadata"]
-    )
-    assert points.family_of(cell.questions.with_columns(metadata=none)).is_empty()
+def test_counts_on_an_edge_are_in_the_upper_bin_and_the_last_bin_holds_one():
+    c = np.array([0, 15, 30, 35, 70, 100])  # 0.15, 0.3, 0.35 and 0.7 are no exact floats
+    shares = points.count_histogram(c, np.full(6, 100))
+    assert np.flatnonzero(shares).tolist() == [0, 3, 6, 7, 14, 19]
+    assert shares.sum() == pytest.approx(100)

@@ -126,8 +126,9 @@ def test_a_fault_of_the_program_is_told_and_stops_no_other(
     assert "Traceback" in printed.err
     assert "failed: dataset=facts: planted" in printed.out
     assert sorted(states(tmp_path).values()) == ["failed", "finished"]
-    with pytest.raises(ZeroDivisionError):
-        run(monkeypatch, tmp_path, *tiny(tiny_model, "dataset=facts", "estimator=[random]"))
+    single = tiny(tiny_model, "dataset=facts", "estimator=[random]")
+    assert run(monkeypatch, tmp_path, *single) == 1
+    assert "ZeroDivisionError: planted" in capsys.readouterr().err
 
 
 def test_a_mistyped_key_ends_before_any_cell_and_without_a_summary(

@@ -37,7 +37,12 @@ def cluster():
     ):
         pytest.skip("SLURM is not installed; where CI is set, it is installed for this test")
     folder = tempfile.mkdtemp(prefix="slurm-", dir="/tmp")  # a socket's path must be short
-    environment = {**os.environ, "SLURM_TEST_DIR": folder, "SLURM_TEST_CPUS": "4"}
+    environment = {
+        **os.environ,
+        "SLURM_TEST_DIR": folder,
+        "SLURM_TEST_CPUS": "4",
+        "SLURM_TEST_GPUS": "4",
+    }
     started = subprocess.run(
         ["bash", SCRIPTS / "start-one-node-slurm.sh"], env=environment, text=True, timeout=300,
         capture_output=True, check=False,
@@ -56,7 +61,7 @@ def launch(tmp_path, model, cluster):
     command = [
         sys.executable, "-m", "benchmark", "experiment=demo_grid", f"model={','.join(MODELS)}",
         f"dataset={','.join(DATASETS)}", "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1",
-        "hydra.launcher.gpus_per_node=null", "hydra.launcher.mem_gb=1", *grid_settings(model),
+        "hydra.launcher.mem_gb=1", *grid_settings(model),
         f"paths.outputs={tmp_path}/out", f"paths.cache={tmp_path}/cache",
     ]  # fmt: skip
     return subprocess.Popen(
@@ -105,7 +110,7 @@ def test_a_grid_survives_a_killed_a_preempted_and_a_requeued_job(tmp_path, tiny_
         """Strike each job as soon as it has drawn something, which is long before its end."""
         for job in blows.keys() - before.keys():
             if drawn := responses(tmp_path, job):
-                indices = slurm("squeue", "-hro", "%K %i").splitlines()
+                indices = slurm("squeue", "-t", "RUNNING", "-hro", "%K %i").splitlines()
                 numbers[job] = dict(line.split() for line in indices)[str(job)]
                 slurm(*blows[job], numbers[job])
                 before[job] = drawn
@@ -113,6 +118,9 @@ def test_a_grid_survives_a_killed_a_preempted_and_a_requeued_job(tmp_path, tiny_
 
     process = launch(tmp_path, tiny_model, cluster)
     wait_until(all_struck, process)
+    waiting = slurm("squeue", "-ho", "%r %b", "-t", "PENDING").splitlines()
+    assert {line.split()[1] for line in waiting if "Dependency" in line} == {"N/A"}
+    assert "gpu" in slurm("squeue", "-ho", "%b", "-t", "RUNNING")
     for job in (1, 2):
         start_again(numbers[job])
     output, _ = process.communicate(timeout=300)
@@ -122,7 +130,8 @@ def test_a_grid_survives_a_killed_a_preempted_and_a_requeued_job(tmp_path, tiny_
     (grid,) = tmp_path.glob("out/20*/*-demo_grid")
     for job in (1, 2):
         assert before[job].keys() < responses(tmp_path, job).keys()
-        log = next(grid.glob(f".submitit/*_{job}/*.out")).read_text()
+        logs = [path.read_text() for path in grid.glob(f".submitit/*_{job}/*.out")]
+        log = next(log for log in logs if "Responses (test)" in log)
         kept = sum(part.height for part in before[job].values())
         drawn_again = re.findall(r"Responses \(test\): .* of ([\d,]+)", log)[-1]
         assert int(drawn_again.replace(",", "")) <= K * QUESTIONS - kept < K * QUESTIONS
@@ -144,7 +153,6 @@ def test_a_grid_survives_a_killed_a_preempted_and_a_requeued_job(tmp_path, tiny_
 def test_jobs_on_a_cluster_find_a_package_of_one_s_own(tmp_path, tiny_model, cluster):
     launcher = [
         "hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1", "hydra.launcher.mem_gb=1",
-        "hydra.launcher.gpus_per_node=null",
     ]  # fmt: skip
     output = launch_own_package(tmp_path, tiny_model, launcher, cluster)
     assert "2 finished." in output, output

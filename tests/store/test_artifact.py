@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from rich.console import Console
 from benchmark.errors import StoreError
 from benchmark.store.artifact import Artifact, Store, fingerprint, read_manifest, sealed
 from benchmark.store.hidden_states import StoredFeatures, append_features, read_features
-from benchmark.store.rows import Row, table_rows
+from benchmark.store.rows import Row, parquet, table_rows
 
 SCHEMA = pl.Schema({"question_id": pl.String(), "value": pl.Int64()})
 
@@ -80,7 +81,10 @@ def test_what_a_killed_process_left_half_written_is_not_read(artifact: Artifact)
     leftover.write_bytes(b"half")
     with artifact.lock():
         assert artifact.read_table(SCHEMA).height == 1
-    assert not leftover.exists()
+    assert leftover.exists()  # another run may be writing it
+    os.utime(leftover, (0, 0))
+    with artifact.lock():
+        assert not leftover.exists()
 
 
 def test_only_missing_rows_are_made_and_the_manifest_says_what_there_is(artifact: Artifact) -> None:
@@ -103,6 +107,108 @@ def test_a_manifest_stays_until_what_it_says_changes(artifact: Artifact) -> None
     fill(artifact, 2)
     assert len(read_manifest(artifact.folder)["parts"]) == 2
     assert read_manifest(artifact.folder)["written"] > early["written"]
+
+
+def add_unmarked(artifact: Artifact, *values: int) -> Path:
+    """Add a part as releases before marks wrote it."""
+    return artifact.append(parquet(rows(*values)), ".parquet")
+
+
+def as_before_marks(artifact: Artifact) -> None:
+    """Let the manifest be one that was written before there were marks."""
+    known = read_manifest(artifact.folder)
+    del known["marked"]
+    artifact.write("manifest.json", sealed(known))
+
+
+def test_parts_of_earlier_releases_are_read_and_listed(artifact: Artifact) -> None:
+    fill(artifact)
+    add_unmarked(artifact, 1, 2)
+    as_before_marks(artifact)
+    add_unmarked(artifact, 3)  # by a run that was killed before it wrote the manifest
+    assert fill(artifact, 1, 2, 3, 4) == [4]
+    assert fill(artifact, 1, 2, 3, 4) == []
+    (artifact.folder / "manifest.json").unlink()
+    assert fill(artifact, 1, 2, 3, 4) == []
+
+
+def test_a_part_without_a_mark_is_anothers_once_all_have_one(artifact: Artifact) -> None:
+    fill(artifact, 1)
+    part = add_unmarked(artifact, 2)
+    with pytest.raises(StoreError, match=rf"{part} is another artifact's part: it has no mark"):
+        fill(artifact, 1)
+
+
+def test_a_part_without_a_mark_does_not_stand_in_place_of_one_that_is_listed(
+    artifact: Artifact,
+) -> None:
+    with artifact.lock():
+        own = add_unmarked(artifact, 1, 2)
+    fill(artifact, 1)
+    as_before_marks(artifact)
+    own.unlink()
+    part = add_unmarked(artifact, 1, 3)
+    with pytest.raises(StoreError, match=rf"{part} is another artifact's part"):
+        fill(artifact, 1)
+    part.unlink()
+    assert fill(artifact, 1, 2) == [1, 2]
+
+
+@pytest.mark.parametrize("values", [(1,), (2, 3), (9, 2)])
+def test_rows_that_are_there_twice_are_refused_with_both_parts(
+    artifact: Artifact, values: tuple[int, ...]
+) -> None:
+    with artifact.lock():
+        parts = [add_unmarked(artifact, 1, 2), add_unmarked(artifact, *values)]
+    with pytest.raises(StoreError, match="rows occur twice") as refused:
+        fill(artifact, 1)
+    assert all(str(part) in str(refused.value) for part in parts)
+
+
+def test_of_two_parts_with_a_row_the_one_that_is_not_listed_is_named_first(
+    artifact: Artifact,
+) -> None:
+    for values in ((1, 2), (1, 3), (1, 4)):
+        fill(artifact, 1)
+        with artifact.lock():
+            part = artifact.append_table(rows(*values))
+        with pytest.raises(StoreError, match=rf"^{part} and "):
+            fill(artifact, 1)
+        part.unlink()
+
+
+def test_rows_twice_in_one_part_are_refused(artifact: Artifact) -> None:
+    with artifact.lock():
+        part = add_unmarked(artifact, 1, 1)
+    with pytest.raises(StoreError, match=rf"{part}: rows occur twice"):
+        fill(artifact, 1)
+
+
+def test_anothers_part_is_refused_whether_or_not_the_manifest_lists_it(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    other = Store(tmp_path, Console(quiet=True)).artifact("m", "d", "test", "responses", {"a": 2})
+    fill(artifact, 1)
+    fill(other, 2)
+    (theirs,) = other.folder.glob("part-*")
+    part = shutil.copy(theirs, artifact.folder)
+    known = read_manifest(artifact.folder)
+    for listed in (known["parts"], sorted([*known["parts"], theirs.name])):
+        artifact.write("manifest.json", sealed(known | {"parts": listed}))
+        with pytest.raises(StoreError, match=rf"{part} .* a part of {other.fingerprint}, not of"):
+            fill(artifact, 1)
+
+
+def test_a_folder_under_anothers_name_is_refused_and_left_as_it_is(
+    artifact: Artifact, tmp_path: Path
+) -> None:
+    other = Store(tmp_path, Console(quiet=True)).artifact("m", "d", "test", "responses", {"a": 2})
+    fill(other, 2)
+    other.folder.rename(artifact.folder)
+    before = (artifact.folder / "manifest.json").read_bytes()
+    with pytest.raises(StoreError, match=rf"manifest.json is that of {other.fingerprint}, but the"):
+        fill(artifact, 1)
+    assert (artifact.folder / "manifest.json").read_bytes() == before
 
 
 def test_a_damaged_manifest_is_refused_and_made_anew(artifact: Artifact) -> None:

@@ -131,6 +131,8 @@ class _Batch:
             drawn += draw_tokens(some, uniform[part], self._decoding).tolist()
         # A row whose largest logit is not a number, or infinite, has no distribution.
         broken = (~logits.amax(-1).isfinite()).tolist()
+        if any(broken):
+            self._forward.forget([row for row, is_broken in enumerate(broken) if is_broken])
         yield from self._split(drawn, broken)
 
     def _uniform(self) -> torch.Tensor:

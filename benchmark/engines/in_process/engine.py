@@ -1,8 +1,9 @@
 """The in-process engine: a transformers model on the CPU or an accelerator."""
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
+from itertools import islice
 
 import torch
 import transformers
@@ -10,25 +11,24 @@ from rich.console import Console
 
 from benchmark.config.schema import ModelConfig
 from benchmark.engines import ChoiceProbabilities, Decoding, Response, SampleRequest
-from benchmark.engines.answer_tokens import (
-    first_answer_token,
-    is_opened,
-    spellings,
-    token_texts,
-)
+from benchmark.engines.answer_tokens import first_answer_token, is_opened
 from benchmark.engines.device import find_device
 from benchmark.engines.in_process.decoding import Finished, Job, sample_tokens
 from benchmark.engines.in_process.fidelity import Way, choose_way
 from benchmark.engines.in_process.loading import load_model, load_tokenizer
+from benchmark.engines.in_process.vocabulary import Vocabulary
 from benchmark.engines.prompts import read_answer, rendered, rendering
-from benchmark.engines.reasoning import Split, is_think_tag
+from benchmark.engines.reasoning import Split
 from benchmark.engines.settings import TransformersConfig
+from benchmark.engines.templates import TemplateFault
 from benchmark.engines.weights import Weights, model_identity
 from benchmark.errors import ModelError
 from benchmark.records import FinishReason
+from benchmark.terminal import Terminal
 
 _TRIED = "Two and two make four, as everybody knows."  # what the ways to run a model are tried on
 _TRIED_LEAST = 4  # tokens
+_PORTION = 256  # prompts that are batched together: enough to keep the rows full
 
 
 class TransformersEngine:
@@ -55,15 +55,28 @@ class TransformersEngine:
         self._config = config
         self._weights = weights
         self._device = find_device(config.device)
-        self._console = console or Console(stderr=True, soft_wrap=True, markup=False)
+        self._console = console or Terminal(stderr=True)
         self.precisions = config.precisions
         self._tokenizer = load_tokenizer(model_config, weights)
+        self._vocabulary = Vocabulary(model_config, self._tokenizer, lambda: self._model)
         self.identity = model_identity(
             model_config, weights, rendering(model_config, self._tokenizer)
         )
 
-    def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
+    def sample(self, requests: Iterable[SampleRequest], decoding: Decoding) -> Iterator[Response]:
         """Yield every requested response once, as it is finished.
+
+        Requests are taken some hundred at a time: others may be left to other runs.
+
+        Raises:
+            ModelError: a single row doesn't fit into memory.
+        """
+        coming = iter(requests)
+        while portion := [*islice(coming, _PORTION)]:
+            yield from self._sample(portion, decoding)
+
+    def _sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
+        """Yield the responses to a portion of the requests.
 
         Out of memory, what isn't finished starts again in batches half as large.
 
@@ -71,7 +84,7 @@ class TransformersEngine:
             ModelError: a single row doesn't fit into memory.
         """
         new = decoding.max_new_tokens
-        prompts = [self._tokens(r.question_id, r.prompt, new) for r in requests]
+        prompts = [*self._tokens({r.question_id: r.prompt for r in requests}, new).values()]
         for drawn in self._draw(prompts, [r.seeds for r in requests], decoding):
             request, prompt = requests[drawn.key], prompts[drawn.key]
             reasoning, text, ended = self._split(drawn.tokens, prompt)
@@ -105,7 +118,12 @@ class TransformersEngine:
                     for key, samples in drawn.items()
                 ]
                 for finished in sample_tokens(
-                    forward, jobs, decoding, self._end_tokens, max_rows=rows, token_budget=budget
+                    forward,
+                    jobs,
+                    decoding,
+                    self._vocabulary.ends,
+                    max_rows=rows,
+                    token_budget=budget,
                 ):
                     sample = drawn[finished.key][finished.sample]
                     waiting[finished.key].remove(sample)
@@ -127,19 +145,9 @@ class TransformersEngine:
         )
 
     def _split(self, tokens: Sequence[int], prompt: Sequence[int]) -> Split:
-        kept = [token for token in tokens if token not in self._silent_tokens]
+        kept = [token for token in tokens if token not in self._vocabulary.silent]
         text = self._tokenizer.decode(kept, skip_special_tokens=False)
         return read_answer(self._model_config, text, opened=is_opened(self._tokenizer, prompt))
-
-    @cached_property
-    def _silent_tokens(self) -> frozenset[int]:
-        """Special tokens that are no text; channels and think tags, which may be special, are."""
-        if self._model_config.reasoning == "harmony":
-            return frozenset()
-        added = self._tokenizer.added_tokens_decoder.items()
-        return frozenset(
-            index for index, token in added if token.special and not is_think_tag(token.content)
-        )
 
     def choice_probabilities(
         self, requests: Sequence[SampleRequest], choices: Sequence[str], decoding: Decoding
@@ -149,11 +157,10 @@ class TransformersEngine:
         A choice's probability is the sum over all tokens that spell it, case and white space aside,
         at temperature 1. A model that reasons draws its reasoning first.
         """
-        known = self._token_texts[: self._known_tokens]
-        variants = spellings(self._model_config.name, known, choices)
+        variants = self._vocabulary.spelling(choices)
         reasons = self._model_config.reasoning != "none"
         new = decoding.max_new_tokens if reasons else 0
-        prompts = {r.question_id: self._tokens(r.question_id, r.prompt, new) for r in requests}
+        prompts = self._tokens({r.question_id: r.prompt for r in requests}, new)
         asked, spent = prompts, dict.fromkeys(prompts, 1)
         if reasons:
             asked, spent = self._after_reasoning(requests, prompts, decoding)
@@ -201,8 +208,7 @@ class TransformersEngine:
                 f"model={self._model_config.name}: {type(self._model).__name__} gives no hidden "
                 f"states of one shape for all layers, which probes read. Leave probes out."
             )
-        tokens = {key: self._tokens(key, prompt) for key, prompt in prompts.items()}
-        for key, states in self._read(tokens, states=True):
+        for key, states in self._read(self._tokens(prompts), states=True):
             yield key, states[:: self._config.layers].cpu()
 
     @cached_property
@@ -217,7 +223,7 @@ class TransformersEngine:
     def _way(self) -> Way:
         """How the model is run: checked against its own forward pass, once."""
         tried = self._tokenizer(_TRIED, add_special_tokens=False)["input_ids"]
-        tried = [token for token in tried if token < self._known_tokens]
+        tried = [token for token in tried if token < self._vocabulary.size]
         if len(tried) < _TRIED_LEAST:  # a vocabulary of other words
             tried = list(range(2 * _TRIED_LEAST))
         way = choose_way(self._model, self._device, tried, self._model_config.name)
@@ -244,51 +250,46 @@ class TransformersEngine:
             f"engine.dtype"
         )
 
-    @cached_property
-    def _end_tokens(self) -> frozenset[int]:
-        end = self._model.generation_config.eos_token_id
-        ends = {*(end if isinstance(end, list) else [end]), self._tokenizer.eos_token_id} - {None}
-        if self._model_config.few_shot is not None:
-            stop = self._model_config.few_shot.stop
-            ends |= {index for index, text in enumerate(self._token_texts) if stop in text}
-        return frozenset(ends)
+    def _tokens(self, prompts: Mapping[str, str], new: int = 0) -> dict[str, list[int]]:
+        """Render the chat template around prompts; room is needed for ``new`` tokens more.
 
-    @cached_property
-    def _known_tokens(self) -> int:
-        """Number of tokens that the model has embeddings of; a tokenizer may have more or fewer."""
-        try:
-            return len(self._model.get_input_embeddings().weight)
-        except (AttributeError, NotImplementedError):  # it embeds in a way of its own
-            return len(self._tokenizer)
-
-    @cached_property
-    def _token_texts(self) -> list[str]:
-        return token_texts(self._tokenizer)
-
-    def _tokens(self, key: str, prompt: str, new: int = 0) -> list[int]:
-        """Render the chat template around a prompt, straight to ids; room is needed for ``new``."""
-        tokens = rendered(self._model_config, self._tokenizer, prompt)
-        where = f"model={self._model_config.name}: the prompt of '{key}'"
-        if not tokens:
-            raise ModelError(f"{where} has no tokens: question and chat template are empty.")
-        if max(tokens) >= self._known_tokens:
-            raise ModelError(
-                f"{where} has the token {self._tokenizer.decode([max(tokens)])!r} ({max(tokens)}); "
-                f"the model knows {self._known_tokens}. Take model and tokenizer from one place."
-            )
+        Raises:
+            ModelError: a prompt can't be rendered, is empty or too long, or has unknown tokens.
+        """
+        where = f"model={self._model_config.name}: the prompt of"
+        known, decode = self._vocabulary.size, self._tokenizer.decode
         config = self._model.config.get_text_config(decoder=True)
         limit = getattr(config, "max_position_embeddings", None)
-        if limit is not None and len(tokens) + new > limit:
-            wanted = f", and model.decoding.max_new_tokens asks for {new} more" if new else ""
-            raise ModelError(f"{where} has {len(tokens)} tokens{wanted}; the model reads {limit}.")
-        return tokens
+        found = self._rendered(prompts)
+        for key, tokens in found.items():
+            if not tokens:
+                why = "question and chat template are empty"
+                raise ModelError(f"{where} '{key}' has no tokens: {why}.")
+            if (largest := max(tokens)) >= known:
+                raise ModelError(
+                    f"{where} '{key}' has the token {decode([largest])!r} ({largest}); the model "
+                    f"knows {known}. Take model and tokenizer from one place."
+                )
+            if limit is not None and len(tokens) + new > limit:
+                more = f", and model.decoding.max_new_tokens asks for {new} more" if new else ""
+                raise ModelError(
+                    f"{where} '{key}' has {len(tokens)} tokens{more}; the model reads {limit}."
+                )
+        return found
 
     def prompt_tokens(self, prompts: Mapping[str, str]) -> dict[str, int]:
         """Return the number of tokens of each rendered prompt, by key."""
-        return {
-            key: len(rendered(self._model_config, self._tokenizer, prompt))
-            for key, prompt in prompts.items()
-        }
+        return {key: len(tokens) for key, tokens in self._rendered(prompts).items()}
+
+    def _rendered(self, prompts: Mapping[str, str]) -> dict[str, list[int]]:
+        try:
+            tokens = rendered(self._model_config, self._tokenizer, [*prompts.values()])
+        except TemplateFault as error:
+            raise ModelError(
+                f"model={self._model_config.name}: its chat template can't render a question, but "
+                f"others: {error}. Give another as +model.chat_template_kwargs.chat_template."
+            ) from error
+        return dict(zip(prompts, tokens, strict=True))
 
     def _read(
         self, prompts: Mapping[str, list[int]], *, states: bool = False

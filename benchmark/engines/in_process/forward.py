@@ -40,6 +40,9 @@ class Forward(Protocol):
     def arrange(self, sources: Sequence[int]) -> None:
         """Make row i what row ``sources[i]`` was; rows that aren't named are dropped."""
 
+    def forget(self, rows: Sequence[int]) -> None:
+        """Forget rows whose numbers are not finite, so that none reach a row in their place."""
+
     def read(self, prompts: Sequence[list[int]]) -> torch.Tensor:
         """Return the next-token logits [P, V] behind whole prompts."""
 
@@ -92,6 +95,10 @@ class PackedForward:
         moving = [(source, row) for row, source in enumerate(sources) if source != row]
         self._cache.reserve(len(sources), 0)
         self._cache.copy([source for source, _ in moving], [row for _, row in moving])
+
+    def forget(self, rows: Sequence[int]) -> None:
+        """Make the rows' keys and values 0: behind a mask, what is not a number would stay so."""
+        self._cache.clear(rows)
 
     def read(self, prompts: Sequence[list[int]]) -> torch.Tensor:
         """Return the next-token logits [P, V] behind whole prompts."""
@@ -177,6 +184,9 @@ class OwnForward:
                 self._kept[name] = kept.index_select(0, chosen)
             else:
                 kept.reorder_cache(chosen)
+
+    def forget(self, rows: Sequence[int]) -> None:
+        """Do nothing: rows that are dropped leave the model's own cache."""
 
     def read(self, prompts: Sequence[list[int]]) -> torch.Tensor:
         """Return the next-token logits [P, V] behind whole prompts."""

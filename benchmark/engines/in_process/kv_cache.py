@@ -57,6 +57,13 @@ class KVCache:
             keys[target, :, :longest] = keys[source, :, :longest]
             values[target, :, :longest] = values[source, :, :longest]
 
+    @torch.inference_mode()
+    def clear(self, rows: Sequence[int]) -> None:
+        """Make the keys and values of rows 0."""
+        for keys, values in self._layers.values():
+            keys[list(rows)] = 0
+            values[list(rows)] = 0
+
 
 def _grown(tensor: torch.Tensor, rows: int, positions: int) -> torch.Tensor:
     had_rows, heads, had_positions, width = tensor.shape

@@ -8,6 +8,7 @@ import transformers
 from benchmark.config.schema import ModelConfig
 from benchmark.engines.complete_weights import refuse_incomplete
 from benchmark.engines.device import find_dtype
+from benchmark.engines.pretrained import pretrained
 from benchmark.engines.prompts import check_template
 from benchmark.engines.settings import TransformersConfig
 from benchmark.engines.weights import Weights, unavailable
@@ -23,9 +24,7 @@ def load_tokenizer(config: ModelConfig, weights: Weights) -> Any:
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            weights.location, revision=weights.revision
-        )
+        tokenizer = pretrained(transformers.AutoTokenizer, weights.location, weights.revision)
     except Exception as error:  # of many libraries
         raise unavailable(config.name, weights.location, error) from error
     if config.few_shot is not None:
@@ -50,9 +49,11 @@ def load_model(
         torch.OutOfMemoryError: it doesn't fit.
     """
     try:
-        model, report = _kind(weights).from_pretrained(
+        model, report = pretrained(
+            _kind(weights),
             weights.location,
-            revision=weights.revision,
+            weights.revision,
+            use_safetensors=True,  # pickles run code
             dtype=find_dtype(settings.device, settings.dtype),
             device_map=settings.device_map,
             output_loading_info=True,
@@ -69,7 +70,7 @@ def load_model(
 
 def _kind(weights: Weights) -> Any:
     """Return the class that loads the model; one that also reads images may have no other."""
-    config = transformers.AutoConfig.from_pretrained(weights.location, revision=weights.revision)
+    config = pretrained(transformers.AutoConfig, weights.location, weights.revision)
     causal, seeing = transformers.AutoModelForCausalLM, transformers.AutoModelForImageTextToText
     known = [type(config) in kind._model_mapping for kind in (causal, seeing)]
     return seeing if known == [False, True] else causal

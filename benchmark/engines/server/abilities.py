@@ -35,6 +35,7 @@ class Abilities(NamedTuple):
 
     Attributes:
         several: whether it gives ``n`` different choices to one request.
+        numbered: whether choice i of a request is the one of a request with the seed plus i.
         counts_all: whether its usage counts the tokens of all choices.
         logprobs: whether it gives log probabilities of more tokens than the drawn one.
         repeats: whether it gives the same text for the same seed.
@@ -45,6 +46,7 @@ class Abilities(NamedTuple):
     """
 
     several: bool
+    numbered: bool
     counts_all: bool
     logprobs: bool
     repeats: bool
@@ -73,10 +75,10 @@ async def find_abilities(
     try:
         for tokens in _TOKENS:
             decoding = Decoding(1.0, 1.0, tokens)
-            several, other = await _two(client, endpoint, body, logprobs(top), decoding)
+            several, *alone = await _replies(client, endpoint, body, logprobs(top), decoding)
             texts = [choice.whole.strip() for choice in several.choices]
-            differ = texts[0] != other.choices[0].whole.strip()
-            if differ and (all(texts) or tokens == _TOKENS[-1]):
+            seeded = [reply.choices[0].whole.strip() for reply in alone]
+            if seeded[0] != seeded[1] and (all(texts) or tokens == _TOKENS[-1]):
                 break
         else:
             raise _refused(endpoint, any(texts))
@@ -89,10 +91,11 @@ async def find_abilities(
     sent = endpoint.terms.applied(body(decoding, 1, 1))
     abilities = Abilities(
         several=len(texts) == 2 and len(set(texts)) == 2,
+        numbered=texts == seeded,
         # Where tokens can't be counted, more than one choice can hold.
         counts_all=total >= sum(counts) if all(counts) else total > tokens,
         logprobs=bool(tops) and all(len(top) > 1 for top in tops),
-        repeats=again.choices[0].whole == other.choices[0].whole,
+        repeats=again.choices[0].whole.strip() == seeded[1],
         reasons=any(
             c.reasoning or split_reasoning(c.text, "none").reasoning for c in several.choices
         ),
@@ -103,14 +106,18 @@ async def find_abilities(
     return _told(abilities, endpoint, client, max(map(len, tops), default=0), top)
 
 
-async def _two(
+async def _replies(
     client: openai.AsyncOpenAI,
     endpoint: Endpoint,
     body: Body,
     logprobs: dict[str, Any],
     decoding: Decoding,
-) -> tuple[Reply, Reply]:
-    """Return the reply to two samples with one seed, and that to one sample with another."""
+) -> tuple[Reply, Reply, Reply]:
+    """Return the replies to two samples with seed 1, to one with seed 1, and to one with seed 2.
+
+    The last two requests differ in nothing but the seed: what answers the one for the other, as a
+    cache in front of the server may, gives no samples.
+    """
     wanted = body(decoding, 2, 1) | logprobs
     try:
         several = await endpoint.ask(client, wanted, patient=False)
@@ -124,11 +131,12 @@ async def _two(
         several = await endpoint.ask(client, wanted)
     if reason := too_long(several, decoding.max_new_tokens):
         raise ModelError(f"{client.base_url} ignores the cap on a response's tokens: {reason}.")
-    other = await endpoint.ask(client, body(decoding, 1, 2))
-    failed = next((c.error for r in (several, other) for c in r.choices if c.error), None)
+    first, other = [await endpoint.ask(client, body(decoding, 1, seed)) for seed in (1, 2)]
+    replies = several, first, other
+    failed = next((c.error for reply in replies for c in reply.choices if c.error), None)
     if failed:
         raise RequestError(failed)
-    return several, other
+    return replies
 
 
 def too_long(reply: Reply, cap: int) -> str | None:
@@ -225,7 +233,8 @@ def _refused(endpoint: Endpoint, texts: bool) -> ModelError:
         )
     return ModelError(
         f"{endpoint.base_url} gives the same text for two seeds at temperature 1, so every sample "
-        f"of a question would be the same response. Choose a server that samples, such as vLLM."
+        f"of a question would be the same response. Switch off a cache that answers whatever the "
+        f"seed, or choose a server that samples, such as vLLM."
     )
 
 
@@ -239,6 +248,12 @@ def _told(
             lines.append("ignores n: one request is sent for each sample")
     elif not abilities.counts_all and not abilities.logprobs:
         lines.append("counts no tokens: one request is sent for each sample")
+        abilities = abilities._replace(several=False)
+    elif abilities.repeats and not abilities.numbered:
+        lines.append(
+            "gives the choices of a request seeds of its own: one request is sent for each sample, "
+            "so that the same samples come however they are asked for"
+        )
         abilities = abilities._replace(several=False)
     asked = min([top, *(endpoint.terms.most.get(n, top) for n in ("logprobs", "top_logprobs"))])
     if abilities.logprobs and given < asked:

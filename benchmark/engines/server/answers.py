@@ -10,9 +10,12 @@ from benchmark.engines.prompts import read_answer
 from benchmark.engines.reasoning import Split, answer_start
 from benchmark.engines.server.replies import Choice, Reply, Token
 
+_ROUNDING = 0.05  # by which probabilities in half precision may exceed 1, alone or together
+_FLOOR = -30.0  # log probability below which servers write one value for many tokens
+
 
 def responses_of(
-    model: ModelConfig, request: SampleRequest, waiting: Sequence[int], seed: int, reply: Reply
+    model: ModelConfig, request: SampleRequest, waiting: Sequence[int], reply: Reply
 ) -> list[Response]:
     """Return the responses that a reply's choices are.
 
@@ -23,7 +26,6 @@ def responses_of(
         model: settings of the model, which say how answers are told from reasoning.
         request: request for all samples of a question.
         waiting: places in the request of the samples that the choices are, in order.
-        seed: seed that was sent.
         reply: reply of the server, with as many choices as are waiting, or fewer.
     """
     choices = reply.choices[: len(waiting)]
@@ -34,7 +36,7 @@ def responses_of(
     responses = []
     for index, choice, tokens in zip(waiting, choices, counts, strict=False):
         if choice.error is not None:
-            responses.append(failed_response(request, index, seed, choice.error))
+            responses.append(failed_response(request, index, choice.error))
             continue
         reasoning, text, ended = _split(model, choice)
         responses.append(
@@ -46,7 +48,7 @@ def responses_of(
                 finish_reason="stop" if ended else "length",
                 prompt_tokens=reply.prompt_tokens,
                 completion_tokens=tokens,
-                seed=seed,
+                seed=request.counted_seed(index),
             )
         )
     return responses
@@ -66,16 +68,18 @@ def probabilities_of(
     # none, which says nothing of them.
     if choice.text.strip() and (not seen or (token is not None and len(token.top) < 2)):
         return unknown_probabilities(choices, "the reply holds no top log probabilities")
+    if fault := _impossible(token, choices):
+        return unknown_probabilities(choices, f"the reply holds impossible probabilities: {fault}")
     found = _summed(token, choices)
     return ChoiceProbabilities(found, reply.prompt_tokens, spent)
 
 
-def failed_response(request: SampleRequest, index: int, seed: int, reason: str) -> Response:
+def failed_response(request: SampleRequest, index: int, reason: str) -> Response:
     """Return the response that a failed request gives, with the reason."""
     return Response(
         question_id=request.question_id, sample_index=request.sample_indices[index], text="",
         reasoning=None, finish_reason="error", prompt_tokens=None, completion_tokens=None,
-        seed=seed, error=reason,
+        seed=request.counted_seed(index), error=reason,
     )  # fmt: skip
 
 
@@ -110,15 +114,36 @@ def _answer_token(model: ModelConfig, choice: Choice) -> Token | None:
     return choice.tokens[start] if start is not None and start < len(texts) else None
 
 
+def _impossible(token: Token | None, choices: Sequence[str]) -> str | None:
+    """Return what no log probabilities of one token's place can be, with the value, or None."""
+    top = token.top if token else ()
+    for text, logprob in top:
+        if logprob > _ROUNDING:
+            return f"{text[:20]!a} has the log probability {logprob:g}, above 0"
+    total = sum(math.exp(logprob) for _, logprob in top)
+    if total > 1 + _ROUNDING:
+        return f"those of {len(top)} tokens add up to {total:.4g}"
+    words = {choice.lower() for choice in choices}
+    spelled = [pair for pair in top if _word(pair[0]) in words and pair[1] > _FLOOR]
+    for text, logprob in spelled:
+        if spelled.count((text, logprob)) > 1:
+            return f"{text[:20]!a} is there twice, with the log probability {logprob:g}"
+    return None
+
+
+def _word(token: str) -> str:
+    return token.strip(" \n\r\t▁Ġ").lower()
+
+
 def _summed(token: Token | None, choices: Sequence[str]) -> dict[str, float]:
     """Return each choice's probability, summed over the tokens that spell it."""
     found = dict.fromkeys(choices, 0.0)
     wanted = {choice.lower(): choice for choice in choices}
     for text, logprob in token.top if token else ():
-        choice = wanted.get(text.strip(" \n\r\t▁Ġ").lower())
+        choice = wanted.get(_word(text))
         if choice is not None:
             found[choice] += math.exp(min(logprob, 0.0))
-    return found
+    return {choice: min(probability, 1.0) for choice, probability in found.items()}
 
 
 def _shared_out(total: int, choices: Sequence[Choice]) -> list[int]:

@@ -13,6 +13,7 @@ from typing import Any
 
 import openai
 
+from benchmark.config.schema import ModelConfig
 from benchmark.engines import ChoiceProbabilities, Decoding
 from benchmark.engines.answer_tokens import first_answer_token
 from benchmark.engines.server.abilities import Body, LogProbs
@@ -36,17 +37,23 @@ class BehindReasoning:
 
     Attributes:
         endpoint: where requests go.
-        form: form of the model's reasoning, as in ``split_reasoning``.
+        model: settings of the model, which reasons.
         tokenizer: tokenizer of the model, of transformers.
         one_token: request for one token at temperature 1, which lacks its prompt.
         top: number of most probable tokens that are asked for.
     """
 
     endpoint: Endpoint
-    form: str
+    model: ModelConfig
     tokenizer: Any
     one_token: Mapping[str, Any]
     top: int
+
+    def spelling(self, choices: Sequence[str]) -> Spelled:
+        """Return the ids of the tokens that spell each choice, as ``Vocabulary.spelling``."""
+        from benchmark.engines.in_process.vocabulary import Vocabulary  # seconds to import
+
+        return Vocabulary(self.model, self.tokenizer, _elsewhere).spelling(choices)
 
     async def works(
         self, client: openai.AsyncOpenAI, body: Mapping[str, Any], logprobs: Mapping[str, Any]
@@ -90,7 +97,9 @@ class BehindReasoning:
         if not (choice.ids and reply.prompt_ids):
             return reply, unknown_probabilities(choices, "the reply holds no token ids")
         spent = max(reply.completion_tokens or 0, len(choice.ids))
-        start = first_answer_token(self.tokenizer, self.form, reply.prompt_ids, choice.ids)
+        start = first_answer_token(
+            self.tokenizer, self.model.reasoning, reply.prompt_ids, choice.ids
+        )
         if start is None:
             none = dict.fromkeys(choices, 0.0)
             return reply, ChoiceProbabilities(none, reply.prompt_tokens, spent)
@@ -134,9 +143,13 @@ class BehindReasoning:
         return found
 
 
+def _elsewhere() -> Any:
+    """Stand for a model at a server, whose tokens are taken to be the tokenizer's."""
+
+
 def find_behind(
     endpoint: Endpoint,
-    form: str,
+    model: ModelConfig,
     tokenizer: Callable[[], Any] | None,
     one_token: Mapping[str, Any],
     body: Body,
@@ -147,7 +160,7 @@ def find_behind(
 
     Args:
         endpoint: where requests go.
-        form: form of the model's reasoning, as in ``split_reasoning``.
+        model: settings of the model, which reasons.
         tokenizer: function that reads the model's tokenizer, if it is on this machine.
         one_token: request for one token at temperature 1, which lacks its prompt.
         body: function that makes the request for n samples of the check with a seed.
@@ -160,7 +173,7 @@ def find_behind(
 
     with suppress(ModelError):  # the model's files may be at the server alone
         if tokenizer is not None:
-            asking = BehindReasoning(endpoint, form, tokenizer(), one_token, top)
+            asking = BehindReasoning(endpoint, model, tokenizer(), one_token, top)
             (works,) = run_all(endpoint, iter([asking]), check, 1)
             if works:
                 return asking

@@ -4,9 +4,11 @@ It samples and reads probabilities there; hidden states are read by a model in t
 a server of our own has freed the accelerator. ``abilities`` checks a server before it is trusted.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import anyio
@@ -22,7 +24,6 @@ from benchmark.engines import (
     SampleRequest,
     StatesReader,
 )
-from benchmark.engines.answer_tokens import spellings, token_texts
 from benchmark.engines.server.abilities import (
     CHECK,
     Abilities,
@@ -39,11 +40,14 @@ from benchmark.engines.server.answers import (
 from benchmark.engines.server.behind_reasoning import BehindReasoning, find_behind
 from benchmark.engines.server.bodies import SEEDS, logprobs_of, sample_body, token_body
 from benchmark.engines.server.launch import LaunchedServer
+from benchmark.engines.server.repeats import Repeats, warmth
 from benchmark.engines.server.replies import Reply
 from benchmark.engines.server.requests import Endpoint, RequestError, run_all
 from benchmark.engines.server.spread import Spread
 from benchmark.engines.settings import ServerConfig
 from benchmark.errors import ModelError
+from benchmark.store.artifact import fingerprint
+from benchmark.store.files import remember
 
 _PATIENCE = 30.0  # seconds without a first reply before the terminal is told
 _FIRST_TOKEN = Decoding(1.0, 1.0, 1)  # enough without reasoning: it is the answer's first token
@@ -64,6 +68,8 @@ class ServerEngine:
         in_process: function that makes what reads hidden states.
         launched: server that the harness runs itself, if it does.
         headers: headers of every request; their values are never stored or logged.
+        names: folder that keeps what the server calls its model, of each model it has; None keeps
+            nothing.
         tokenizer: function that reads the model's tokenizer, if it is on this machine.
     """
 
@@ -75,9 +81,11 @@ class ServerEngine:
     in_process: Callable[[], StatesReader]
     launched: LaunchedServer | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    names: Path | None = None
     tokenizer: Callable[[], Any] | None = None
     _failures: int = field(default=0, init=False)  # in a row
     _known: Endpoint | None = field(default=None, init=False)
+    _repeats: dict[Decoding, Repeats] = field(default_factory=dict, init=False)
     _decoding: Decoding | None = field(default=None, init=False)  # of the last requests
 
     @property
@@ -85,24 +93,22 @@ class ServerEngine:
         """The precision by stage, as ``Engine.precisions``."""
         return self.config.precisions
 
-    def sample(self, requests: Sequence[SampleRequest], decoding: Decoding) -> Iterator[Response]:
+    def sample(self, requests: Iterable[SampleRequest], decoding: Decoding) -> Iterator[Response]:
         """Yield every requested response once, as it is finished.
 
-        Samples are asked for in chunks of ``samples_per_request``; a chunk's seed is that of its
-        first sample. Where the server counts the tokens of a chunk as a whole, they are shared out
-        by length of text. A request that fails for good gives responses with finish_reason
-        ``error`` and the reason.
+        Samples are asked for in chunks of at most ``samples_per_request``. The seed of a sample is
+        that of the question's first plus its index, as servers number the choices of a request: how
+        samples are shared out among requests changes nothing. Where the server counts the tokens of
+        a chunk as a whole, they are shared out by length of text. A request that fails for good
+        gives responses with finish_reason ``error`` and the reason.
 
         Raises:
             ModelError: the server refuses, is gone, or can't give different samples.
         """
         endpoint, model = self._prepare(decoding), self.model_config
         size = self.config.samples_per_request if self._abilities.several else 1
-        chunks = (
-            (request, range(start, min(start + size, len(request.sample_indices))))
-            for request in requests
-            for start in range(0, len(request.sample_indices), size)
-        )
+        chunks = ((request, chunk) for request in requests for chunk in _chunks(request, size))
+        repeats = self._repeats.setdefault(decoding, Repeats(warmth(decoding)))
 
         async def draw(
             client: openai.AsyncOpenAI, job: tuple[SampleRequest, Sequence[int]]
@@ -110,7 +116,7 @@ class ServerEngine:
             request, waiting = job
             responses: list[Response] = []
             while waiting:
-                seed = request.seeds[waiting[0]] % SEEDS
+                seed = request.counted_seed(waiting[0])
                 body = self._body(request.prompt, decoding, len(waiting), seed)
                 if not self._abilities.counts_all and len(waiting) > 1:
                     body |= logprobs_of(model, 1)
@@ -118,15 +124,16 @@ class ServerEngine:
                     reply = await endpoint.ask(client, body)
                 except RequestError as error:
                     self._count_failure(str(error))
-                    failed = [
-                        failed_response(request, index, seed, str(error)) for index in waiting
-                    ]
-                    return responses + failed
+                    responses += [failed_response(request, i, str(error)) for i in waiting]
+                    break
                 reply = within_cap(reply, decoding.max_new_tokens)
                 self._count_choices(reply)
-                responses += responses_of(model, request, waiting, seed, reply)
+                texts = [choice.whole for choice in reply.choices if choice.error is None]
+                if finding := repeats.add(request.prompt, texts):
+                    raise ModelError(_repeated(endpoint, finding, decoding))
+                responses += responses_of(model, request, waiting, reply)
                 waiting = waiting[len(reply.choices) :]
-            return responses
+            return [replace(response, more=True) for response in responses[:-1]] + responses[-1:]
 
         yield from run_all(endpoint, chunks, draw, self.config.concurrency)
 
@@ -153,8 +160,7 @@ class ServerEngine:
             )
 
         behind = self._behind_reasoning if reasons else None
-        texts = [] if behind is None else token_texts(behind.tokenizer)
-        spelled = {} if behind is None else spellings(model.name, texts, choices)
+        spelled = {} if behind is None else behind.spelling(choices)
 
         async def ask(
             client: openai.AsyncOpenAI, request: SampleRequest
@@ -195,6 +201,7 @@ class ServerEngine:
             sent = terms.applied(self._body("", self._decoding, 1, 0))
             known = {
                 "server": abilities.server,
+                "model": self._known.served,
                 "sent": {name: value for name, value in sent.items() if name not in _NO_SETTINGS},
                 "confirmed": [*abilities.confirmed],
                 "refused": sorted(terms.left_out),
@@ -228,12 +235,29 @@ class ServerEngine:
             alive = (lambda: None) if launched is None else launched.alive
             self._known = Endpoint(
                 url, self.api_key, config.attempts, config.timeout, alive,
-                headers=self.headers, say=self.console.print,
+                headers=self.headers, say=self.console.print, keep=self._keep_name,
             )  # fmt: skip
             if launched is None and len(config.urls) > 1:
                 self._known.spread = Spread(config.urls, self.console.print)
         self._known.base_url = url  # its port is another after each start
         return self._known
+
+    def _keep_name(self, name: str) -> None:
+        """Keep what the server calls its model; refuse another one than stored responses are of.
+
+        Where the weights are known, they say which model it is, whatever the server calls it.
+        """
+        if self.names is None or "served" not in self.identity:
+            return
+        kept = self.names / f"served-{fingerprint(self.identity)}.txt"
+        with suppress(OSError):
+            if (before := kept.read_text().strip()) != name:
+                raise ModelError(
+                    f"The server of engine.model={self.config.model} calls its model {name!r}, but "
+                    f"the stored responses are of {before!r}. Choose another model.name for the "
+                    f"new one; if both are the same model, delete {kept}."
+                )
+        remember(kept, name)
 
     def _prepare(self, decoding: Decoding) -> Endpoint:
         """Return the endpoint, checked to draw responses as they are meant."""
@@ -268,7 +292,7 @@ class ServerEngine:
         model, config = self.model_config, self.config
         return find_behind(
             self._endpoint,
-            model.reasoning,
+            model,
             self.tokenizer,
             token_body(config.model) | (config.extra_body or {}),
             partial(self._body, CHECK),
@@ -298,3 +322,22 @@ class ServerEngine:
         endpoint = self._endpoint
         (found,) = run_all(endpoint, iter([self.config.top_logprobs]), check, 1)
         return found
+
+
+def _chunks(request: SampleRequest, size: int) -> Iterator[range]:
+    """Yield the places of samples that follow one another, cut at multiples of ``size``."""
+    indices, start = request.sample_indices, 0
+    for place in range(1, len(indices) + 1):
+        last = place == len(indices) or indices[place] != indices[place - 1] + 1
+        if last or indices[place] % size == 0:
+            yield range(start, place)
+            start = place
+
+
+def _repeated(endpoint: Endpoint, finding: str, decoding: Decoding) -> str:
+    return (
+        f"{endpoint.base_url} repeats itself at temperature {decoding.temperature}: {finding}. "
+        f"Chance can't explain that: a cache in front of the server may answer whatever the seed. "
+        f"Switch it off, or choose another server. The responses of this run that are stored may "
+        f"be such repeats; delete their folder before you run it again."
+    )

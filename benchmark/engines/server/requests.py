@@ -4,31 +4,33 @@ What an endpoint refuses by name is asked for in another way, or left out: ``ter
 changes nothing.
 """
 
-import os
+import math
 import queue
+import time
 from collections.abc import Awaitable, Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import anyio
-import httpx
+import httpx2
 import openai
 import tenacity
 from anyio.from_thread import start_blocking_portal
 
+from benchmark.engines.server.client import GuardedClient, check_address, check_sendable
 from benchmark.engines.server.replies import Reply, ReplyError, read_reply
-from benchmark.engines.server.retries import busy, passing, refusal, said, wait
+from benchmark.engines.server.retries import busy, passing, refusal, retry_after, short, wait
 from benchmark.engines.server.spread import Spread
 from benchmark.engines.server.terms import Terms
 from benchmark.errors import ModelError
-from benchmark.records import storable
+from benchmark.redaction import hide
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
-_SHOWN = 300  # characters of an error that a message repeats
-_SHORT_SECRET = 4  # characters; so short a key is a word such as "none", and no secret
+_SHOWN = 300  # characters of a list of models in a message
+_LONG_WAIT = 10.0  # seconds until the next attempt from which on the terminal is told
+_NEWS_SECONDS = 60.0  # between two such lines
 
 
 class RequestError(Exception):
@@ -59,6 +61,8 @@ class Endpoint:
         say: function that is told, in one line each, of fields that the endpoint doesn't take.
         terms: which fields it takes, as far as is known.
         spread: the servers that share the requests, where there are several; ``base_url`` is one.
+        served: name that the server gives its model in replies; None before the first one.
+        keep: function that is told that name once; it raises where it must be another one.
     """
 
     base_url: str | None
@@ -71,6 +75,9 @@ class Endpoint:
     say: Callable[[str], None] = lambda _: None
     terms: Terms = field(default_factory=Terms)
     spread: Spread | None = None
+    served: str | None = None
+    keep: Callable[[str], None] = lambda _: None
+    _said: float = -math.inf
 
     def client(self) -> openai.AsyncOpenAI:
         """Return a client; it is a context manager that closes its connections.
@@ -78,10 +85,12 @@ class Endpoint:
         Raises:
             ModelError: the address, the key or a header can't be sent.
         """
-        self._check()
+        check_address(self.base_url, self.settings)
+        check_sendable({"the API key": self.api_key, **self.headers})
+        hide([self.api_key, *self.headers.values()])
         return openai.AsyncOpenAI(
             base_url=self.base_url, api_key=self.api_key, max_retries=0, timeout=self.timeout,
-            default_headers=self.headers,
+            default_headers=self.headers, http_client=GuardedClient(self.timeout, self.settings),
         )  # fmt: skip
 
     async def ask(
@@ -112,18 +121,19 @@ class Endpoint:
                 name = terms.named(kept, refusal(error))
                 if name is None:
                     self.alive()
-                    raise RequestError(self._short(error), busy=busy(error)) from error
+                    raise RequestError(short(error), busy=busy(error)) from error
                 changed = terms.refusing(name, kept, refusal(error))
                 if changed is None:  # asked once without it, to see whether it is the cause
                     kept = {key: value for key, value in kept.items() if key != name}
                     lost = lost or (
-                        f"{client.base_url} refuses {name}={body[name]} ({self._short(error)})."
+                        f"{client.base_url} refuses {name}={body[name]} ({short(error)})."
                     )
                 terms = changed or terms
             else:
                 if lost:
                     raise ModelError(f"{lost} Set it to what the server takes, or choose another.")
                 self.learn(terms, client)
+                self._compare(reply.model, client)
                 return reply
 
     async def ask_bare(self, client: openai.AsyncOpenAI, body: dict[str, Any]) -> None:
@@ -155,6 +165,36 @@ class Endpoint:
             self.say(f"{client.base_url} {line}.")
         self.terms = terms
 
+    def _compare(self, model: str | None, client: openai.AsyncOpenAI) -> None:
+        """Refuse another model than the one that answered before; its name may be an alias."""
+        if self.served is None and model is not None:
+            self.keep(model)
+            self.served = model
+        if model is not None and model != self.served:
+            raise ModelError(
+                f"{client.base_url} called its model {self.served!r} before and calls it {model!r} "
+                f"now: responses of two models would be mixed. What was finished is kept. Make "
+                f"sure that the same model answers every request, then run again."
+            )
+
+    def _say_wait(self, state: tenacity.RetryCallState, client: openai.AsyncOpenAI) -> None:
+        """Say that a request waits long, at most once a minute: many wait at the same time."""
+        self.alive()
+        seconds, now = state.next_action.sleep if state.next_action else 0.0, time.monotonic()
+        error = state.outcome.exception() if state.outcome else None
+        if (
+            seconds < _LONG_WAIT
+            or now - self._said < _NEWS_SECONDS
+            or not isinstance(error, Exception)
+        ):
+            return
+        self._said = now
+        asked = retry_after(error)
+        named = f", which asks for a wait of {asked:,.0f} s" if asked else ""
+        self.say(
+            f"{client.base_url}: {short(error)}{named}. The next attempt is in {seconds:,.0f} s."
+        )
+
     async def _attempts(
         self,
         client: openai.AsyncOpenAI,
@@ -179,7 +219,7 @@ class Endpoint:
             stop=tenacity.stop_after_attempt(self.attempts),
             wait=wait,
             sleep=anyio.sleep,
-            before_sleep=lambda _: self.alive(),
+            before_sleep=lambda state: self._say_wait(state, client),
             reraise=True,
         )
         try:
@@ -188,12 +228,12 @@ class Endpoint:
             if terms.named(body, refusal(error)):  # the key is good, but may not use a field
                 raise
             raise ModelError(
-                f"{client.base_url} refuses the key ({self._short(error)}). Set the environment "
+                f"{client.base_url} refuses the key ({short(error)}). Set the environment "
                 f"variable that {self.settings}.api_key_env names."
             ) from error
         except openai.NotFoundError as error:
             raise ModelError(
-                f"{client.base_url} has no model '{sent['model']}' ({self._short(error)}). "
+                f"{client.base_url} has no model '{sent['model']}' ({short(error)}). "
                 f"{await self._models(client)} Set {self.settings}.model, or correct "
                 f"{self.settings}.base_url: most end with the API's version, as /v1."
             ) from error
@@ -201,7 +241,7 @@ class Endpoint:
             raise
         except openai.OpenAIError as error:
             self.alive()
-            raise RequestError(self._short(error), busy=busy(error)) from error
+            raise RequestError(short(error), busy=busy(error)) from error
         return reply
 
     async def _ask_once(self, client: openai.AsyncOpenAI, sent: dict[str, Any]) -> Reply:
@@ -209,48 +249,18 @@ class Endpoint:
         path = "/chat/completions" if "messages" in sent else "/completions"
 
         async def post(url: str) -> bytes:
-            raw = await client.post(url + path, cast_to=httpx.Response, body=sent)
+            raw = await client.post(url + path, cast_to=httpx2.Response, body=sent)
             content: bytes = raw.content
             return content
 
         return read_reply(await (post("") if self.spread is None else self.spread.ask(post)))
 
-    def _check(self) -> None:
-        """Refuse what no request can be sent to, or with."""
-        url = self.base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com"
-        try:
-            parts = urlsplit(url)
-            good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
-        except ValueError:  # the port is out of range
-            good = False
-        if not good or not url.isprintable() or " " in url:
-            raise ModelError(
-                f"{self.settings}.base_url={url!a} is no address: write it as http://host:port/v1."
-            )
-        for name, secret in (("the API key", self.api_key), *self.headers.items()):
-            if not (secret.isascii() and secret.isprintable()):
-                raise ModelError(
-                    f"The environment variable for {name} holds characters that can't be sent: "
-                    f"other than ASCII, or a line break."
-                )
-
     async def _models(self, client: openai.AsyncOpenAI) -> str:
         try:
             models = await client.models.list()
-            return f"It has {[model.id for model in models.data][:10]}."
+            return f"It has {str([model.id for model in models.data])[:_SHOWN]}."
         except (openai.OpenAIError, ValueError, TypeError, AttributeError):
             return "It doesn't say which it has."
-
-    def _short(self, error: Exception) -> str:
-        """Return an error on one line: its kind, and the server's words without our secrets."""
-        shown = said(error) or str(error)
-        for secret in (self.api_key, *self.headers.values()):
-            shown = shown.replace(secret, "***") if len(secret) > _SHORT_SECRET else shown
-        text = " ".join(storable(shown).split()) or type(error).__name__
-        status = f" {error.status_code}" if isinstance(error, openai.APIStatusError) else ""
-        known = error.__cause__ and not isinstance(error, ReplyError | openai.APIStatusError)
-        cause = f" ({type(error.__cause__).__name__})" if known else ""
-        return f"{type(error).__name__}{status}: {text[:_SHOWN]}{cause}"
 
 
 def run_all(

@@ -8,8 +8,11 @@ import openai
 import tenacity
 
 from benchmark.engines.server.replies import ReplyError, error_words
+from benchmark.records import storable
+from benchmark.redaction import told
 
 _REFUSALS = (400, 403, 415, 422, 500, 501)  # 500: some servers fail where others refuse a field
+_SHOWN = 300  # characters of an error that a message repeats
 _LONGEST_WAIT = 60.0  # seconds between two attempts, unless the server names a time
 _LONGEST_NAMED = 900.0  # seconds between two attempts where the server asks for more
 
@@ -42,22 +45,38 @@ def wait(state: tenacity.RetryCallState) -> float:
     """Return the seconds until the next attempt: what the server says, or backoff with jitter."""
     error = state.outcome.exception() if state.outcome else None
     backoff = float(_BACKOFF(state))
-    if isinstance(error, openai.APIStatusError):
-        named = _retry_after(error.response.headers.get("retry-after", ""))
-        if named is not None:
-            return named + min(backoff, 1.0)  # so that waiting requests don't all come at once
+    named = None if error is None else retry_after(error)
+    if named is not None:
+        # With some jitter, so that waiting requests don't all come at once.
+        return min(named, _LONGEST_NAMED) + min(backoff, 1.0)
     return backoff
 
 
-def _retry_after(header: str) -> float | None:
-    """Return the seconds that a Retry-After header names, in either of its forms."""
-    if re.fullmatch(r"\d{1,9}(\.\d{0,9})?", header.strip()):
-        return min(float(header), _LONGEST_NAMED)
-    try:
-        seconds = (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError):
+def retry_after(error: BaseException) -> float | None:
+    """Return the seconds that a server's Retry-After header names, in either of its forms.
+
+    None where there is no such header, or it names neither a time nor a date. The date is compared
+    with the server's own clock where the reply says that, so that ours may be wrong or jump.
+    """
+    if not isinstance(error, openai.APIStatusError):
         return None
-    return min(max(seconds, 0.0), _LONGEST_NAMED)
+    headers = error.response.headers
+    header = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,20}(\.\d*)?", header, re.ASCII):
+        return float(header)
+    until, now = _moment(header), _moment(headers.get("date", ""))
+    if until is None:
+        return None
+    return max((until - (now or datetime.now(UTC))).total_seconds(), 0.0)
+
+
+def _moment(text: str) -> datetime | None:
+    """Return what the date of a header says; None where it is none, or names no time zone."""
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return None if moment.tzinfo is None else moment
 
 
 def said(error: BaseException) -> str:
@@ -65,6 +84,16 @@ def said(error: BaseException) -> str:
     if isinstance(error, openai.APIStatusError):
         return error_words(error.response.content)
     return str(error) if isinstance(error, ReplyError) else ""
+
+
+def short(error: BaseException) -> str:
+    """Return an error on one line: its kind, and the server's words without secrets."""
+    shown = told(storable(said(error) or str(error)))
+    text = " ".join(shown.split()) or type(error).__name__
+    status = f" {error.status_code}" if isinstance(error, openai.APIStatusError) else ""
+    known = error.__cause__ and not isinstance(error, ReplyError | openai.APIStatusError)
+    cause = f" ({type(error.__cause__).__name__})" if known else ""
+    return f"{type(error).__name__}{status}: {text[:_SHOWN]}{cause}"
 
 
 def refusal(error: BaseException) -> str:

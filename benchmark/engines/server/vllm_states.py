@@ -51,7 +51,11 @@ class VLLMStates:
 
     def prompt_tokens(self, prompts: Mapping[str, str]) -> dict[str, int]:
         """Return the number of tokens of each rendered prompt, by key."""
-        return {key: len(rendered(self.model, self.tokenizer, p)) for key, p in prompts.items()}
+        return {key: len(tokens) for key, tokens in self._rendered(prompts).items()}
+
+    def _rendered(self, prompts: Mapping[str, str]) -> dict[str, list[int]]:
+        tokens = rendered(self.model, self.tokenizer, [*prompts.values()])
+        return dict(zip(prompts, tokens, strict=True))
 
     def hidden_states(self, prompts: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield, per key, the last prompt token's states [L, D]: embedding, then each layer.
@@ -63,7 +67,7 @@ class VLLMStates:
             self.launched.base_url(), "none", self.config.attempts, self.config.timeout,
             self.launched.alive,
         )  # fmt: skip
-        tokens = {key: rendered(self.model, self.tokenizer, p) for key, p in prompts.items()}
+        tokens = self._rendered(prompts)
 
         async def ask(client: openai.AsyncOpenAI, key: str) -> list[tuple[str, torch.Tensor]]:
             body = token_body(self.config.model) | {"prompt": tokens[key]}

@@ -17,6 +17,7 @@ from benchmark.grading.mathematics.values import (
     DEGREE,
     UnreadableError,
     binomial,
+    determinant,
     factorial,
     power,
     root,
@@ -278,7 +279,7 @@ class _Reader:
         if self._subscript() != kind or len({len(row) for row in rows}) != 1:
             raise UnreadableError("a matrix of uneven rows")
         matrix = sympy.ImmutableMatrix(rows)
-        return matrix.det() if kind == "vmatrix" else matrix
+        return determinant(matrix) if kind == "vmatrix" else matrix
 
 
 def _proper(top: Expr, bottom: Expr) -> Expr:

@@ -19,7 +19,12 @@ from benchmark.grading.mathematics.nodes import (
     Scalar,
 )
 from benchmark.grading.mathematics.text import split
-from benchmark.grading.mathematics.values import INFINITY, UnreadableError, same_value
+from benchmark.grading.mathematics.values import (
+    INFINITY,
+    TooLargeError,
+    UnreadableError,
+    same_value,
+)
 
 Reader = Callable[[str], Node]  # of a part of the answer
 
@@ -35,6 +40,7 @@ _NAME = re.compile(
 _LETTER = re.compile(r"(?:[A-Za-z]|\\[A-Za-z]+)(?:_\w+)?'*")
 _TO = re.compile(r'([^"]+?)\s*(?:"\s*to\s*"|\bto\b)\s*([^"]+)')
 _SET_OPERATORS = {"\\cup": "\x01", "\\setminus": "\x02"}
+_MOST_SETS = 30  # that are joined, or taken from each other
 _SET_OPERATOR = re.compile(r"\\(?:cup|setminus)(?![A-Za-z])")
 
 
@@ -185,8 +191,10 @@ def region(text: str, read: Reader) -> Region | None:
     marked = _SET_OPERATOR.sub(lambda m: _SET_OPERATORS[m[0]], text)
     if marked == text:
         return None
-    parts = [_points(part, read) for part in split(marked, "\x01\x02")]
     signs = re.findall("[\x01\x02]", marked)
+    if len(signs) > _MOST_SETS:  # each costs more than the one before
+        raise TooLargeError("too many sets to be joined")
+    parts = [_points(part, read) for part in split(marked, "\x01\x02")]
     if len(parts) != len(signs) + 1:
         raise UnreadableError("a set within brackets")
     points = parts[0]

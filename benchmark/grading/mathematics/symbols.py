@@ -5,7 +5,7 @@ from typing import Any
 
 import sympy
 
-from benchmark.grading.mathematics.values import INFINITY, LOG_BASE
+from benchmark.grading.mathematics.values import INFINITY, LOG_BASE, exponential
 
 _LETTERS = (
     "alpha beta gamma delta epsilon varepsilon zeta eta theta vartheta iota kappa lambda mu nu xi "
@@ -23,7 +23,7 @@ TRIGONOMETRIC: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     **{name: of for name, (of, _) in TRIGONOMETRIC.items()},
     **{f"arc{name}": inverse for name, (_, inverse) in TRIGONOMETRIC.items() if len(name) == 3},
-    "ln": sympy.log, "exp": sympy.exp, "log": lambda x: sympy.log(x) / LOG_BASE,
+    "ln": sympy.log, "exp": exponential, "log": lambda x: sympy.log(x) / LOG_BASE,
     "cis": lambda x: sympy.cos(x) + sympy.I * sympy.sin(x),
     "lg": lambda x: sympy.log(x) / sympy.log(10),
 }  # fmt: skip

@@ -13,6 +13,9 @@ from sympy import Expr, Float, MatrixBase, Rational, Symbol
 
 MOST_BITS = 200_000  # of a number that is computed
 _LARGEST_FACTORIAL = 10_000  # number whose factorial is computed
+_LARGEST_EXPONENT = 10**9  # of a power that is no rational number
+_LARGEST_DETERMINANT = 5  # rows of a matrix with letters, whose determinant has 120 terms
+_HIGHEST_TOWER = 1  # exponents with letters on each other in an exponent, as in x^{x^x}
 
 DEGREE = Symbol("degree", positive=True)  # 1 or pi/180, as the other side has it
 INFINITY = Symbol("infinity", positive=True)
@@ -42,7 +45,38 @@ def power(base: Expr, exponent: Expr) -> Expr:
         bits = max(abs(base.p), base.q).bit_length() * abs(exponent)
         if bits > MOST_BITS:
             raise TooLargeError("a power too large to compute")
+    if _height(exponent) > _HIGHEST_TOWER or _is_huge(exponent):
+        raise TooLargeError("a power too large to compute")
     return sympy.Pow(base, exponent)
+
+
+def exponential(exponent: Expr) -> Expr:
+    """Return the power of Euler's number, with the limits of ``power``."""
+    return power(sympy.E, exponent)
+
+
+def _height(exponent: Expr) -> int:
+    """Return how many exponents that no number is stand on each other in an exponent."""
+    powers = exponent.atoms(sympy.Pow, sympy.exp)
+    return max((1 + _height(each.exp) for each in powers if not each.exp.is_number), default=0)
+
+
+def _is_huge(exponent: Expr) -> bool:
+    """Tell whether an exponent such as ``e^{e^e}`` gives numbers that no memory holds."""
+    if exponent.is_Rational or not exponent.is_number:
+        return False
+    return bool(abs(exponent.evalf(5, maxn=100)) > _LARGEST_EXPONENT)
+
+
+def determinant(matrix: MatrixBase) -> Expr:
+    """Return the determinant of a matrix.
+
+    Raises:
+        TooLargeError: it holds letters, and its terms are too many.
+    """
+    if matrix.free_symbols and matrix.rows > _LARGEST_DETERMINANT:
+        raise TooLargeError("a determinant too large to compute")
+    return matrix.det()
 
 
 def root(degree: Expr, value: Expr) -> Expr:

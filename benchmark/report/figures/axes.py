@@ -6,12 +6,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
-from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 
-from benchmark.report.style import GREY, TEXT_WIDTH, estimator_look
-from benchmark.statistics.inputs import FloatArray
+from benchmark.report.style import GREY, TEXT_WIDTH
 
 UNIT = (-0.04, 1.04)  # axis limits of a share, with room for the markers at 0 and 1
 TICKS = (0, 0.5, 1)
@@ -83,13 +81,6 @@ def log_axis(axes: Axes, values: Iterable[int]) -> None:
     axes.set_xticklabels([str(t) if t < 1000 else f"{t / 1000:.3g}k" for t in shown])
 
 
-def legend_below(figure: Figure, axes: Axes, columns: int) -> None:
-    """Add the legend of lines and of markers, without their error bars, below the axes."""
-    drawn, labels = axes.get_legend_handles_labels()
-    shown = [d.lines[0] if isinstance(d, ErrorbarContainer) else d for d in drawn]
-    figure.legend(shown, labels, loc="outside lower center", ncols=columns, columnspacing=1.2)
-
-
 def legend_under(figure: Figure, lines: list[Artist], labels: list[str]) -> None:
     """Add a legend below small multiples, which get higher by the room that it takes."""
     width, height = figure.get_size_inches()
@@ -107,26 +98,6 @@ def legend_under(figure: Figure, lines: list[Artist], labels: list[str]) -> None
     figure.legend(lines, labels, loc="lower center", ncols=columns, borderaxespad=0.3)
 
 
-def marker(estimator: str) -> dict[str, Any]:
-    """Return the ``errorbar`` arguments that show an estimator."""
-    look = estimator_look(estimator)
-    return {
-        "label": look.name,
-        "color": look.colour,
-        "marker": look.marker,
-        "markersize": 7 if look.marker == "*" else 4.5,
-        "markeredgecolor": look.colour if look.marker == "x" else "white",
-        "markeredgewidth": 1.2 if look.marker == "x" else 0.4,
-        "linestyle": "none",
-        "elinewidth": 0.8,
-    }
-
-
 def opacity(points: int) -> float:
     """Return the opacity of markers that overlap more the more there are, in [0.05, 0.5]."""
     return float(np.clip(120 / max(1, points), 0.05, 0.5))
-
-
-def errors(value: float, low: float, high: float) -> FloatArray:
-    """Return the lengths [2, 1] of an error bar, 0 where the interval doesn't hold the value."""
-    return np.clip([[value - low], [high - value]], 0, None)

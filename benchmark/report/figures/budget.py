@@ -12,8 +12,7 @@ from benchmark.records import CellResult
 from benchmark.report import style
 from benchmark.report.figures.axes import Drawing, legend_under, log_axis, small_multiples
 from benchmark.report.reported import reported_by_k
-from benchmark.report.style import POLICIES, clipped, estimator_look
-from benchmark.report.tables.cell import number
+from benchmark.report.style import POLICIES, clipped, estimator_look, number
 
 _LINES: dict[str, Any] = {  # of the policies that are shown
     "uniform": "-",
@@ -30,7 +29,7 @@ _REPORTED_NOTE = (
 )
 
 
-def draw_budget(result: CellResult) -> Drawing:
+def draw_cell_budget(result: CellResult) -> Drawing:
     """Draw the share of solved questions against the budget, one panel per estimator."""
     table = result.applications["budget"].filter(pl.col("policy").is_in(list(_LINES)))
     names = [name for name in result.estimates if name in set(table["estimator"])]

@@ -20,8 +20,7 @@ from benchmark.report.figures.axes import (
     opacity,
     small_multiples,
 )
-from benchmark.report.style import estimator_look, metric_look, model_name
-from benchmark.report.tables.cell import number
+from benchmark.report.style import estimator_look, metric_look, model_name, number
 
 QUERIES = 1000  # that a cost is shown for
 LINEAR = 0.01  # biases up to it are drawn on a linear scale

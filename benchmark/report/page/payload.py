@@ -8,35 +8,36 @@ that a model or a dataset wrote stands in the page as such. Responses come in bl
 import base64
 import gzip
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from benchmark.capability.counts import count_outcomes
 from benchmark.records import OUTCOMES, CellResult
-from benchmark.report.page.cell import MOST_CHARACTERS, clip
-from benchmark.report.plotted import ID, family_of
+from benchmark.report.plotted import ID
 
 BLOCK = 100  # questions whose responses are unpacked together
-TEXT_LENGTHS = (MOST_CHARACTERS, 500, 120, 30)  # of a question's texts: in half of the room
-SHOWN_RESPONSES = (  # per question, and the length of their texts: the first that there is room for
-    *((shown, MOST_CHARACTERS) for shown in (16, 8, 4, 2)),
-    *((2, 500), (1, 500), (1, 120), (1, 30), (0, 0)),
-)
-DECIMALS = 4  # of a confidence
-Step = TypeVar("Step")
+MOST_CHARACTERS = 2000  # of one text
+TEXT_LENGTHS = (MOST_CHARACTERS, 500, 120, 30)  # of a question's texts: the first that fits
+SHOWN_RESPONSES = (  # per question, and the length of their texts: the first that fits
+    (16, MOST_CHARACTERS), (8, MOST_CHARACTERS), (4, MOST_CHARACTERS), (2, MOST_CHARACTERS),
+    (2, 500), (1, 500), (1, 120), (1, 30), (0, 0),
+)  # fmt: skip
+_LONGEST_ID = 300  # characters of a question's id or family
+DECIMALS = 4  # digits after the point of a confidence
+_QUESTION_TEXTS = ("question", "prompt", "references")
+_RESPONSE_TEXTS = ("answer", "reason", "text", "reasoning")
 
 
 class Payload(NamedTuple):
     """The packed blocks of one cell.
 
     Attributes:
-        points: ids, counts, outcomes, confidences.
-        texts: what was asked, and the accepted answers.
-        responses: with their grades, per ``BLOCK`` questions.
-        shown: responses per question at most.
+        points: block of the questions' ids, counts, outcomes and confidences.
+        texts: block of what was asked, and of the accepted answers.
+        responses: blocks of responses with their grades, each of ``BLOCK`` questions.
+        shown: most responses of a question.
     """
 
     points: str
@@ -60,45 +61,52 @@ def pack_cells(cells: Sequence[CellResult], most: int) -> list[Payload]:
 
     Args:
         cells: in any order.
-        most: characters of all blocks together; texts that cells share count once.
+        most: bytes of all texts before they are compressed; questions that cells share count once.
     """
     questions = [cell.questions.sort(ID) for cell in cells]
-    points = [pack(_points(*both)) for both in zip(cells, questions, strict=True)]
-    room = most - sum(map(len, points))
-    texts, _ = _packed(TEXT_LENGTHS, lambda most: (_texts(q, most) for q in questions), room // 2)
-    room -= sum(map(len, set(texts)))
+    asked = pl.concat(questions).unique(ID).with_columns(pl.col("references").list.join("; "))
+    sizes = {length: _size(asked, _QUESTION_TEXTS, length) for length in TEXT_LENGTHS}
+    length = next((step for step, size in sizes.items() if size <= most // 2), TEXT_LENGTHS[-1])
+    room = most - sizes[length]
     payloads = {}
     smallest_first = sorted(range(len(cells)), key=lambda i: len(questions[i]))
     for done, i in enumerate(smallest_first):
-        share = room // (len(cells) - done)
-        rows, ids = _responses(cells[i], SHOWN_RESPONSES[0][0]), questions[i][ID].to_list()
-        responses, (shown, _) = _packed(SHOWN_RESPONSES, partial(_blocks, rows, ids), share)
-        room -= sum(map(len, responses))
-        payloads[i] = Payload(points[i], texts[i], responses, shown)
+        rows = _responses(cells[i], SHOWN_RESPONSES[0][0])
+        for step in SHOWN_RESPONSES:
+            size = _size(rows.filter(pl.col("turn") < step[0]), _RESPONSE_TEXTS, step[1])
+            if size <= room // (len(cells) - done):
+                break
+        room -= size
+        payloads[i] = Payload(
+            pack(_points(cells[i], questions[i])),
+            pack(_texts(questions[i], length)),
+            [*map(pack, _blocks(rows, questions[i][ID].to_list(), step))],
+            step[0],
+        )
     return [payloads[i] for i in range(len(cells))]
 
 
-def _packed(
-    ladder: Sequence[Step], blocks: Callable[[Step], Iterable[Any]], room: int
-) -> tuple[list[str], Step]:
-    """Return the blocks packed at the first step that has room for them, else at the last.
+def clip(text: str, most: int) -> str:
+    """Return the text, cut after ``most`` characters with a note of what is missing."""
+    cut = len(text) - most
+    return text if cut <= 0 else f"{text[:most]} … [{cut:,} more characters]"
 
-    Args:
-        ladder: what the blocks are made with, from the largest to the smallest.
-        blocks: makes them.
-        room: characters of all of them; equal ones count once.
-    """
-    for step in ladder[:-1]:
-        packed: list[str] = []
-        left = room
-        for text in map(pack, blocks(step)):
-            left -= 0 if text in packed else len(text)
-            if left < 0:
-                break
-            packed.append(text)
-        else:
-            return packed, step
-    return [*map(pack, blocks(ladder[-1]))], ladder[-1]
+
+def family_of(questions: pl.DataFrame) -> pl.DataFrame:
+    """Return question_id and family of the questions whose metadata has one."""
+    return (
+        questions.select(ID, "metadata")
+        .explode("metadata")
+        .unnest("metadata")
+        .filter(pl.col("key") == "family")
+        .select(ID, family="value")
+    )
+
+
+def _size(table: pl.DataFrame, columns: Sequence[str], length: int) -> int:
+    """Return the bytes of these columns' texts, each cut after ``length`` characters."""
+    cut = table.select(pl.col(columns).str.slice(0, length).str.len_bytes().sum())
+    return sum(cut.row(0))
 
 
 def _points(cell: CellResult, questions: pl.DataFrame) -> dict[str, Any]:
@@ -126,7 +134,7 @@ def _points(cell: CellResult, questions: pl.DataFrame) -> dict[str, Any]:
             lacking.select(pl.col("index").cast(str), "status").drop_nulls().rows()
         )
     return {
-        "ids": questions[ID].to_list(),
+        "ids": [clip(key, _LONGEST_ID) for key in questions[ID]],
         **counts(0),
         "outcomes": outcomes.select(OUTCOMES).rows(),
         "confidences": confidences,
@@ -147,7 +155,7 @@ def _texts(questions: pl.DataFrame, most: int) -> dict[str, Any]:
         "question": [clip(text, most) for text in questions["question"]],
         "prompt": [clip(text, most) for text in questions["prompt"]],
         "references": [clip("; ".join(accepted), most) for accepted in questions["references"]],
-        "group": family["family"].to_list(),
+        "group": [name and clip(name, _LONGEST_ID) for name in family["family"]],
     }
 
 
@@ -169,27 +177,19 @@ def _responses(cell: CellResult, most: int) -> pl.DataFrame:
         .sort(ID, "sample_index")
         .select(
             ID, "turn", "sample_index", pl.col("outcome").replace_strict(_OUTCOME_NUMBER),
-            "completion_tokens", "answer", "reason", "text", "reasoning",
+            "completion_tokens", *_RESPONSE_TEXTS,
         )
         .collect()
     )  # fmt: skip
 
 
 def _blocks(rows: pl.DataFrame, ids: Sequence[str], step: tuple[int, int]) -> Iterator[list[Any]]:
-    """Yield blocks of the questions' responses, each question's a list of rows.
-
-    Args:
-        rows: of ``_responses``.
-        ids: of the questions, in their order.
-        step: of ``SHOWN_RESPONSES``.
-    """
+    """Yield blocks of the questions' responses, each question's a list of rows."""
     shown, length = step
     by_question: dict[str, list[Any]] = {}
-    for key, _, *known, answer, reason, text, reasoning in rows.filter(
-        pl.col("turn") < shown
-    ).iter_rows():
-        texts = [part and clip(part, length) for part in (answer, reason, text, reasoning)]
-        by_question.setdefault(key, []).append([*known, *texts])
+    for key, _, *known in rows.filter(pl.col("turn") < shown).iter_rows():
+        texts = [part and clip(part, length) for part in known[3:]]
+        by_question.setdefault(key, []).append([*known[:3], *texts])
     for start in range(0, len(ids), BLOCK):
         yield [by_question.get(key, []) for key in ids[start : start + BLOCK]]
 

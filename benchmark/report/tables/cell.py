@@ -1,8 +1,9 @@
 """Stage 8: the metric table, estimators by metrics, for the terminal, the HTML report and CSV."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import polars as pl
 from rich import box
@@ -12,6 +13,9 @@ from rich.text import Text
 
 from benchmark.metrics.pairing import IMPUTED
 from benchmark.records import COSTS, DIFFERENCE, METRIC, OUTCOMES, CellResult, check_table
+from benchmark.report import plotted
+from benchmark.report.grid import Grid
+from benchmark.report.outside import file_name, write_csv
 from benchmark.report.ranking import BEST_COVERAGE, LEVEL, p_values, paired_losses, ranks
 from benchmark.report.style import (
     METRICS,
@@ -20,8 +24,13 @@ from benchmark.report.style import (
     estimator_look,
     metric_look,
     model_name,
+    number,
 )
+from benchmark.report.tables.formats import Block, Entry, Layout, Line, sort_key
 
+_OWN_TABLES = (  # names that no application can take
+    "metrics", "differences", "disagreements", "probe_selection",
+)  # fmt: skip
 CAPTION = (
     f"95 % intervals over questions and their responses. {MISSING} undefined. All: with "
     f"{IMPUTED} for each missing confidence.\n"
@@ -32,58 +41,27 @@ CAPTION = (
 )
 
 
-class Value(NamedTuple):
-    """One metric of one estimator, as it is shown."""
+def metric_lines(result: CellResult, metrics: Sequence[str]) -> list[Line]:
+    """Return these metrics of each estimator, in the order of ``result.estimates``.
 
-    value: str
-    interval: str  # empty where undefined
-    best: bool
-    imputed: str  # over all questions; empty where all were answered
-
-
-class Difference(NamedTuple):
-    """How one estimator differs from the reference in a metric, as it is shown."""
-
-    value: str
-    interval: str
-    p_value: str  # adjusted by Holm
-    apart: bool  # whether it tells the two apart
-
-
-class Comparison(NamedTuple):
-    """All differences of one estimator from the reference."""
-
-    name: str
-    values: dict[str, Difference]  # by metric
-    questions: int  # that both answered
-
-
-class Row(NamedTuple):
-    """All metrics of one estimator."""
-
-    name: str
-    oracle: bool
-    values: dict[str, Value]  # by metric; a metric that it doesn't have is missing
-    answered: int
-    questions: int
-
-
-def metric_rows(result: CellResult) -> list[Row]:
-    """Return the metrics of each estimator, formatted, in the order of ``result.estimates``.
+    The last column says how many questions were answered.
 
     Raises:
         DataError: where ``result.metrics`` breaks the schema ``METRIC``.
     """
-    metrics = check_table(result.metrics, METRIC, "metrics")
-    best = {name: best_estimators(result, name) for name in metric_names(result)}
-    rows = []
-    for estimator, estimate in result.estimates.items():
-        own = metrics.filter(pl.col("estimator") == estimator).to_dicts()
+    table = check_table(result.metrics, METRIC, "metrics")
+    best = {name: best_estimators(result, name) for name in metrics}
+    lines = []
+    for name, estimate in result.estimates.items():
+        own = {row["metric"]: row for row in table.filter(estimator=name).iter_rows(named=True)}
         if own:
-            values = {m["metric"]: _format(m, estimator in best[m["metric"]]) for m in own}
-            counts = own[0]["answered"], own[0]["questions"]
-            rows.append(Row(estimator_look(estimator).name, estimate.oracle, values, *counts))
-    return rows
+            first = next(iter(own.values()))
+            answered, questions = first["answered"], first["questions"]
+            entries = [_entry(own[m], name in best[m]) if m in own else None for m in metrics]
+            rank = "warn" if answered < questions else None
+            share = Entry(f"{answered}/{questions}", answered, rank)
+            lines.append(Line(estimator_look(name).name, [*entries, share], estimate.oracle))
+    return lines
 
 
 def best_estimators(result: CellResult, metric: str) -> list[str]:
@@ -104,11 +82,12 @@ def best_estimators(result: CellResult, metric: str) -> list[str]:
     return [name for name, loss in losses.items() if math.isclose(loss, least, abs_tol=1e-12)]
 
 
-def comparisons(result: CellResult, reference: str) -> list[Comparison]:
+def comparisons(result: CellResult, reference: str) -> Layout:
     """Return how each other estimator differs from one of them, in the order of the cell.
 
     Only the main metrics are shown, and the unbiased Brier score isn't, whose differences are those
-    of the Brier score. Oracles are compared with nobody.
+    of the Brier score. Oracles are compared with nobody. The last column says how many questions
+    both answered; ``best`` is who is told from the reference.
     """
     table = check_table(result.differences, DIFFERENCE, "differences")
     forward = table.filter(pl.col("other") == reference)
@@ -116,28 +95,36 @@ def comparisons(result: CellResult, reference: str) -> list[Comparison]:
         estimator="other", difference=-pl.col("difference"), low=-pl.col("high"),
         high=-pl.col("low"),
     )  # fmt: skip
-    rows = pl.concat([forward, backward]).to_dicts()
-    shown = []
+    rows = pl.concat([forward, backward])
+    shown = [m for m in rows["metric"].unique(maintain_order=True) if _is_compared(m)]
+    lines = []
     for name in result.estimates:
-        own = {row["metric"]: row for row in rows if row["estimator"] == name}
+        own = {row["metric"]: row for row in rows.filter(estimator=name).iter_rows(named=True)}
         if own:
-            values = {metric: _difference(own[metric]) for metric in own if _is_compared(metric)}
-            look = estimator_look(name)
-            shown.append(Comparison(look.name, values, next(iter(own.values()))["questions"]))
-    return shown
+            both = next(iter(own.values()))["questions"]
+            entries = [_difference(own[m]) if m in own else None for m in shown]
+            lines.append(Line(estimator_look(name).name, [*entries, Entry(str(both), both)]))
+    columns = [metric_look(metric).short for metric in shown]
+    return Layout([*columns, "Questions"], [Block("", lines)])
 
 
 def _is_compared(metric: str) -> bool:
     return metric_look(metric).main and metric != "brier_unbiased"
 
 
-def _difference(row: dict[str, Any]) -> Difference:
+def _difference(row: dict[str, Any]) -> Entry:
     decimals, p = metric_look(row["metric"]).decimals, row["p_holm"]
     p_value = "" if math.isnan(p) else "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-    difference, low, high = (number(row[key], decimals) for key in ("difference", "low", "high"))
     plus = "+" if row["difference"] > 0 else ""
-    interval = "" if MISSING in (low, high) else f"{low} to {high}"
-    return Difference(f"{plus}{difference}", interval, p_value, p < LEVEL)
+    interval = _interval(row, decimals, " to ")
+    notes = tuple(filter(None, (interval, p_value)))
+    value = plus + number(row["difference"], decimals)
+    return Entry(value, sort_key(row["difference"]), "best" if p < LEVEL else None, notes=notes)
+
+
+def _interval(row: dict[str, Any], decimals: int, between: str) -> str:
+    low, high = (number(row[key], decimals) for key in ("low", "high"))
+    return "" if MISSING in (low, high) else f"{low}{between}{high}"
 
 
 def metric_names(result: CellResult) -> list[str]:
@@ -146,12 +133,14 @@ def metric_names(result: CellResult) -> list[str]:
     return [m for m in METRICS if m in present] + [m for m in present if m not in METRICS]
 
 
-def metric_groups(result: CellResult) -> list[list[str]]:
-    """Return the metrics of the page's two tables: what is shown first, then the details."""
-    names = metric_names(result)
-    return [
-        [name for name in names if metric_look(name).detail is detail] for detail in (False, True)
-    ]
+def page_tables(result: CellResult) -> list[Layout]:
+    """Return the page's two tables of metrics: what is shown first, then the details."""
+    tables = []
+    for detail in (False, True):
+        names = [name for name in metric_names(result) if metric_look(name).detail is detail]
+        columns = [*(metric_look(name).short for name in names), "Answered"]
+        tables.append(Layout(columns, [Block("", metric_lines(result, names))]))
+    return tables
 
 
 def metric_table(result: CellResult) -> Table:
@@ -174,76 +163,59 @@ def metric_table(result: CellResult) -> Table:
     for name in names:
         table.add_column(metric_look(name).short, justify="right", no_wrap=True)
     table.add_column("Answered", justify="right", no_wrap=True)
-    for row in metric_rows(result):
-        values = [_terminal_value(row.values.get(name)) for name in names]
-        share = f"{row.answered}/{row.questions}"
-        answered = Text(share, style="yellow" if row.answered < row.questions else "")
-        table.add_row(Text(row.name, style="italic" if row.oracle else ""), *values, answered)
+    for line in metric_lines(result, names):
+        values = map(_terminal_value, line.entries)
+        table.add_row(Text(line.name, style="italic" if line.oracle else ""), *values)
     table.width = Console(width=1000, markup=False).measure(table).maximum
     return table
 
 
-def write_metrics(result: CellResult, path: Path) -> None:
-    """Write all metrics as CSV, one row per estimator and metric, with the cell's identity."""
-    _with_cell(result, check_table(result.metrics, METRIC, "metrics")).write_csv(path)
+def write_all_numbers(grid: Grid, folder: Path) -> list[str]:
+    """Write metrics, differences, disagreements and what applications found, one file of each.
 
-
-def write_differences(result: CellResult, path: Path) -> None:
-    """Write the paired differences of all estimators as CSV, with the cell's identity."""
-    _with_cell(result, check_table(result.differences, DIFFERENCE, "differences")).write_csv(path)
-
-
-def write_applications(result: CellResult, folder: Path) -> list[str]:
-    """Write each table of the applications as ``<name>.csv`` with the cell's identity.
+    Each row names its cell. What no cell has isn't written.
 
     Returns:
         The names of the files.
     """
-    for name, table in result.applications.items():
-        _with_cell(result, table).write_csv(folder / f"{name}.csv")
-    return [f"{name}.csv" for name in result.applications]
+    parts: dict[str, list[pl.DataFrame]] = {}
+    for cell in grid.cells.values():
+        own = {"metrics": cell.metrics, "differences": cell.differences}
+        if len(cell.disagreements):
+            own["disagreements"] = cell.disagreements
+        probes = plotted.probe_selections(cell)
+        if probes:
+            parted = (t.select(pl.lit(n).alias("probe"), pl.all()) for n, t in probes.items())
+            own["probe_selection"] = pl.concat(parted)
+        for name, table in cell.applications.items():
+            own[f"application_{name}" if name in _OWN_TABLES else name] = table
+        identity = {"model": cell.model, "dataset": cell.dataset, "split": cell.split}
+        for name, table in own.items():
+            columns = {f"cell_{k}" if k in table.columns else k: v for k, v in identity.items()}
+            named = table.select(*(pl.lit(v).alias(k) for k, v in columns.items()), pl.all())
+            parts.setdefault(f"{file_name(name)}.csv", []).append(named)
+    for file, tables in parts.items():
+        write_csv(pl.concat(tables, how="diagonal_relaxed"), folder / file)
+    return list(parts)
 
 
-def _with_cell(result: CellResult, table: pl.DataFrame) -> pl.DataFrame:
-    return table.select(
-        pl.lit(result.model).alias("model"),
-        pl.lit(result.dataset).alias("dataset"),
-        pl.lit(result.split).alias("split"),
-        pl.all(),
-    )
-
-
-def _format(row: dict[str, Any], best: bool) -> Value:
+def _entry(row: dict[str, Any], best: bool) -> Entry:
     decimals = metric_look(row["metric"]).decimals
-    value, low, high = (number(row[key], decimals) for key in ("value", "low", "high"))
+    interval = _interval(row, decimals, "–" if row["low"] >= 0 else " to ")
     imputed = ""
     if row["answered"] < row["questions"] and row["metric"] not in COSTS:
         imputed = f"all {number(row['imputed'], decimals)}"
-    if MISSING in (low, high):
-        return Value(value, "", best, imputed)
-    between = f"{low}–{high}" if row["low"] >= 0 else f"{low} to {high}"
-    return Value(value, between, best, imputed)
+    value = f"{'*' * best}{number(row['value'], decimals)}"
+    notes = tuple(filter(None, (interval, imputed)))
+    return Entry(value, sort_key(row["value"]), "best" if best else None, notes=notes)
 
 
-def number(value: float, decimals: int) -> str:
-    """Return a number for people, with a real minus sign; NaN is shown as missing.
-
-    Examples:
-        >>> number(-0.0621, 2), number(-0.0001, 2), number(float("nan"), 2)
-        ('−0.06', '0.00', '–')
-    """
-    if math.isnan(value):
-        return MISSING
-    text = f"{value:z.{decimals}f}"
-    return text.replace("-", "−")
-
-
-def _terminal_value(value: Value | None) -> Text:
-    if value is None:
+def _terminal_value(entry: Entry | None) -> Text:
+    if entry is None:
         return Text(f"{MISSING}\n")
-    text = Text(f"*{value.value}", style="bold") if value.best else Text(value.value)
-    text.append(f"\n{value.interval}", style="dim not bold")
-    return text.append(f"\n{value.imputed}", style="dim not bold") if value.imputed else text
+    styles = {"best": "bold", "warn": "yellow"}
+    text = Text(entry.value, style=styles.get(entry.rank or "", ""))
+    return text.append("".join(f"\n{note}" for note in entry.notes), style="dim not bold")
 
 
 def outcome_line(result: CellResult) -> str:

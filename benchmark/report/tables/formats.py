@@ -1,7 +1,6 @@
 """Stage 8: a grid's table as Markdown, LaTeX (booktabs, graphicx) and CSV."""
 
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any, NamedTuple
 
 from benchmark.report import style
 from benchmark.report.grid import in_order
+from benchmark.report.outside import latex_text, markdown_text, write_csv
 from benchmark.report.ranking import BEST_COVERAGE
 from benchmark.report.style import (
     broken,
@@ -16,8 +16,8 @@ from benchmark.report.style import (
     estimator_look,
     metric_look,
     model_name,
+    number,
 )
-from benchmark.report.tables.cell import number
 from benchmark.report.tables.grid import GridTable
 
 FEW = "†"  # marks a value over too few of the questions
@@ -28,13 +28,6 @@ RANKED = (
 COMPARED = "In brackets: the paper's number, and by how much this one is above it."
 FEW_ANSWERED = f"{FEW}: fewer than {100 * BEST_COVERAGE:.0f} % of the questions answered, unranked."
 LONGEST = 45  # lines of a LaTeX table, which fit a page at the size of footnotes
-_LATEX = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
-    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "−": "$-$", "±": r"$\pm$", "ρ": r"$\rho$", "≥": r"$\geq$", "†": r"$^\dagger$", "–": "--",
-    "“": "``", "”": "''", "<": r"\textless{}", ">": r"\textgreater{}",
-    "[": "{[}", "]": "{]}", "*": "{*}",  # which \\ before them would take for its own argument
-}  # fmt: skip
 
 
 class Entry(NamedTuple):
@@ -42,9 +35,9 @@ class Entry(NamedTuple):
 
     value: str
     number: float | str  # to sort by; empty where undefined
-    rank: str | None  # best, runner-up
-    few: bool  # of the questions answered
-    paper: str  # its number and the difference; empty where it has none
+    rank: str | None = None  # best, runner-up, or warn where something is missing
+    few: bool = False  # of the questions answered
+    notes: tuple[str, ...] = ()  # smaller, below it: the paper's number and the difference, ..
 
 
 class Line(NamedTuple):
@@ -52,6 +45,7 @@ class Line(NamedTuple):
 
     name: str
     entries: list[Entry | None]  # by column; None where the cell doesn't have it
+    oracle: bool = False
 
 
 class Block(NamedTuple):
@@ -116,15 +110,18 @@ def _name(key: str, value: Any) -> str:
 
 def _entry(row: dict[str, Any]) -> Entry:
     decimals = metric_look(row["metric"]).decimals
-    paper = ""
+    notes: tuple[str, ...] = ()
     if row["reported"] is not None:
         sign = "+" if row["difference"] > 0 else ""
-        paper = f"{number(row['reported'], decimals)}, {sign}{number(row['difference'], decimals)}"
+        difference = f"{sign}{number(row['difference'], decimals)}"
+        notes = (f"({number(row['reported'], decimals)}, {difference})",)
     few = row["answered"] < BEST_COVERAGE * row["questions"]
-    value = row["value"]
-    return Entry(
-        number(value, decimals), "" if math.isnan(value) else value, row["rank"], few, paper
-    )
+    return Entry(number(row["value"], decimals), sort_key(row["value"]), row["rank"], few, notes)
+
+
+def sort_key(value: float) -> float | str:
+    """Return what a table sorts by: the number, empty where it is undefined."""
+    return "" if math.isnan(value) else value
 
 
 def explained(table: GridTable) -> str:
@@ -142,14 +139,14 @@ def explained(table: GridTable) -> str:
 def markdown(table: GridTable) -> str:
     """Return the table as Markdown, with its title and its rules."""
     shown = layout(table)
-    head = "| | " + " | ".join(map(_markdown_text, shown.columns)) + " |"
+    head = "| | " + " | ".join(map(markdown_text, shown.columns)) + " |"
     lines = [head, "| --- |" + " ---: |" * len(shown.columns)]
     for block in shown.blocks:
         if block.heading:
-            lines.append(f"| **{_markdown_text(block.heading)}** |" + " |" * len(shown.columns))
+            lines.append(f"| **{markdown_text(block.heading)}** |" + " |" * len(shown.columns))
         for line in block.lines:
             entries = " | ".join(_markdown_entry(entry) for entry in line.entries)
-            lines.append(f"| {_markdown_text(line.name)} | {entries} |")
+            lines.append(f"| {markdown_text(line.name)} | {entries} |")
     return "\n".join([f"## {table.title}", "", explained(table), "", *lines, ""])
 
 
@@ -158,11 +155,7 @@ def _markdown_entry(entry: Entry | None) -> str:
         return ""
     mark = {"best": "**", "runner-up": "*"}.get(entry.rank or "", "")
     value = f"{mark}{entry.value}{mark}{FEW if entry.few else ''}"
-    return f"{value} ({entry.paper})" if entry.paper else value
-
-
-def _markdown_text(text: str) -> str:
-    return re.sub(r"([\\`*_|<>\[\]])", r"\\\1", text).replace("\n", " ")
+    return " ".join([value, *entry.notes])
 
 
 def latex(table: GridTable) -> str:
@@ -248,12 +241,12 @@ def _latex_line(line: Line) -> Iterator[str]:
     yield " & ".join([latex_text(line.name), *map(_latex_entry, line.entries)]) + r" \\"
     paper = [*map(_paper, line.entries)]
     if any(paper):
-        small = [rf"\scriptsize({latex_text(text)})" if text else "" for text in paper]
+        small = [rf"\scriptsize{latex_text(text)}" if text else "" for text in paper]
         yield " & ".join(["", *small]) + r" \\"
 
 
 def _paper(entry: Entry | None) -> str:
-    return entry.paper if entry else ""
+    return " ".join(entry.notes) if entry else ""
 
 
 def _latex_entry(entry: Entry | None) -> str:
@@ -265,18 +258,8 @@ def _latex_entry(entry: Entry | None) -> str:
     return value + (latex_text(FEW) if entry.few else "")
 
 
-def latex_text(text: str) -> str:
-    r"""Return text with LaTeX's special characters escaped.
-
-    Examples:
-        >>> print(latex_text("P(True) & 5_%"))
-        P(True) \& 5\_\%
-    """
-    return "".join(_LATEX.get(char, char) for char in text)
-
-
 def write_table(table: GridTable, folder: Path) -> None:
     """Write the table as ``<name>.md``, ``<name>.tex`` and, row by row, ``<name>.csv``."""
     (folder / f"{table.name}.md").write_text(markdown(table), encoding="utf-8")
     (folder / f"{table.name}.tex").write_text(latex(table), encoding="utf-8")
-    table.rows.write_csv(folder / f"{table.name}.csv")
+    write_csv(table.rows, folder / f"{table.name}.csv")

@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from benchmark.records import CellResult
-from benchmark.report import plotted_grid as curves
+from benchmark.records import PASS_AT_K, CellResult
+from benchmark.report import plotted
 from benchmark.report.grid import Grid
 from benchmark.report.ranking import ranks
 from benchmark.report.reported import reported
+from benchmark.report.selection import SELECTIONS, selected_by_one_response
 from benchmark.statistics.bootstrap import bootstrap_weights, value_and_interval
 
-RESAMPLES = 1000  # for the interval of the mean accuracy
+RESAMPLES = 1000  # of the bootstrap for the interval of the mean accuracy
 
 GRID_TABLE = pl.Schema(
     {
@@ -39,13 +40,13 @@ class GridTable(NamedTuple):
     """A table of numbers and how it is laid out.
 
     Attributes:
-        name: of its files.
-        title: says what the numbers are.
+        name: name of its files, without the ending.
+        title: what the numbers are.
         note: what a reader must know beside the general rules.
-        rows: of schema ``GRID_TABLE``.
-        group: columns whose values head a block of rows.
-        row: the column whose values name the rows.
-        column: the column whose values head the columns.
+        rows: the numbers, of schema ``GRID_TABLE``.
+        group: names of the columns of ``rows`` whose values head a block.
+        row: name of the column whose values name the lines.
+        column: name of the column whose values head the columns.
     """
 
     name: str
@@ -60,180 +61,90 @@ class GridTable(NamedTuple):
 def grid_tables(grid: Grid) -> list[GridTable]:
     """Return every table that the grid has numbers for."""
     tables = [
-        metric_table(
-            grid,
-            "brier",
-            "Capability Brier score",
-            "Mean squared error of the confidence against the expected accuracy c/n.",
-        ),
-        metric_table(
-            grid,
-            "ece",
-            "Expected calibration error",
-            "Ten equal-width bins of confidence, both ends closed.",
-        ),
-        metric_table(
-            grid,
-            "spearman",
-            "Spearman's correlation with the expected accuracy",
-            "Undefined (–) for constant confidences.",
-        ),
-        transfer_table(grid),
-        oracle_table(grid),
-        pass_at_k_table(grid),
-        budget_table(grid),
-        accuracy_table(grid),
+        GridTable(name, title, note, _table(grid, of_cell), *shape)
+        for name, title, note, of_cell, *shape in _TABLES
     ]
     return [table for table in tables if not table.rows.is_empty()]
 
 
-def metric_table(grid: Grid, metric: str, title: str, note: str) -> GridTable:
-    """Return one metric of all estimators but the oracles, by model, estimator and dataset."""
-
-    def of_cell(cell: CellResult) -> Iterator[dict[str, Any]]:
-        ranked = _supported_ranks(cell, metric)
-        for row in _metric_rows(cell, metric):
-            if not cell.estimates[row["estimator"]].oracle:
-                yield {**row, "rank": ranked.get(row["estimator"])}
-
-    return GridTable(metric, title, note, _table(grid, of_cell), ("model",), "estimator", "dataset")
-
-
-def _supported_ranks(
-    cell: CellResult, metric: str, among: Collection[str] | None = None
-) -> dict[str, str]:
-    """Return who stands out, as in `ranks`; nobody where nobody is told apart from the first."""
+def _ranked(cell: CellResult, metric: str, among: Collection[str]) -> Iterator[dict[str, Any]]:
+    """Yield a metric's rows; nobody stands out where nobody is told apart from the first."""
     found = ranks(cell, metric, among)
-    return found if "runner-up" in found.values() else {}
+    found = found if "runner-up" in found.values() else {}
+    for row in _metric_rows(cell, metric):
+        if row["estimator"] in among:
+            yield {**row, "rank": found.get(row["estimator"])}
 
 
-def transfer_table(grid: Grid) -> GridTable:
-    """Return the Brier scores of the probes, by the data that they were trained on."""
-
-    def of_cell(cell: CellResult) -> Iterator[dict[str, Any]]:
-        probes = [name for name, made in cell.estimates.items() if "" in made.probes]
-        ranked = _supported_ranks(cell, "brier", probes)
-        for row in _metric_rows(cell, "brier"):
-            if row["estimator"] in probes:
-                yield {**row, "rank": ranked.get(row["estimator"])}
-
-    return GridTable(
-        "transfer",
-        "Transfer of probes: capability Brier score by training data",
-        "A probe that names no training data was trained on the dataset's own training split.",
-        _table(grid, of_cell),
-        ("model",),
-        "estimator",
-        "dataset",
-    )
-
-
-def oracle_table(grid: Grid) -> GridTable:
-    """Return what the oracles score: the response oracle bounds what one response can tell."""
+def _of_metric(metric: str) -> Callable[[CellResult], Iterator[dict[str, Any]]]:
+    """Return what yields one metric of all estimators but the oracles."""
 
     def of_cell(cell: CellResult) -> Iterator[dict[str, Any]]:
-        for metric in ("brier", "ece", "spearman"):
-            for row in _metric_rows(cell, metric):
-                if cell.estimates[row["estimator"]].oracle:
-                    yield row
+        return _ranked(cell, metric, [n for n, made in cell.estimates.items() if not made.oracle])
 
-    return GridTable(
-        "oracles",
-        "Oracles of the response target and of the capability target",
-        "The response oracle says whether one response is correct, here in expectation over which "
-        "response it is; the capability oracle says c/n. The paper averages five draws.",
-        _table(grid, of_cell),
-        ("model", "estimator"),
-        "metric",
-        "dataset",
-    )
+    return of_cell
 
 
-def pass_at_k_table(grid: Grid) -> GridTable:
-    """Return the squared error of the pass@k that each confidence predicts, by k."""
-
-    def of_cell(cell: CellResult) -> Iterator[dict[str, Any]]:
-        table = cell.applications.get("pass_at_k")
-        if table is None:
-            return
-        counts = {row["estimator"]: row for row in _metric_rows(cell, "brier")}
-        for row in table.iter_rows(named=True):
-            own = counts[row["estimator"]]
-            yield {
-                "estimator": row["estimator"],
-                "metric": "pass_at_k_mse",
-                "k": row["k"],
-                "value": row["mse"],
-                "answered": own["answered"],
-                "questions": own["questions"],
-            }
-
-    return GridTable(
-        "pass_at_k",
-        "Mean squared error of predicted pass@k",
-        "Of single questions: 1 − (1 − confidence)^k against 1 − C(n−c, k)/C(n, k).",
-        _table(grid, of_cell),
-        ("model", "dataset"),
-        "estimator",
-        "k",
-    )
+def _transfer(cell: CellResult) -> Iterator[dict[str, Any]]:
+    """Yield the Brier scores of the probes, by the data that they were trained on."""
+    return _ranked(cell, "brier", [n for n, made in cell.estimates.items() if "" in made.probes])
 
 
-def budget_table(grid: Grid) -> GridTable:
-    """Return the share of questions that a sampling budget solves, by mean samples per question."""
-
-    def of_cell(cell: CellResult) -> Iterator[dict[str, Any]]:
-        for row in curves.budget_rows(cell).iter_rows(named=True):
-            yield {
-                "estimator": row["method"],
-                "metric": "success_rate",
-                "k": row["budget"],
-                "value": row["success"],
-                "low": row["success_low"],
-                "high": row["success_high"],
-                "answered": row["answered"],
-                "questions": len(cell.capability),
-            }
-
-    return GridTable(
-        "budget",
-        "Questions solved with a sampling budget of k samples per question on average",
-        "Uniform, or allocated greedily by an estimator's confidences; exact in expectation over "
-        "which responses are drawn. The paper's numbers are read from a figure, and its evaluation "
-        "drew the samples of every question with one seed, which puts them too high at small k.",
-        _table(grid, of_cell),
-        ("model", "dataset"),
-        "estimator",
-        "k",
-    )
+def _oracles(cell: CellResult) -> Iterator[dict[str, Any]]:
+    """Yield what the oracles score: the response oracle bounds what one response can tell."""
+    for metric in ("brier", "ece", "spearman"):
+        for row in _metric_rows(cell, metric):
+            if cell.estimates[row["estimator"]].oracle:
+                yield row
 
 
-def accuracy_table(grid: Grid) -> GridTable:
-    """Return the mean expected accuracy of each cell."""
+def _pass_at_k(cell: CellResult) -> Iterator[dict[str, Any]]:
+    """Yield the squared error of the pass@k that each confidence predicts, by k."""
+    counts = {row["estimator"]: row for row in _metric_rows(cell, "brier")}
+    for row in cell.applications.get("pass_at_k", PASS_AT_K.to_frame()).iter_rows(named=True):
+        own = counts[row["estimator"]]
+        known = {"metric": "pass_at_k_mse", "value": row["mse"], "questions": own["questions"]}
+        yield {k: row[k] for k in ("estimator", "k")} | known | {"answered": own["answered"]}
 
-    def of_cell(cell: CellResult) -> Iterator[dict[str, Any]]:
-        accuracy = (cell.capability["c"] / cell.capability["n"]).to_numpy()
-        weights = np.ones((1 + RESAMPLES, len(accuracy)))
-        weights[1:] = bootstrap_weights(len(accuracy), RESAMPLES, np.random.default_rng(0))
-        value, low, high = value_and_interval(weights @ accuracy / len(accuracy))
+
+def _budget(cell: CellResult) -> Iterator[dict[str, Any]]:
+    """Yield the share of questions that a budget solves, by mean samples per question."""
+    for row in plotted.budget_rows(cell).iter_rows(named=True):
         yield {
-            "metric": "accuracy",
-            "value": value,
-            "low": low,
-            "high": high,
-            "answered": len(accuracy),
-            "questions": len(accuracy),
+            "estimator": row["method"],
+            "metric": "success_rate",
+            "k": row["budget"],
+            "value": row["success"],
+            "low": row["success_low"],
+            "high": row["success_high"],
+            "answered": row["answered"],
+            "questions": len(cell.capability),
         }
 
-    return GridTable(
-        "accuracy",
-        "Mean expected accuracy",
-        "Share of correct responses, averaged over the questions.",
-        _table(grid, of_cell),
-        (),
-        "model",
-        "dataset",
-    )
+
+def _selected(cell: CellResult) -> Iterator[dict[str, Any]]:
+    """Yield how often one response per question selects each estimator."""
+    counts = {row["estimator"]: row for row in _metric_rows(cell, "brier")}
+    for name, share in selected_by_one_response(cell).items():
+        of = {key: counts[name][key] for key in ("answered", "questions")}
+        yield {"estimator": name, "metric": "selected", "value": share, **of}
+
+
+def _flipped(cell: CellResult) -> Iterator[dict[str, Any]]:
+    """Yield how often one response per question selects another than the best."""
+    questions = {"answered": len(cell.capability), "questions": len(cell.capability)}
+    for share in [*selected_by_one_response(cell).values()][:1]:
+        yield {"metric": "flipped", "value": 1 - share, **questions}
+
+
+def _accuracy(cell: CellResult) -> Iterator[dict[str, Any]]:
+    """Yield the mean expected accuracy."""
+    accuracy = (cell.capability["c"] / cell.capability["n"]).to_numpy()
+    weights = np.ones((1 + RESAMPLES, len(accuracy)))
+    weights[1:] = bootstrap_weights(len(accuracy), RESAMPLES, np.random.default_rng(0))
+    value, low, high = value_and_interval(weights @ accuracy / len(accuracy))
+    counts = {"answered": len(accuracy), "questions": len(accuracy)}
+    yield {"metric": "accuracy", "value": value, "low": low, "high": high, **counts}
 
 
 def _metric_rows(cell: CellResult, metric: str) -> Iterator[dict[str, Any]]:
@@ -262,3 +173,70 @@ def _table(grid: Grid, of_cell: Callable[[CellResult], Iterable[dict[str, Any]]]
                     }
                 )
     return pl.DataFrame(rows, schema=GRID_TABLE)
+
+
+_BY_ESTIMATOR = ("model",), "estimator", "dataset"  # heads of blocks, rows, columns
+_BY_K = ("model", "dataset"), "estimator", "k"
+_TABLES: tuple[Any, ...] = (  # name, title, note, rows of a cell, and where they stand
+    (
+        "brier", "Capability Brier score",
+        "Mean squared error of the confidence against the expected accuracy c/n.",
+        _of_metric("brier"), *_BY_ESTIMATOR,
+    ),
+    (
+        "ece", "Expected calibration error",
+        "Ten equal-width bins of confidence, both ends closed.",
+        _of_metric("ece"), *_BY_ESTIMATOR,
+    ),
+    (
+        "spearman", "Spearman's correlation with the expected accuracy",
+        "Undefined (–) for constant confidences.",
+        _of_metric("spearman"), *_BY_ESTIMATOR,
+    ),
+    (
+        "auroc", "AUROC of single responses",
+        "Of all pairs of a correct and a wrong response, ties counted half, whichever questions "
+        "they answer. The paper's is called soft-label AUROC.",
+        _of_metric("auroc"), *_BY_ESTIMATOR,
+    ),
+    (
+        "selected", "Selection by response calibration",
+        "How often an estimator has the lowest Brier score where one response to each question is "
+        f"all that is known, in {SELECTIONS:,} simulated draws from c/n. Those compete that aren't "
+        "random, have read no response and answered nearly all questions; three in the paper.",
+        _selected, *_BY_ESTIMATOR,
+    ),
+    (
+        "flipped", "Selection of another estimator than the best by c/n",
+        "How often one response to each question selects another one; among three in the paper.",
+        _flipped, (), "model", "dataset",
+    ),
+    (
+        "transfer", "Transfer of probes: capability Brier score by training data",
+        "A probe that names no training data was trained on the dataset's own training split.",
+        _transfer, *_BY_ESTIMATOR,
+    ),
+    (
+        "oracles", "Oracles of the response target and of the capability target",
+        "The response oracle says whether one response is correct, here in expectation over which "
+        "response it is; the capability oracle says c/n. The paper averages five draws.",
+        _oracles, ("model", "estimator"), "metric", "dataset",
+    ),
+    (
+        "pass_at_k", "Mean squared error of predicted pass@k",
+        "Of single questions: 1 − (1 − confidence)^k against 1 − C(n−c, k)/C(n, k).",
+        _pass_at_k, *_BY_K,
+    ),
+    (
+        "budget", "Questions solved with a sampling budget of k samples per question on average",
+        "Uniform, or allocated greedily by an estimator's confidences; exact in expectation over "
+        "which responses are drawn. The paper's numbers are read from a figure, and its evaluation "
+        "drew the samples of every question with one seed, which puts them too high at small k.",
+        _budget, *_BY_K,
+    ),
+    (
+        "accuracy", "Mean expected accuracy",
+        "Share of correct responses, averaged over the questions.",
+        _accuracy, (), "model", "dataset",
+    ),
+)  # fmt: skip

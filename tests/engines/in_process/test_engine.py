@@ -212,7 +212,7 @@ def test_a_base_model_is_asked_with_solved_examples_and_stops_at_its_sign(tiny_m
     config = ModelConfig(name="base", hub_id=str(tmp_path), few_shot=few_shot)
     settings = TransformersConfig(device="cpu", dtype="float32")
     engine = TransformersEngine(config, settings, Weights(str(tmp_path), None, "base"))
-    assert engine._tokens("k", "x") == tokenizer("Q: 1\nA: 2\n\nQ: x\nA:")["input_ids"]
+    assert engine._tokens({"k": "x"})["k"] == tokenizer("Q: 1\nA: 2\n\nQ: x\nA:")["input_ids"]
     responses = list(engine.sample([request("one", range(200))], Decoding(1.0, 1.0, 30)))
     assert {r.finish_reason for r in responses} == {"stop", "length"}
     assert not any("a" in r.text for r in responses)
@@ -232,7 +232,7 @@ def test_p_true_is_read_behind_the_reasoning(tiny_model):
     assert found["two"].completion_tokens == len(drawn[1])
     model = AutoModelForCausalLM.from_pretrained(tiny_model)
     for key, before in (("one", thought[:-1]), ("three", [])):
-        tokens = torch.tensor([[*engine._tokens(key, PROMPTS[key]), *before]])
+        tokens = torch.tensor([[*engine._tokens(PROMPTS)[key], *before]])
         expected = model(tokens).logits[0, -1].softmax(-1)[encode("Yes")[0]].item()
         assert found[key].probabilities["Yes"] == pytest.approx(expected, rel=1e-4)
 
@@ -259,7 +259,7 @@ def test_an_engine_reads_what_transformers_itself_gives_for_each_prompt_alone(
     model = AutoModelForCausalLM.from_pretrained(tmp_path)
     yes = engine._tokenizer.convert_tokens_to_ids("Yes")
     for key, prompt in PROMPTS.items():
-        tokens = torch.tensor([engine._tokens(key, prompt)])
+        tokens = torch.tensor([engine._tokens({key: prompt})[key]])
         with torch.inference_mode():
             output = model(tokens, use_cache=False, output_hidden_states=True)
         expected = torch.stack([layer[0, -1] for layer in output.hidden_states])
@@ -306,6 +306,35 @@ def test_logits_that_are_not_finite_are_an_error_state_of_their_question_alone(
     assert 0 < found["one"].probabilities["Yes"] < 1
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+@pytest.mark.parametrize("rows", [1, 2, 8])
+def test_what_overflows_reaches_no_other_question_and_float32_draws_it_anew(
+    tiny_model: Path, tmp_path: Path, dtype: str, rows: int
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(tiny_model)
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    with torch.no_grad():  # more than float16 holds, of a token that is never among the first five
+        embedding = model.get_input_embeddings().weight
+        embedding[tokenizer.convert_tokens_to_ids("~")] = 1e6
+        model.get_output_embeddings().weight[tokenizer.convert_tokens_to_ids("~")] = 0.0
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    config = ModelConfig(name="tiny", hub_id=str(tmp_path))
+    settings = TransformersConfig(device="cpu", dtype=dtype, max_rows=rows, token_budget=64)
+    engine = TransformersEngine(config, settings, Weights(str(tmp_path), None, "tiny"))
+    # Long prompts run while those of middle length break, whose rows the short ones take then.
+    whole = [request(f"ok {i}", range(4), "How? " * (20 if i < 3 else 1)) for i in range(6)]
+    broken = [request(f"~ {i}", range(2), "Is ~ it? " * 5) for i in range(2)]
+    responses = list(engine.sample(broken + whole, Decoding(0.7, 1.0, 24, top_k=5)))
+    assert len(responses) == 28
+    for response in responses:
+        overflows = dtype == "float16" and response.question_id.startswith("~")
+        assert (response.finish_reason == "error") == overflows
+    states = dict(engine.hidden_states({"~": "~ is", "ok": "How?"}))
+    assert states["ok"].isfinite().all()
+    assert states["~"].isfinite().all() == (dtype != "float16")
+
+
 def test_end_tokens_are_those_of_the_generation_settings_and_of_the_tokenizer(
     tiny_model: Path, tmp_path: Path
 ) -> None:
@@ -320,7 +349,7 @@ def test_end_tokens_are_those_of_the_generation_settings_and_of_the_tokenizer(
         settings = TransformersConfig(device="cpu", dtype="float32")
         engine = TransformersEngine(config, settings, Weights(str(tmp_path), None, "tiny"))
         expected = {tokenizer.eos_token_id, *(end if isinstance(end, list) else [end])} - {None}
-        assert engine._end_tokens == expected
+        assert engine._vocabulary.ends == expected
 
 
 def test_a_tokenizer_without_chat_template_is_refused(tiny_model: Path, tmp_path: Path) -> None:

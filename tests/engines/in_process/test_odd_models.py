@@ -114,7 +114,7 @@ def test_a_model_that_reads_images_too_is_sampled_as_it_says_itself(name, text, 
     states = dict(engine.hidden_states(PROMPTS))
     assert engine.settings["way"] == "packed"
     for key, prompt in PROMPTS.items():
-        tokens = torch.tensor([engine._tokens(key, prompt)])
+        tokens = torch.tensor([engine._tokens({key: prompt})[key]])
         with torch.inference_mode():
             output = model(tokens, use_cache=False, output_hidden_states=True)
         expected = torch.stack([layer[0, -1] for layer in output.hidden_states])

@@ -48,7 +48,7 @@ DATED = [
 def test_a_stopped_clock_changes_nothing_else_of_a_template(head, expected):
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = head + TURNS
-    ids = rendered(ModelConfig(name="tiny", template_date="2025-03-04"), tokenizer, "Hi")
+    (ids,) = rendered(ModelConfig(name="tiny", template_date="2025-03-04"), tokenizer, ["Hi"])
     assert tokenizer.decode(ids) == f"{expected}<|start|>Hi<|end|>"
 
 
@@ -67,7 +67,7 @@ def test_a_template_that_writes_todays_date_gets_the_configured_one(
         )
 
     first = engine("2025-03-04")
-    text = first._tokenizer.decode(rendered(first._model_config, first._tokenizer, "Hi"))
+    text = first._tokenizer.decode(*rendered(first._model_config, first._tokenizer, ["Hi"]))
     assert text == "Today is 04 Mar 2025.<|start|>Hi<|end|>"
     assert engine("2025-03-05").identity != first.identity
     assert engine("2025-03-04").identity == first.identity

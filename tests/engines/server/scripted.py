@@ -1,6 +1,6 @@
 """A real HTTP server that speaks OpenAI's protocol and can be told to misbehave.
 
-It answers at once. The text of sample i of a request is a function of prompt, seed and i, so that
+It answers at once. The text of sample i of a request is a function of prompt and seed + i, so that
 tests can tell which samples came from where.
 """
 
@@ -11,13 +11,18 @@ import sys
 import threading
 import time
 from collections import Counter
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from tests.engines.server.hostile import ATTACKS
 
 WORDS = ["red", "blue", "tree", "lamp", "nine", "salt", "wind", "moon"]
 
 
 class ScriptedServer(ThreadingHTTPServer):
     """Attributes: ``script``, faults to play one after another, then none; ``faults``, always.
+
+    Either may be attacks of ``hostile``: the former as functions, the latter by name.
 
     ``refuse`` returns status and body of a refusal of a request, or None; ``ignored`` are fields
     that change nothing; ``most`` is how many log probabilities a token gets; ``reshape`` changes a
@@ -38,6 +43,7 @@ class ScriptedServer(ThreadingHTTPServer):
         self.reshape, self.always, self.owner = reshape, always, owner
         self.count = count
         self.headers = []
+        self.attack = next((ATTACKS[name] for name in faults if name in ATTACKS), None)
         self.lock = threading.Lock()
         self.asked = Counter()  # samples asked for and answered, by prompt
         self.bodies, self.keys, self.times = [], set(), []
@@ -91,6 +97,12 @@ class Handler(BaseHTTPRequestHandler):
         fault = None if check else server.next_fault()
         if any(word in prompt for word in server.failing) and not check:
             fault = "500"
+        attack = fault if callable(fault) else server.attack
+        if attack and not check:
+            self.close_connection = True
+            with suppress(OSError):  # the client has hung up
+                attack(self, body)
+            return
         if self._refused(body) or self._misbehave(fault):
             return
         body = {k: v for k, v in body.items() if k not in server.ignored}
@@ -177,6 +189,8 @@ class Handler(BaseHTTPRequestHandler):
         seed = body["seed"] if "seed" in body else secrets.token_hex()
         if "one text" in self.server.faults or greedy(body):
             seed, index = 0, 0
+        if "own seeds" not in self.server.faults and isinstance(seed, int):  # as vLLM counts on
+            seed, index = seed + index, 0
         digest = hashlib.sha256(f"{prompt}/{seed}/{index}".encode()).digest()
         words = [WORDS[byte % len(WORDS)] for byte in digest[: 3 + digest[0] % 5]]
         return words * (40 if "random words" in prompt else 1)

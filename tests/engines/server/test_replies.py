@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import pytest
 from rich.console import Console
@@ -332,3 +333,46 @@ def test_a_server_that_gives_the_drawn_token_alone_is_refused_for_p_true():
         with pytest.raises(ModelError, match="or only one for each token"):
             list(engine.choice_probabilities([request], ["Yes", "No"], PLAIN))
         assert len(list(engine.sample([request], PLAIN))) == 1
+
+
+@pytest.mark.parametrize(
+    ("top", "named"),
+    [
+        ([("Yes", 5.0), ("No", -2.0)], "'Yes' has the log probability 5, above 0"),
+        ([("Maybe", 0.5), ("Yes", -2.0)], "'Maybe' has the log probability 0.5"),
+        ([("Yes", float("inf")), ("No", -2.0)], "'Yes' has the log probability inf"),
+        ([("Yes", "Infinity"), ("No", -2.0)], "log probability inf"),
+        ([("Yes", 1e308), ("No", -2.0)], "1e\\+308"),
+        ([("Yes", float("nan")), ("No", -2.0)], "NaN"),
+        ([("Yes", -0.01)] * 20, "20 tokens add up to 19.8"),
+        ([("Yes", -0.3), ("No", -0.3)], "2 tokens add up to 1.482"),
+        ([(f"t{i}", -1.0) for i in range(20)], "add up to 7.358"),
+        ([("Yes", -0.8), ("Yes", -0.8)], "'Yes' is there twice, with the log probability -0.8"),
+        ([("No", -1.5), ("x", -3.0), ("No", -1.5)], "'No' is there twice"),
+        ([("Yes", 0.0), ("No", -0.01)], "add up to 1.99"),
+    ],
+)
+def test_impossible_log_probabilities_are_an_error_with_the_value(top, named):
+    tops = [{"token": token, "logprob": logprob} for token, logprob in top]
+    found = asked({"content": [{"token": "Yes", "logprob": -0.1, "top_logprobs": tops}]})
+    assert re.search(named, found.error)
+    assert set(found.probabilities.values()) == {0.0}
+
+
+@pytest.mark.parametrize(
+    ("top", "yes"),
+    [
+        ([("Yes", -0.1), (" yes", -3.0), ("No", -4.0)], math.exp(-0.1) + math.exp(-3.0)),
+        ([("Yes", -1.0), ("Yes", -1.25)], math.exp(-1.0) + math.exp(-1.25)),
+        ([("Yes", 0.0), ("No", float("-inf"))], 1.0),
+        ([("Yes", 1e-4), ("No", -9.0)], 1.0),
+        ([("Yes", -9999.0), ("Yes", -9999.0), ("x", 0.0)], 0.0),
+        ([("\ufffd", -2.0), ("\ufffd", -2.0), ("Yes", -0.5)], math.exp(-0.5)),
+        ([("Yes", -0.01), ("No", -4.6)], math.exp(-0.01)),
+    ],
+)
+def test_log_probabilities_within_rounding_are_taken(top, yes):
+    tops = [{"token": token, "logprob": logprob} for token, logprob in top]
+    found = asked({"content": [{"token": "Yes", "logprob": -0.1, "top_logprobs": tops}]})
+    assert found.error is None
+    assert found.probabilities["Yes"] == pytest.approx(yes)

@@ -51,7 +51,8 @@ def test_samples_are_asked_for_in_chunks_with_a_seed_each():
     assert len({b["seed"] for b in sent}) == 15
     for i in range(5):  # they arrive in any order
         seeds = {b["seed"] for b in sent if b["messages"][-1]["content"] == f"Question {i}?"}
-        assert seeds == {sample_seed(0, f"q{i}", first) % 2**31 for first in (0, 4, 8)}
+        first = sample_seed(0, f"q{i}", 0) % (2**31 - 2**20)
+        assert seeds == {first, first + 4, first + 8}
     assert {b["temperature"] for b in sent} == {0.7}
     assert {b["max_completion_tokens"] for b in sent} == {50}
     assert all(r.finish_reason == "stop" and r.text and r.error is None for r in responses)

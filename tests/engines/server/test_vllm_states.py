@@ -60,7 +60,7 @@ def test_each_prompt_gets_the_states_that_the_server_left(tmp_path):
         found = dict(made.hidden_states(PROMPTS))
         sent = [body["prompt"] for body in server.bodies]
     for key, prompt in PROMPTS.items():
-        tokens = rendered(ModelConfig(name="m"), tiny_tokenizer(), prompt)
+        (tokens,) = rendered(ModelConfig(name="m"), tiny_tokenizer(), [prompt])
         assert tokens in sent
         assert torch.equal(found[key], states_of(tokens))
         assert made.prompt_tokens(PROMPTS)[key] == len(tokens)

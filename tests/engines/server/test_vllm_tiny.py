@@ -8,7 +8,7 @@ import os
 from dataclasses import replace
 from types import SimpleNamespace
 
-import httpx
+import httpx2
 import pytest
 import torch
 from rich.console import Console
@@ -56,7 +56,7 @@ def test_a_real_vllm_gives_the_same_value_for_a_hundredth_of_the_bytes(tmp_path,
 
     async def ask_once(_self, client, sent):
         path = "/chat/completions" if "messages" in sent else "/completions"
-        raw = await client.post(path, cast_to=httpx.Response, body=sent)
+        raw = await client.post(path, cast_to=httpx2.Response, body=sent)
         reply = read_reply(raw.content)
         if "random words" not in str(sent.get("messages")):
             received.append(len(raw.content))

@@ -10,11 +10,9 @@ from matplotlib.text import Text
 
 from benchmark.applications import Budget, PassAtK, Study
 from benchmark.report import style
-from benchmark.report.figures.budget import (
-    draw_budget,
-    draw_pass_at_k_extrapolation,
-)
-from benchmark.report.figures.cell import write_figures
+from benchmark.report.figures.budget import draw_cell_budget, draw_pass_at_k_extrapolation
+from benchmark.report.figures.write import write_figures
+from benchmark.report.grid import make_grid
 
 PAPER = Path(__file__).parents[4] / "shared" / "paper" / "reported_results.csv"
 
@@ -61,16 +59,16 @@ def panel_of(drawing, name):
 
 
 def test_both_are_written_with_the_other_figures(applied, tmp_path):
-    names = [plate.path.stem for plate in write_figures(applied, tmp_path)]
+    names = [plate.path.stem for plate in write_figures(make_grid([applied]), tmp_path)[0]]
     assert {"budget", "pass_at_k", "pass_at_k_extrapolation"} <= set(names)
 
 
 def test_the_last_budget_and_share_0_are_marked(applied):
-    last = drawn(draw_budget, applied).figure.axes[0]
+    last = drawn(draw_cell_budget, applied).figure.axes[0]
     assert [label.get_text() for label in last.get_xticklabels()] == ["1", "4", "16"]
     wide = applied.applications["budget"].with_columns(pl.col("success") * (pl.col("budget") > 1))
     tables = applied.applications | {"budget": wide}
-    axes = drawn(draw_budget, replace(applied, applications=tables)).figure.axes[0]
+    axes = drawn(draw_cell_budget, replace(applied, applications=tables)).figure.axes[0]
     low = axes.get_ylim()[0]
     texts = [label.get_text() for label in axes.get_yticklabels()]
     marks = dict(zip(axes.get_yticks(), texts, strict=True))
@@ -78,7 +76,7 @@ def test_the_last_budget_and_share_0_are_marked(applied):
     assert not [tick for tick in marks if low <= tick < 0]
 
 
-@pytest.mark.parametrize("draw", [draw_budget, draw_pass_at_k_extrapolation])
+@pytest.mark.parametrize("draw", [draw_cell_budget, draw_pass_at_k_extrapolation])
 def test_text_is_legible_in_its_figure_and_fits_into_it(applied, draw):
     drawing = drawn(draw, applied)
     figure = drawing.figure
@@ -98,7 +96,7 @@ def test_text_is_legible_in_its_figure_and_fits_into_it(applied, draw):
 
 
 def test_lines_show_the_success_of_each_policy(applied):
-    drawing = drawn(draw_budget, applied)
+    drawing = drawn(draw_cell_budget, applied)
     table = applied.applications["budget"]
     lines = lines_of(panel_of(drawing, "Probe"))
     for policy in ("uniform", "greedy", "uniform_stopping", "posterior", "thompson"):
@@ -114,7 +112,7 @@ def test_a_policy_that_fails_leaves_the_panels_instead_of_squeezing_the_others(a
     success = pl.when(bad).then(0.01).otherwise("success").alias("success")
     table = applied.applications["budget"].with_columns(success)
     tables = applied.applications | {"budget": table}
-    axes = drawn(draw_budget, replace(applied, applications=tables)).figure.axes[0]
+    axes = drawn(draw_cell_budget, replace(applied, applications=tables)).figure.axes[0]
     uniform = table.filter(pl.col("policy") == "uniform")["success"]
     low, high = axes.get_ylim()
     assert 0.05 < low < uniform.min()
@@ -122,7 +120,7 @@ def test_a_policy_that_fails_leaves_the_panels_instead_of_squeezing_the_others(a
 
 
 def test_the_gain_below_the_name_is_at_a_budget_that_all_have(applied):
-    drawing = drawn(draw_budget, applied)
+    drawing = drawn(draw_cell_budget, applied)
     row = applied.applications["budget"].row(
         by_predicate=(pl.col("policy") == "greedy")
         & (pl.col("estimator") == "probe")
@@ -137,7 +135,7 @@ def test_the_gain_below_the_name_is_at_a_budget_that_all_have(applied):
 
 def test_what_the_paper_reports_is_shown_and_labelled_for_its_own_cells_only(applied):
     theirs = replace(applied, model="gpt_oss_20b", dataset="math_500")
-    drawing = drawn(draw_budget, theirs)
+    drawing = drawn(draw_cell_budget, theirs)
     uniform = lines_of(panel_of(drawing, "Probe"))["Uniform, reported"]
     assert uniform[0].tolist() == [1, 0.9524]
     greedy = lines_of(panel_of(drawing, "Capability oracle"))["Greedy, reported"]
@@ -146,7 +144,7 @@ def test_what_the_paper_reports_is_shown_and_labelled_for_its_own_cells_only(app
     legend = [text.get_text() for text in drawing.figure.legends[0].get_texts()]
     assert {"Uniform, reported", "Greedy, reported"} <= set(legend)
     assert "reported by the paper" in drawing.caption
-    ours = drawn(draw_budget, applied)
+    ours = drawn(draw_cell_budget, applied)
     assert not any(
         "reported" in str(line.get_label()) for a in ours.figure.axes for line in a.lines
     )
@@ -176,6 +174,6 @@ def test_an_estimator_without_an_answer_is_drawn_empty(applied):
         )
         for name, table in applied.applications.items()
     }
-    for draw in (draw_budget, draw_pass_at_k_extrapolation):
+    for draw in (draw_cell_budget, draw_pass_at_k_extrapolation):
         axes = panel_of(drawn(draw, replace(applied, applications=tables)), "Verbalized")
         assert np.isnan(axes.lines[0].get_ydata()).all()

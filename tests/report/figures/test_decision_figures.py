@@ -13,10 +13,9 @@ from benchmark.applications.routing.models import Price
 from benchmark.applications.routing.routing import ALWAYS, MIX, ORACLE
 from benchmark.records import Estimate
 from benchmark.report import style
-from benchmark.report.figures import cell as figures
 from benchmark.report.figures import decisions as decision_figures
-from benchmark.report.figures.cell import write_figures
-from benchmark.report.tables.cell import write_applications
+from benchmark.report.figures.write import APPLICATION_FIGURES, write_figures
+from benchmark.report.grid import make_grid
 
 ABSTENTION = Abstention(coverages=[0.5], targets=[0.5, 0.7, 1.0])
 ROUTING = Routing(models={"smollm2_135m": Price(0.1, 0.2), "big": Price(1, 2)})
@@ -39,7 +38,7 @@ def both(cell):
 def drawn(cell, name):
     with mpl.rc_context(style.RC), warnings.catch_warnings():
         warnings.simplefilter("error")
-        return figures.DRAW[name](cell)
+        return APPLICATION_FIGURES[name](cell)
 
 
 def lines(axes):
@@ -48,12 +47,9 @@ def lines(axes):
 
 
 def test_the_cells_figures_hold_both(both, tmp_path):
-    assert {"abstention", "routing"} <= {plate.path.stem for plate in write_figures(both, tmp_path)}
-
-
-def test_every_table_is_written_with_the_cells_identity(both, tmp_path):
-    for name in write_applications(both, tmp_path):
-        assert pl.read_csv(tmp_path / name).columns[:3] == ["model", "dataset", "split"]
+    assert {"abstention", "routing"} <= {
+        plate.path.stem for plate in write_figures(make_grid([both]), tmp_path)[0]
+    }
 
 
 @pytest.mark.parametrize("name", ["abstention", "routing"])

@@ -6,11 +6,11 @@ import subprocess
 import polars as pl
 import pytest
 
+from benchmark.report.outside import latex_text
 from benchmark.report.tables.formats import (
     LONGEST,
     explained,
     latex,
-    latex_text,
     layout,
     markdown,
     write_table,
@@ -64,7 +64,7 @@ def test_markdown_marks_the_best_and_shows_the_paper_s_number_and_the_difference
     assert "| Probe |  | **0.110** (0.115, −0.005) |" in lines
     assert "| P(True) | *0.120* (0.100, +0.020) |  |" in lines
     assert "| Verbalized |  | – |" in lines
-    assert r"| **my\_model\|$** | | |" in lines
+    assert r"| **my\_model\|\$** | | |" in lines
     assert "| P(True) | 0.500† |  |" in lines
     rows = [line for line in lines if line.startswith("|")]
     assert len({len(re.findall(r"(?<!\\)\|", line)) for line in rows}) == 1
@@ -79,7 +79,7 @@ def test_latex_is_a_booktabs_table_with_the_paper_s_numbers_below():
     assert lines[at + 1] == r" &  & \scriptsize(0.115, $-$0.005) \\"
     assert r"P(True) & \textit{0.120} &  \\" in lines
     assert r"P(True) & 0.500$^\dagger$ &  \\" in lines
-    assert r"my\_model|\$" in text
+    assert r"my\_model\textbar{}\$" in text
     assert r"\caption{Brier \& co. A note." in text
 
 

@@ -9,8 +9,7 @@ from cells import only
 from benchmark.applications import Budget, Study
 from benchmark.metrics.brier import brier_score, unbiased_brier_score
 from benchmark.metrics.pairing import PairedEstimate
-from benchmark.report import plotted_grid as curves
-from benchmark.report.plotted import best_strengths
+from benchmark.report import plotted as curves
 
 
 def estimate(confidences, n, c):
@@ -61,7 +60,8 @@ def test_layers_are_by_depth_and_poolings_left_out(cell):
     selection = cell.estimates["probe"].probes[""].selection
     rows = curves.brier_by_layer(selection)
     assert rows["depth"].to_list() == list(range(13))
-    best = best_strengths(selection)
+    lowest = pl.col("validation_brier").min().over("feature")
+    best = selection.filter(pl.col("validation_brier") == lowest)
     third = best.filter(feature="layer 3")["test_brier"].item()
     assert rows["test_brier"][3] == third
 

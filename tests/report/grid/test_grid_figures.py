@@ -14,18 +14,20 @@ from PIL import Image
 
 from benchmark.applications import Budget, Study
 from benchmark.report import style
-from benchmark.report.figures import grid as figures
+from benchmark.report.figures import write as figures
 from benchmark.report.figures.axes import log_axis
-from benchmark.report.figures.grid import FIGURES, estimator_pages, write_figures
-from benchmark.report.figures.grid_calibration import draw_cost, draw_reliability
-from benchmark.report.figures.grid_cells import HIGHEST, MOST_LINES, main_estimators
-from benchmark.report.figures.grid_curves import (
+from benchmark.report.figures.calibration import draw_reliability
+from benchmark.report.figures.cost import draw_cost
+from benchmark.report.figures.counts import draw_counts
+from benchmark.report.figures.curves import (
     draw_budget,
     draw_convergence,
     draw_layers,
     draw_pass_at_k,
     draw_scaling,
 )
+from benchmark.report.figures.grid_panels import HIGHEST, MOST_LINES, main_estimators
+from benchmark.report.figures.write import FIGURES, estimator_pages, write_figures
 from benchmark.report.grid import make_grid
 
 PLACE = ("olmo3_7b", "triviaqa")
@@ -81,15 +83,15 @@ def test_figures_of_the_paper_s_grid_fit_a_page_and_show_lines_that_can_be_told_
             legend = drawing.figure.legends[0].get_texts()
             assert len(legend) <= MOST_LINES + 1  # and what was observed
             assert {"Verbalized", "P(True)", "Probe"} <= {text.get_text() for text in legend}
-            assert len(drawing.figure.axes[0].lines) <= 2 * MOST_LINES  # and their limits
+            assert len(drawing.figure.axes[0].lines) <= 3 * MOST_LINES  # and limits, reported
             assert drawing.figure.get_figheight() <= HIGHEST
             assert re.search(r"Of 2[68] estimators 8 are drawn \(.*Probe.*\)", drawing.caption)
 
 
 def test_a_figure_higher_than_a_page_becomes_several(paper_grid, cell, tmp_path, monkeypatch):
-    place = next(iter(paper_grid.cells))
+    two = list(paper_grid.cells.values())[:2]
     monkeypatch.setattr(figures, "FIGURES", [f for f in FIGURES if f.name in SPLIT])
-    plates, _ = write_figures(make_grid([paper_grid.cells[place]]), tmp_path)
+    plates, _ = write_figures(make_grid(two), tmp_path)
     assert [plate.path.name for plate in plates if plate.path.stem.startswith("reliability")] == [
         "reliability.png", "reliability_2.png", "reliability_3.png", "reliability_4.png",
     ]  # fmt: skip
@@ -218,7 +220,7 @@ def test_a_figure_that_no_cell_has_data_for_is_left_out_with_the_reason(cell, tm
         "scaling": "a probe in several runs with different dataset.train_limit",
     }
     assert {plate.path.stem for plate in plates} == {
-        "divergence", "reliability", "cost", "convergence",
+        "divergence", "counts", "reliability", "cost", "convergence", "confidences",
     }  # fmt: skip
 
 
@@ -280,3 +282,32 @@ def test_names_of_rows_keep_clear_of_the_axis_s_label_and_of_its_numbers(full):
             assert max(box.x1 for box in boxes) + gap < min(
                 text.get_window_extent().x0 for text in numbers
             )
+
+
+def test_the_paper_s_points_stand_beside_ours_where_it_has_any(grid):
+    cell = only(grid.cells[PLACE], "p_true", "verbalized")
+    theirs = make_grid([replace(cell, model="gpt_oss_20b", dataset="gsm8k")])
+    with mpl.rc_context(style.RC):
+        for draw, at in ((draw_cost, 1 - 0.0247), (draw_convergence, None), (draw_counts, None)):
+            drawings = [draw(one) for one in (theirs, make_grid([replace(cell, model="mine")]))]
+            hollow = [
+                [line for line in drawing.figure.axes[0].lines if line.get_mfc() == "none"]
+                for drawing in drawings
+            ]
+            assert not [y for line in hollow[1] for y in line.get_ydata()]
+            if draw is not draw_counts:
+                assert "reported by the paper" in drawings[0].caption
+                assert [y for line in hollow[0] for y in line.get_ydata()]
+            assert "reported by the paper" not in drawings[1].caption
+            drawn = [y for line in hollow[0] for y in line.get_ydata()]
+            assert at is None or pytest.approx(at) in drawn
+
+
+def test_the_paper_s_histogram_is_drawn_over_ours(grid):
+    cell = replace(only(grid.cells[PLACE], "p_true"), model="gpt_oss_20b", dataset="math_500")
+    with mpl.rc_context(style.RC):
+        axes = draw_counts(make_grid([cell])).figure.axes[0]
+    (outline,) = (patch for patch in axes.patches if hasattr(patch, "get_data"))
+    values = outline.get_data().values
+    assert values.sum() == pytest.approx(100)
+    assert values[-1] > 80

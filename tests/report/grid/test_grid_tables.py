@@ -45,7 +45,8 @@ def tables(cell):
 
 def test_every_table_of_the_paper_is_made(tables):
     assert [*tables] == [
-        "brier", "ece", "spearman", "transfer", "oracles", "pass_at_k", "budget", "accuracy",
+        "brier", "ece", "spearman", "auroc", "selected", "flipped", "transfer", "oracles",
+        "pass_at_k", "budget", "accuracy",
     ]  # fmt: skip
     assert all(table.rows.schema == GRID_TABLE for table in tables.values())
     assert all(len(table.note) > 20 for table in tables.values())
@@ -129,7 +130,7 @@ def test_the_mean_accuracy_has_an_interval_around_it(tables, cell):
 def test_a_table_that_no_cell_has_numbers_for_is_left_out(cell):
     bare = replace(only(cell, "p_true"), applications={})
     assert [table.name for table in grid_tables(make_grid([bare]))] == [
-        "brier", "ece", "spearman", "accuracy",
+        "brier", "ece", "spearman", "auroc", "accuracy",
     ]  # fmt: skip
 
 

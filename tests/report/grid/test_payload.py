@@ -93,21 +93,6 @@ def test_with_room_enough_responses_show_each_outcome_that_occurs(cell):
     assert answer is None or answer.isdigit()
 
 
-def test_with_little_room_fewer_responses_are_shown_and_never_too_many(cell):
-    full = cell_payload(cell, ROOM)
-    fixed = len(full.points) + len(full.texts)
-    most = 2 * fixed + sum(map(len, full.responses)) // 3
-    less = cell_payload(cell, most)
-    assert 0 < less.shown < full.shown
-    assert fixed + sum(map(len, less.responses)) <= most
-    none = cell_payload(cell, 2 * fixed)
-    assert (none.points, none.texts) == (full.points, full.texts)
-    none = cell_payload(cell, 0)
-    assert none.shown == 0
-    assert responses_of(none) == [[]] * 60
-    assert none.points == full.points
-
-
 def test_responses_come_in_blocks_of_questions(cell):
     many = pl.concat([cell.questions] * 2).with_columns(
         question_id=pl.format("{}-{}", "question_id", pl.int_range(pl.len()))
@@ -125,59 +110,82 @@ def test_long_texts_are_cut(cell):
 
 
 def random_texts(count, length):
-    """Texts that hardly compress."""
+    """Texts of three bytes a letter that hardly compress."""
     draw = np.random.default_rng(0)
     return pl.Series(
         ["".join(map(chr, draw.integers(0x4E00, 0x9F00, length))) for _ in range(count)]
     )
 
 
-def test_very_long_responses_are_cut_rather_than_left_out(cell):
+def asked(cell):
+    """The bytes of a cell's questions, as they are counted."""
+    return sum(
+        len(text.encode())
+        for row in cell.questions.iter_rows(named=True)
+        for text in (row["question"], row["prompt"], "; ".join(row["references"]))
+    )
+
+
+def answered(cell):
+    rows = cell.responses.collect().join(cell.grades, on=["question_id", "sample_index"])
+    texts = (rows[name].drop_nulls() for name in ("answer", "reason", "text", "reasoning"))
+    return sum(len(text.encode()) for column in texts for text in column)
+
+
+def test_with_little_room_fewer_responses_are_shown_and_never_too_many(cell):
+    full = cell_payload(cell, ROOM)
+    less = cell_payload(cell, asked(cell) + answered(cell) // 3)
+    assert 0 < less.shown < full.shown == 16
+    none = cell_payload(cell, 2 * asked(cell))
+    assert (none.points, none.texts) == (full.points, full.texts)
+    none = cell_payload(cell, 0)
+    assert none.shown == 0
+    assert responses_of(none) == [[]] * 60
+    assert none.points == full.points
+
+
+@pytest.mark.parametrize(
+    ("room", "kept"),
+    [
+        (10**8, (16, {2000})), (2_000_000, (2, {2000})), (400_000, (2, {500})),
+        (50_000, (1, {120})), (0, (0, set())),
+    ],
+)  # fmt: skip
+def test_very_long_responses_are_cut_rather_than_left_out(cell, room, kept):
     rows = cell.responses.collect()
     texts = random_texts(500, 3000)[np.arange(len(rows)) % 500]
     long = replace(cell, responses=rows.with_columns(text=texts, reasoning=texts).lazy())
-    bare = cell_payload(long, 0)
-    fixed = len(bare.points) + len(bare.texts)
-    kept = {}
-    for room in (10**7, 1_200_000, 600_000, 40_000, 0):
-        payload = cell_payload(long, 2 * fixed + room)
-        responses = responses_of(payload)
-        assert {len(question) for question in responses} == {payload.shown}
-        assert not room or fixed + sum(map(len, payload.responses)) <= 2 * fixed + room
-        texts = [text for question in responses for row in question for text in row[-2:]]
-        lengths = {len(text.split(" … [")[0]) for text in texts}
-        kept[room] = payload.shown, lengths
-    assert kept == {
-        10**7: (16, {2000}), 1_200_000: (2, {2000}), 600_000: (2, {500}), 40_000: (1, {120}),
-        0: (0, set()),
-    }  # fmt: skip
+    payload = cell_payload(long, 2 * asked(cell) + room)
+    responses = responses_of(payload)
+    assert {len(question) for question in responses} == {payload.shown}
+    texts = [text for question in responses for row in question for text in row[-2:]]
+    assert (payload.shown, {len(text.split(" … [")[0]) for text in texts}) == kept
 
 
-def test_very_long_questions_are_cut_to_what_there_is_room_for(cell):
+@pytest.mark.parametrize(
+    ("room", "length"), [(10**6, 2000), (250_000, 500), (60_000, 120), (0, 30)]
+)
+def test_very_long_questions_are_cut_to_what_there_is_room_for(cell, room, length):
     words = random_texts(60, 3000)
     long = replace(cell, questions=cell.questions.with_columns(question=words))
-    lengths = {}
-    for room in (10**6, 400_000, 100_000, 0):
-        payload = cell_payload(long, room)
-        texts = unpack(payload.texts)["question"]
-        kept = [text.split(" … [")[0] for text in texts]
-        assert all(map(str.startswith, words, kept))
-        lengths[room] = set(map(len, kept))
-        assert not room or len(payload.texts) <= room / 2
-    assert lengths == {10**6: {2000}, 400_000: {500}, 100_000: {120}, 0: {30}}
+    texts = unpack(cell_payload(long, room).texts)["question"]
+    kept = [text.split(" … [")[0] for text in texts]
+    assert all(map(str.startswith, words, kept))
+    assert set(map(len, kept)) == {length}
 
 
 def test_cells_share_the_room_and_small_ones_leave_theirs_to_the_larger(cell):
-    small = replace(cell, questions=cell.questions.head(6))
-    alone = [cell_payload(shown, ROOM) for shown in (cell, small)]
-    fixed = sum(len(payload.points) + len(payload.texts) for payload in alone)
-    sizes = [sum(map(len, payload.responses)) for payload in alone]
-    big, little = pack_cells([cell, small], fixed + sum(sizes))
-    assert (big.shown, little.shown) == (16, 16)  # half the room would not hold the larger
-    assert sizes[0] > sum(sizes) / 2
+    first = cell.questions.sort("question_id").head(6)
+    grades = cell.grades.join(first.select("question_id"), on="question_id")
+    small = replace(cell, questions=first, grades=grades)
+    need = asked(cell) + answered(cell) * 1.1  # half the room would not hold the larger
+    big, little = pack_cells([cell, small], int(need))
+    assert (big.shown, little.shown) == (16, 16)
+    assert pack_cells([cell, cell], int(need))[0].shown < 16
 
 
-def test_texts_that_cells_share_count_once(cell):
-    one = cell_payload(cell, ROOM)
-    room = len(one.texts) + 2 * (len(one.points) + sum(map(len, one.responses)))
-    assert [payload.shown for payload in pack_cells([cell, cell], room)] == [16, 16]
+def test_questions_that_cells_share_count_once(cell):
+    long = replace(cell, questions=cell.questions.with_columns(question=random_texts(60, 2000)))
+    for cells in ([long], [long, long]):
+        texts = unpack(pack_cells(cells, 2 * asked(long))[0].texts)
+        assert {len(text) for text in texts["question"]} == {2000}

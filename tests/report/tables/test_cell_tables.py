@@ -8,17 +8,16 @@ from cells import confidence_table
 from rich.console import Console
 
 from benchmark.records import DIFFERENCE, METRIC, Estimate
+from benchmark.report.style import metric_look
 from benchmark.report.tables.cell import (
     best_estimators,
     comparisons,
-    metric_groups,
+    metric_lines,
     metric_names,
-    metric_rows,
     metric_table,
-    write_applications,
-    write_differences,
-    write_metrics,
+    page_tables,
 )
+from benchmark.report.tables.formats import Entry
 
 
 def metrics_of(**values):
@@ -85,25 +84,27 @@ def test_differences_are_shown_from_the_reference_whichever_way_they_are_stored(
         ("brier", "b", "c", -0.1, -0.25, 0.05, 0.2, 0.2, 100),
     ]
     compared = pl.DataFrame(rows, schema=DIFFERENCE, orient="row")
-    a, c = comparisons(replace(shown, differences=compared), "b")
-    assert (a.name, a.questions, list(a.values)) == ("A", 90, ["brier"])
-    assert a.values["brier"] == ("+0.200", "0.150 to 0.250", "p < 0.001", True)
-    assert c.values["brier"] == ("+0.100", "−0.050 to 0.250", "p = 0.200", False)
-    assert comparisons(replace(shown, differences=compared.clear()), "b") == []
+    table = comparisons(replace(shown, differences=compared), "b")
+    assert table.columns == ["Brier", "Questions"]
+    a, c = table.blocks[0].lines
+    assert (a.name, a.entries[1].value) == ("A", "90")
+    assert a.entries[0] == Entry("+0.200", 0.2, "best", notes=("0.150 to 0.250", "p < 0.001"))
+    assert c.entries[0] == Entry("+0.100", 0.1, notes=("−0.050 to 0.250", "p = 0.200"))
+    assert comparisons(replace(shown, differences=compared.clear()), "b").blocks[0].lines == []
 
 
 def test_an_undefined_difference_is_a_dash(cell):
     row = ("brier", "a", "b", *[math.nan] * 5, 0)
     compared = pl.DataFrame([row], schema=DIFFERENCE, orient="row")
     shown = cell_of(cell, a=(0.3, 100), b=(0.1, 100))
-    (a,) = comparisons(replace(shown, differences=compared), "b")
-    assert a.values["brier"] == ("–", "", "", False)
+    (a,) = comparisons(replace(shown, differences=compared), "b").blocks[0].lines
+    assert a.entries[0] == Entry("–", "")
 
 
 def test_where_questions_are_unanswered_the_value_over_all_is_shown_as_well(cell):
     shown = cell_of(cell, a=(0.25, 40), b=(0.05, 100))
-    a, b = (row.values["brier"] for row in metric_rows(shown))
-    assert (a.imputed, b.imputed) == ("all 0.270", "")
+    a, b = (line.entries[0] for line in metric_lines(shown, ["brier"]))
+    assert (a.notes, b.notes) == (("0.150–0.350", "all 0.270"), ("−0.050 to 0.150",))
     assert "all 0.270" in printed(shown, 120)
 
 
@@ -130,10 +131,10 @@ def test_the_best_signed_error_is_the_nearest_to_zero_and_tokens_have_no_best(ce
 
 def test_values_carry_their_interval_and_undefined_ones_are_a_dash(cell):
     shown = cell_of(cell, a=(0.25, 100), b=(0.05, 100), c=(math.nan, 0))
-    a, b, c = (row.values["brier"] for row in metric_rows(shown))
-    assert (a.value, a.interval) == ("0.250", "0.150–0.350")
-    assert (b.value, b.interval, b.best) == ("0.050", "−0.050 to 0.150", True)
-    assert (c.value, c.interval, c.best) == ("–", "", False)
+    a, b, c = (line.entries[0] for line in metric_lines(shown, ["brier"]))
+    assert (a.value, a.notes) == ("0.250", ("0.150–0.350",))
+    assert (b.value, b.notes, b.rank) == ("*0.050", ("−0.050 to 0.150",), "best")
+    assert (c.value, c.number, c.rank) == ("–", "", None)
 
 
 def test_the_terminal_shows_everything_in_120_columns_and_is_whole_in_80(cell):
@@ -155,20 +156,8 @@ def test_all_metrics_come_in_the_order_of_the_style_and_unlisted_ones_last(cell)
 
 
 def test_the_page_has_every_metric_in_one_of_its_tables(cell):
-    first, details = metric_groups(cell)
-    assert sorted(first + details) == sorted(metric_names(cell))
-    assert {"brier", "ece", "spearman", "tokens"} <= set(first)
-    assert {"resolution", "r2_ceiling", "prompt_tokens"} <= set(details)
-
-
-def test_the_csv_files_hold_every_value_and_name_the_cell(cell, tmp_path):
-    write_metrics(cell, tmp_path / "metrics.csv")
-    write_differences(cell, tmp_path / "differences.csv")
-    assert write_applications(cell, tmp_path) == ["pass_at_k.csv"]
-    tables = {"metrics": cell.metrics, "differences": cell.differences, **cell.applications}
-    for name, table in tables.items():
-        read = pl.read_csv(tmp_path / f"{name}.csv", schema_overrides=dict(table.schema))
-        assert read.select(table.columns).equals(table, null_equal=True)
-        assert read.select("model", "dataset", "split").unique().row(0) == (
-            "smollm2_135m", "basics", "test",
-        )  # fmt: skip
+    first, details = (table.columns[:-1] for table in page_tables(cell))
+    every = [metric_look(name).short for name in metric_names(cell)]
+    assert sorted(first + details) == sorted(every)
+    assert {"Brier", "ECE", "Spearman", "Tokens"} <= set(first)
+    assert {"Resolution", "R² ceiling", "Prompt\ntokens"} <= set(details)

@@ -15,4 +15,5 @@ document.querySelectorAll("table.sortable").forEach(makeSortable);
 const openCell = questionBrowser(
   document.getElementById("browser"), document.getElementById("browser-controls"),
 );
-heatMap(document.getElementById("heat"), document.getElementById("heat-controls"), openCell);
+const heat = document.getElementById("heat"); // one cell alone has none
+if (heat) heatMap(heat, document.getElementById("heat-controls"), openCell);

@@ -7,19 +7,20 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from benchmark.records import PASS_AT_K, CellResult
-from benchmark.report import plotted_grid as curves
-from benchmark.report import style
+from benchmark.report import plotted, style
 from benchmark.report.figures.axes import TICKS, UNIT, Drawing, log_axis
-from benchmark.report.figures.grid_cells import (
+from benchmark.report.figures.grid_panels import (
+    REPORTED,
     draw_cells,
+    draw_reported,
     left_out,
     legend_of,
     line_style,
     main_estimators,
 )
 from benchmark.report.grid import Grid, in_order
-from benchmark.report.plotted import probe_selections
 from benchmark.report.ranking import BEST_COVERAGE
+from benchmark.report.reported import reported_by_k
 
 _CHOSEN: dict[str, Any] = {
     "ls": "none", "marker": "o", "ms": 6, "mfc": "none", "mec": style.BLACK, "mew": 0.8,
@@ -43,7 +44,7 @@ def draw_pass_at_k(grid: Grid) -> Drawing | None:
         table = tables[cell.model, cell.dataset]
         if table.is_empty():
             return "no pass@k"
-        observed = curves.observed_pass_at_k(cell)
+        observed = plotted.observed_pass_at_k(cell)
         axes.plot(observed["k"], observed["observed"], color=style.BLACK, lw=1.8, zorder=3)
         drawn = table.filter(pl.col("estimator").is_in(shown)).sort("k")
         for (name,), rows in drawn.group_by("estimator", maintain_order=True):
@@ -72,7 +73,7 @@ def draw_pass_at_k(grid: Grid) -> Drawing | None:
 def draw_budget(grid: Grid) -> Drawing | None:
     """Draw the share of solved questions against the sampling budget."""
     rows = {
-        place: curves.budget_rows(cell).filter(
+        place: plotted.budget_rows(cell).filter(
             pl.col("answered") >= BEST_COVERAGE * len(cell.questions)
         )
         for place, cell in grid.cells.items()
@@ -90,6 +91,8 @@ def draw_budget(grid: Grid) -> Drawing | None:
         for (method,), line in drawn.group_by("method", maintain_order=True):
             mark = _UNIFORM if method == "uniform" else line_style(str(method))
             axes.plot(line["budget"], line["success"], **mark)
+            theirs = reported_by_k("success_rate", cell.model, cell.dataset, str(method))
+            draw_reported(axes, theirs, {"marker": "o"} | mark)
         log_axis(axes, budgets)
         return None
 
@@ -109,22 +112,25 @@ def draw_budget(grid: Grid) -> Drawing | None:
         "number of samples for each question. Coloured: allocated greedily by the confidences of "
         "an estimator. Both exact in expectation over which responses are drawn. A cell's panel "
         f"leaves out estimators that answered fewer than {100 * BEST_COVERAGE:.0f} % of its "
-        "questions." + left_out(shown, names),
+        f"questions.{REPORTED} where it has any; one seed for all questions puts them too high."
+        + left_out(shown, names),
         figure,
     )
 
 
 def draw_layers(grid: Grid) -> Drawing | None:
     """Draw the Brier score of a probe on each layer."""
-    selections = {place: probe_selections(cell) for place, cell in grid.cells.items()}
+    selections = {place: plotted.probe_selections(cell) for place, cell in grid.cells.items()}
     names = in_order((name for own in selections.values() for name in own), grid.estimators)
     shown = main_estimators(names)
 
     def draw(axes: Axes, cell: CellResult) -> str | None:
         own = selections[cell.model, cell.dataset]
         for name in (name for name in shown if name in own):
-            rows = curves.brier_by_layer(own[name])
-            axes.plot(rows["depth"], rows["test_brier"], **line_style(name) | {"ms": 1.8})
+            rows = plotted.brier_by_layer(own[name])
+            mark = line_style(name)
+            axes.plot(rows["depth"], rows["validation_brier"], color=mark["color"], lw=0.8, ls=":")
+            axes.plot(rows["depth"], rows["test_brier"], **mark | {"ms": 1.8})
             at = rows.filter("chosen")
             axes.plot(at["depth"], at["test_brier"], **_CHOSEN)
         axes.margins(y=0.12)  # room for the circle around the lowest point
@@ -132,14 +138,15 @@ def draw_layers(grid: Grid) -> Drawing | None:
 
     legend = legend_of(shown)
     legend.append(Line2D([], [], label="chosen", **_CHOSEN))
-    figure = draw_cells(grid, draw, "Layer (0: embedding)", "Brier score on test", legend)
+    figure = draw_cells(grid, draw, "Layer (0: embedding)", "Brier score", legend)
     if figure is None:
         return None
     return Drawing(
         "layers",
         "Brier score by layer",
         "Of a probe on each layer's hidden state at the last prompt token, against c/n of the test "
-        "questions, at the setting that is best on the validation questions. Circled: the layer "
+        "questions (solid) and of the validation questions (dotted), at the setting that is best "
+        "on the latter. Circled: the layer "
         "that the validation questions chose, without a look at the test questions; none is "
         "circled where they chose the mean or the maximum over layers." + left_out(shown, names),
         figure,
@@ -149,7 +156,7 @@ def draw_layers(grid: Grid) -> Drawing | None:
 def draw_scaling(grid: Grid) -> Drawing | None:
     """Draw the Brier score of the probes against the number of their training questions."""
     rows = {
-        place: curves.scaling_rows(c for c in grid.every if (c.model, c.dataset) == place)
+        place: plotted.scaling_rows(c for c in grid.every if (c.model, c.dataset) == place)
         for place in grid.cells
     }
     every = pl.concat(rows.values())
@@ -182,11 +189,19 @@ def draw_scaling(grid: Grid) -> Drawing | None:
 def draw_convergence(grid: Grid) -> Drawing | None:
     """Draw the Brier score against the number of samples that the target is counted from."""
     lines = {place: _convergence_lines(cell) for place, cell in grid.cells.items()}
+    theirs = {
+        (*place, name): points
+        for place, own in lines.items()
+        for name in own
+        if (points := reported_by_k("brier", *place, name))
+    }
     present = {name for own in lines.values() for name in own}
     names = [name for name in grid.estimators if name in present]
     shown = main_estimators(names)
     most = max(
-        (int(line.samples[-1]) for own in lines.values() for line in own.values()), default=1
+        [int(line.samples[-1]) for own in lines.values() for line in own.values()]
+        + [max(points) for points in theirs.values()],
+        default=1,
     )
 
     def draw(axes: Axes, cell: CellResult) -> str | None:
@@ -195,6 +210,7 @@ def draw_convergence(grid: Grid) -> Drawing | None:
             mark, line = line_style(name), own[name]
             axes.plot(line.samples, line.brier, **mark | {"ms": 2.2})
             axes.axhline(line.limit, xmin=0.9, color=mark["color"], lw=1.2)
+            draw_reported(axes, theirs.get((cell.model, cell.dataset, name), {}), mark)
         log_axis(axes, (1, round(most**0.5), most))
         axes.set(xlim=(0.85, 1.5 * most))
         return None if own else "one response\nper question"
@@ -209,15 +225,16 @@ def draw_convergence(grid: Grid) -> Drawing | None:
         "The Brier score that k samples of each question give, in exact expectation over which k "
         "of the n responses are taken. Dashes at the right edge: where the lines end with ever "
         "more samples, the unbiased estimate. Oracles, which read the target, are left out."
+        + (f"{REPORTED}, the median over sets of 200 questions." if theirs else "")
         + left_out(shown, names),
         figure,
     )
 
 
-def _convergence_lines(cell: CellResult) -> dict[str, curves.Convergence]:
+def _convergence_lines(cell: CellResult) -> dict[str, plotted.Convergence]:
     """Return the line of each estimator that answered, is no oracle and has a target to shorten."""
     return {
-        name: curves.convergence(estimate)
-        for name, estimate in curves.paired(cell).items()
+        name: plotted.convergence(estimate)
+        for name, estimate in plotted.pair(cell).items()
         if not cell.estimates[name].oracle and estimate.answered and estimate.n.min() >= 2
     }

@@ -1,6 +1,6 @@
 """Stage 8: small multiples of a grid, models down and datasets across."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -21,7 +21,8 @@ from benchmark.report.style import (
 
 _LEFT, _BOTTOM, _TOP, _GAP = 0.88, 0.42, 0.30, 0.10  # inches
 _NAME = 0.52  # from a row's first panel to the middle of its name, beyond the ticks' labels
-_LARGEST, _SMALLEST = 1.7, 0.72  # width of a panel
+_ALONE, _LARGEST, _SMALLEST = 2.9, 1.7, 0.72  # width of a panel
+REPORTED = " Hollow: reported by the paper (arXiv 2602.13540), read from its figure"
 HIGHEST = 8.4  # of a figure, for a page of a paper
 MOST_ROWS = 8  # of panels, which a page has room for
 MOST_LINES = 8  # of estimators, which a reader can tell apart
@@ -56,7 +57,8 @@ def draw_panels(
 ) -> Figure | None:
     """Return a figure of panels that share both axes, or None where none has anything to draw.
 
-    A panel without data stays and says why, so that a gap is never taken for a result.
+    A panel without data stays and says why, so that a gap is never taken for a result. One panel
+    alone carries no names of row and column, which the page says.
 
     Args:
         rows: names by key.
@@ -67,7 +69,7 @@ def draw_panels(
         legend: what lines and markers stand for.
     """
     figure, panels = _panels(len(rows), len(columns), x_label, y_label, legend)
-    drawn = 0
+    drawn, named = 0, len(rows) + len(columns) > 2
     for line, (row, row_name) in zip(panels, rows.items(), strict=True):
         for axes, column in zip(line, columns, strict=True):
             lacking = draw(axes, row, column)
@@ -80,11 +82,11 @@ def draw_panels(
                 axes.text(0.5, 0.5, lacking, color=GREY, **place)
             drawn += not lacking
         line[0].annotate(
-            broken(row_name), (0, 0.5), (-72 * _NAME, 0), xycoords="axes fraction",
+            broken(row_name) * named, (0, 0.5), (-72 * _NAME, 0), xycoords="axes fraction",
             textcoords="offset points", ha="center", va="center", rotation=90,
         )  # fmt: skip
     for axes, name in zip(panels[0], columns.values(), strict=True):
-        axes.set_title(broken(name))
+        axes.set_title(broken(name) * named)
     return figure if drawn else None
 
 
@@ -98,7 +100,7 @@ def _panels(
 ) -> tuple[Figure, list[list[Axes]]]:
     """Return empty panels and a legend below, all of a size that suits a page."""
     across = (TEXT_WIDTH - _LEFT) / columns - _GAP
-    across = min(_LARGEST, max(_SMALLEST, across))
+    across = min(_ALONE if rows == columns == 1 else _LARGEST, max(_SMALLEST, across))
     width = max(_LEFT + columns * (across + _GAP), TEXT_WIDTH / 2)
     legend_columns = max(1, min(_LEGEND_COLUMNS, int(width / _LEGEND_ENTRY)))
     below = _BOTTOM + _LEGEND_LINE * -(-len(legend) // legend_columns)
@@ -157,6 +159,13 @@ def line_style(estimator: str) -> dict[str, Any]:
         "mew": 0.9 if look.marker == "x" else 0.3,
         "lw": 0.9,
     }
+
+
+def draw_reported(axes: Axes, points: Mapping[Any, float], mark: dict[str, Any]) -> None:
+    """Draw the paper's numbers, y by x, as hollow markers of this ``line_style``."""
+    hollow = {"ls": "none", "ms": 4.5, "mfc": "none", "mew": 0.8, "mec": mark["color"]}
+    if points:
+        axes.plot([*points], [*points.values()], **mark | hollow | {"zorder": 2.5})
 
 
 def legend_of(names: Iterable[str], **style: Any) -> list[Line2D]:
