@@ -40,7 +40,8 @@ class Spread:
             url = self._next(tried)
             tried.append(url)
             self._under_way[url] = self._under_way.get(url, 0) + 1
-            if url in self._away:  # this request tries it; the others wait for what comes of it
+            trial = url in self._away
+            if trial:  # this request tries it; the others wait for what comes of it
                 self._away[url] = time.monotonic() + _AWAY_SECONDS
             try:
                 answer = await post(url)
@@ -51,7 +52,8 @@ class Spread:
                 if len(tried) == len(self.urls):
                     raise
             else:
-                if self._away.pop(url, None) is not None:
+                # One that was under way when the server was left out says nothing of it now.
+                if trial and self._away.pop(url, None) is not None:
                     self.say(f"{url} answers again.")
                 return answer
             finally:

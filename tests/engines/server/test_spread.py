@@ -89,6 +89,12 @@ def test_a_server_that_dies_in_the_middle_loses_no_request(capsys):
         servers = several(stack, ["slow"], ["slow"])
         urls = [server.url for server in servers]
 
+        def later(reply, _body):
+            time.sleep(0.2)  # so that it is killed with requests under way, whatever else runs
+            return reply
+
+        servers[0].reshape = later
+
         def kill():
             while sum(servers[0].asked.values()) < 5:
                 time.sleep(0.01)
@@ -111,7 +117,7 @@ def test_a_server_that_dies_in_the_middle_loses_no_request(capsys):
         responses = sampled(urls, attempts=1)
         killer.join()
         assert_whole(responses)
-        assert shares(servers)[1] > QUESTIONS * K / 2
+        assert shares(servers)[1] >= QUESTIONS * K / 3
     assert capsys.readouterr().out.count(f"{urls[0]} can't be reached") == 1
 
 
