@@ -16,6 +16,7 @@ from benchmark.cell.asked import HIDDEN, Asked
 from benchmark.cell.watching import Drawn, Grade, Watch, unwatched
 from benchmark.config.schema import Config, DatasetConfig, Role, TrainingConfig
 from benchmark.engines import Decoding, Engine, SampleRequest
+from benchmark.engines.settings import layer_step
 from benchmark.errors import DataError
 from benchmark.probes.features import FeatureSet
 from benchmark.sampling.responses import RESPONSES, Many, sample_responses
@@ -173,6 +174,11 @@ class Cell:
         return found
 
     @property
+    def layer_step(self) -> int:
+        """Every which layer's hidden states are kept, by the settings of the engine."""
+        return layer_step(self.config.engine)
+
+    @property
     def failed_requests(self) -> int:
         """How many failed and were left out, or could not be graded; another run tries again."""
         own = sum(split.failed for split in self._splits.values())
@@ -223,7 +229,10 @@ class Cell:
 
     def hidden_states(self, role: Role) -> Asked:
         """Return what asks for the hidden states of a split's prompts."""
-        artifact = self.artifact(role, "features", {"position": "last prompt token"})
+        inputs: dict[str, Any] = {"position": "last prompt token"}
+        if self.layer_step > 1:
+            inputs["every_nth_layer"] = self.layer_step
+        artifact = self.artifact(role, "features", inputs)
         return Asked(HIDDEN, artifact, HIDDEN_STATES, self.prompts(role), cap=0)
 
     def sample(

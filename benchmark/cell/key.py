@@ -16,6 +16,7 @@ from benchmark.config.checks import build_dataset
 from benchmark.config.schema import Config, DatasetConfig
 from benchmark.engines import Decoding
 from benchmark.engines.construction import engine_config
+from benchmark.engines.settings import layer_step
 from benchmark.engines.weights import Weights, find_weights, known_identity
 from benchmark.grading import build_graders
 from benchmark.hub import hub_commit
@@ -54,6 +55,8 @@ def cell_artifact(config: Config, console: Console) -> Artifact:
             "capability": asdict(config.capability),
             "trainer": config.trainer.decisive,
         }
+    if layer_step(config.engine) > 1:
+        inputs["every_nth_layer"] = layer_step(config.engine)
     store = Store(outputs_of(config) / "store", console)
     return store.artifact(*_names(config), "cell", _named(inputs, cache))
 

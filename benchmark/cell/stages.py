@@ -136,6 +136,7 @@ def read_features(cell: Cell, role: Role) -> FeatureSet:
         features=StoredFeatures(counted),
         n=torch.tensor(counted["n"].to_list()),
         c=torch.tensor(counted["c"].to_list()),
+        step=cell.layer_step,
     )
 
 

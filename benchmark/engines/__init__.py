@@ -119,7 +119,27 @@ class ChoiceProbabilities(NamedTuple):
     error: str | None = None
 
 
-class Engine(Protocol):
+class StatesReader(Protocol):
+    """Reads the hidden states of one model."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is known of how it ran, for the manifest: nothing before it has run."""
+
+    def hidden_states(self, prompts: Mapping[str, str]) -> Iterator[tuple[str, "torch.Tensor"]]:
+        """Yield, per key, the last prompt token's states [L + 1, D]: embedding, then each layer.
+
+        They are in the model's precision. Settings may keep every n-th layer.
+        """
+
+    def prompt_tokens(self, prompts: Mapping[str, str]) -> dict[str, int]:
+        """Return the number of tokens of each prompt that ``hidden_states`` reads, by key."""
+
+    def close(self) -> None:
+        """Free what it holds; it can be used again."""
+
+
+class Engine(StatesReader, Protocol):
     """Runs one model."""
 
     @property
@@ -132,10 +152,6 @@ class Engine(Protocol):
 
         It decides these numbers and goes into their fingerprints. A server's isn't known.
         """
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """What is known of how it ran, for the manifest: nothing before it has run."""
 
     def sample(self, requests: Iterable[SampleRequest], decoding: Decoding) -> Iterator[Response]:
         """Yield every requested response once, as it is finished.
@@ -151,12 +167,3 @@ class Engine(Protocol):
         Where the model reasons first, one reply is drawn as ``decoding`` says, with the request's
         first seed, and the distribution is that of the first token behind the reasoning.
         """
-
-    def hidden_states(self, prompts: Mapping[str, str]) -> Iterator[tuple[str, "torch.Tensor"]]:
-        """Yield, per key, the last prompt token's states [L + 1, D]: embedding, then each layer."""
-
-    def prompt_tokens(self, prompts: Mapping[str, str]) -> dict[str, int]:
-        """Return the number of tokens of each prompt that ``hidden_states`` reads, by key."""
-
-    def close(self) -> None:
-        """Free what the engine holds; it can be used again."""

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from benchmark.config.build import build
 from benchmark.config.schema import ModelConfig
-from benchmark.engines import Engine
+from benchmark.engines import Engine, StatesReader
 from benchmark.engines.server.launch import LaunchedServer
 from benchmark.engines.settings import ServerConfig, TransformersConfig, VLLMConfig
 from benchmark.engines.weights import Weights, known_identity, local_folder
@@ -82,14 +82,18 @@ class Server(ServerConfig):
             known_identity(run.model, run.weights, run.cache) | self.identity(run.model),
             os.environ.get(self.api_key_env, "").strip() or "none",
             run.console,
-            lambda: _in_process(self.in_process, run),
+            lambda: self._states(run),
             launched,
             _headers(self.headers or {}),
             run.store / run.model.name,
+            lambda: _tokenizer(run),
         )
 
     def _launched(self, run: Surroundings) -> LaunchedServer | None:  # noqa: ARG002
         return None
+
+    def _states(self, run: Surroundings) -> StatesReader:
+        return _in_process(self.in_process, run)
 
 
 @dataclass
@@ -97,6 +101,7 @@ class VLLM(VLLMConfig, Server):
     """Asks a server that the harness starts and stops."""
 
     def _launched(self, run: Surroundings) -> LaunchedServer:
+        day = os.environ.get("VLLM_SYSTEM_START_DATE", run.model.template_date)
         return LaunchedServer(
             self.command,
             local_folder(run.weights, run.model.name),
@@ -104,7 +109,29 @@ class VLLM(VLLMConfig, Server):
             self.startup_seconds,
             run.folder / "server.log",
             run.console,
-            {"VLLM_SYSTEM_START_DATE": run.model.template_date},  # read for gpt-oss
+            {"VLLM_SYSTEM_START_DATE": day},  # read for gpt-oss
+        )
+
+    def _states(self, run: Surroundings) -> StatesReader:
+        if self.hidden_states != "vllm":
+            return super()._states(run)
+        from benchmark.engines.server import vllm_states  # seconds to import
+
+        launched, folder = self._launched(run), (run.folder / "hidden_states").resolve()
+        layers = vllm_states.layers_of(launched.location, self.in_process.layers)
+        found = filter(None, [str(vllm_states.CONNECTOR), os.environ.get("PYTHONPATH")])
+        launched = replace(
+            launched,
+            command=[*launched.command, *vllm_states.arguments(layers, folder)],
+            variables={**launched.variables, "PYTHONPATH": os.pathsep.join(found)},
+        )
+        return vllm_states.VLLMStates(
+            run.model,
+            self,
+            _tokenizer(run),
+            launched,
+            folder,
+            len(layers),
         )
 
 
@@ -112,6 +139,12 @@ def _in_process(settings: TransformersConfig, run: Surroundings) -> Engine:
     from benchmark.engines.in_process.engine import TransformersEngine  # seconds to import
 
     return TransformersEngine(run.model, settings, run.weights, run.console)
+
+
+def _tokenizer(run: Surroundings) -> Any:
+    from benchmark.engines.in_process.loading import load_tokenizer  # seconds to import
+
+    return load_tokenizer(run.model, run.weights)
 
 
 def _tell_of_dates(run: Surroundings) -> None:

@@ -31,6 +31,8 @@ class TransformersConfig:
         dtype: auto, float32, bfloat16 or float16; auto is bfloat16 where the device computes it.
         max_rows: number of rows that a decoding batch aims at.
         token_budget: number of prompt tokens in one prefill pass.
+        layers: 1 keeps the hidden states of all layers, n those of every n-th, from the embedding
+            on.
     """
 
     device: str = "auto"
@@ -38,10 +40,11 @@ class TransformersConfig:
     dtype: str = "auto"
     max_rows: int = 128
     token_budget: int = 2048
+    layers: int = 1
 
     def __post_init__(self) -> None:
         """Refuse settings that break a rule."""
-        at_least(1, self, "engine", "max_rows", "token_budget")
+        at_least(1, self, "engine", "max_rows", "token_budget", "layers")
         one_of(("auto", "float32", "bfloat16", "float16"), self, "engine", "dtype")
 
     def identity(self, model: ModelConfig) -> dict[str, Any]:  # noqa: ARG002
@@ -59,7 +62,8 @@ class ServerConfig:
     """An OpenAI-compatible endpoint; see ``engines.server``.
 
     Attributes:
-        base_url: address of the API, up to and including its version.
+        base_url: address of the API, up to and including its version, or a list of the addresses of
+            servers that share the requests for one model.
         model: name of the model at the server.
         api_key_env: name of the environment variable with the key; no key is sent where it isn't
             set.
@@ -77,7 +81,7 @@ class ServerConfig:
             endpoint gives.
     """
 
-    base_url: str | None = None
+    base_url: Any = None
     model: str = MISSING
     api_key_env: str = "OPENAI_API_KEY"
     concurrency: int = 64
@@ -102,10 +106,18 @@ class ServerConfig:
         _check_headers(self.headers or {})
         self._check_server()
 
+    @property
+    def urls(self) -> list[str]:
+        """The addresses of all servers, without a slash at their end."""
+        given = self.base_url if isinstance(self.base_url, list) else [self.base_url or ""]
+        return [str(url).rstrip("/") for url in given]
+
     def _check_server(self) -> None:
-        url = self.base_url or ""
-        rule = "given, as http://host:port/v1 or https://.."
-        require(re.match(r"https?://[^/]", url) is not None, "engine.base_url", url, rule)
+        rule = "given, as http://host:port/v1 or https://.., or a list of these"
+        for url in self.urls or [""]:
+            require(re.match(r"https?://[^/]", url) is not None, "engine.base_url", url, rule)
+        twice = sorted({url for url in self.urls if self.urls.count(url) > 1})
+        require(not twice, "engine.base_url", twice, "given once each")
 
     def identity(self, model: ModelConfig) -> dict[str, Any]:
         """Return what of the settings decides which model answers, and how.
@@ -133,19 +145,32 @@ class VLLMConfig(ServerConfig):
         tensor_parallel_size: number of accelerators that share the model, for the command.
         health_path: path below the server's root that answers with status 200 once it is ready.
         startup_seconds: longest time in seconds that the server may take to start.
+        hidden_states: in_process, or vllm: what reads them; see ``engines.server.vllm_states``.
     """
 
     command: list[str] = field(default_factory=list)
     tensor_parallel_size: int = 1
     health_path: str = "health"
     startup_seconds: float = 1800.0
+    hidden_states: str = "in_process"
+
+    @property
+    def precisions(self) -> dict[str, str]:
+        """What reads hidden states; a server's precision isn't known."""
+        return {"features": "vllm"} if self.hidden_states == "vllm" else super().precisions
 
     def identity(self, model: ModelConfig) -> dict[str, Any]:
         """Return the fields that are added to every request; the weights are the model's own."""
         return super().identity(replace(model, name=self.model))
 
     def _check_server(self) -> None:
+        one_of(("in_process", "vllm"), self, "engine", "hidden_states")
         require(bool(self.command), "engine.command", "[]", "a program with its arguments")
+
+
+def layer_step(engine: Mapping[str, Any]) -> int:
+    """Return every which layer's hidden states an entry of ``conf/engine`` keeps."""
+    return int((engine.get("in_process") or engine).get("layers", 1))
 
 
 def _precisions(config: TransformersConfig, *stages: str) -> dict[str, str]:

@@ -52,9 +52,10 @@ class _Bank:
         brier: [F, S] of each split, mean of (confidence - c / n)^2; NaN without the split.
     """
 
-    def __init__(self, layers: int, width: int, settings: ProbeSettings, device: str) -> None:
-        self.settings = settings
-        self.names = feature_names(layers)
+    def __init__(self, train: FeatureSet, settings: ProbeSettings, device: str) -> None:
+        _, layers, width = train.features.shape
+        self.settings, self.step = settings, train.step
+        self.names = feature_names(layers, train.step)
         probes = len(self.names), len(settings.grid)
         self.mean = torch.zeros(len(self.names), width, device=device)
         self.scale = torch.ones_like(self.mean)
@@ -130,6 +131,7 @@ class _Bank:
             objective=self.settings.objective,
             setting=self.settings.grid[s],
             layers=len(self.names) - len(POOLINGS),
+            step=self.step,
             mean=self.mean[f].cpu().clone(),
             scale=self.scale[f].cpu().clone(),
             parameters={name: v[f, s].cpu().clone() for name, v in self.parameters.items()},
@@ -164,8 +166,7 @@ def train_probe(
     splits = {"training": train, "validation": validation} | ({"test": test} if test else {})
     check_splits(splits)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    _, layers, width = train.features.shape
-    bank = _Bank(layers, width, settings, device)
+    bank = _Bank(train, settings, device)
     for batch in batches(train, device):
         bank.measure(batch)
         if not settings.by_steps:

@@ -6,7 +6,7 @@ The pipeline exports one from every cell with a probe; ``capcal score`` and othe
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ class CapabilityProbe:
             raise ModelError(f"{error} The model is that of {folder / _CARD}.") from error
         from benchmark.engines.in_process.engine import TransformersEngine  # seconds to import
 
-        running = TransformersEngine(model, settings, weights)
+        running = TransformersEngine(model, replace(settings, layers=probe.step), weights)
         # Cards that were written before renderings were known name none.
         if running.identity != {"rendering": running.identity["rendering"], **card["identity"]}:
             raise ModelError(
@@ -159,7 +159,8 @@ class CapabilityProbe:
         keyed = {str(place): prompt for place, prompt in enumerate(prompts)}
         with meter(Terminal(stderr=True), "Hidden states", len(keyed)) as progress:
             for key, layers in self.engine.hidden_states(keyed):
-                states[key] = self.probe.predict(layers[None])
+                # A probe on vLLM's states has one layer less: the last.
+                states[key] = self.probe.predict(layers[None, : self.probe.layers])
                 progress.advance()
         return np.array([states[key].item() for key in keyed], dtype=np.float64)
 

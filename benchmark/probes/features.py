@@ -25,6 +25,7 @@ class FeatureSet:
             bfloat16, all finite; in memory or stored.
         n: [N], graded responses, at least 1.
         c: [N], correct ones; the target is c / n.
+        step: difference between the numbers of two layers that stand side by side, at least 1.
 
     Raises:
         DataError: where one of these rules is broken, naming the question.
@@ -34,6 +35,7 @@ class FeatureSet:
     features: torch.Tensor | StoredFeatures
     n: torch.Tensor
     c: torch.Tensor
+    step: int = 1
 
     def __post_init__(self) -> None:
         """Refuse what breaks a rule; stored features were checked before they were stored."""
@@ -52,13 +54,15 @@ class FeatureSet:
             check_finite(self.question_ids, self.features)
 
 
-def feature_names(layers: int) -> list[str]:
-    """Return the names of the L + 2 features that L stored layers give.
+def feature_names(layers: int, step: int = 1) -> list[str]:
+    """Return the names of the L + 2 features that L stored layers, every ``step``-th, give.
 
     >>> feature_names(3)
     ['embedding', 'layer 1', 'layer 2', 'mean over layers', 'maximum over layers']
+    >>> feature_names(3, step=4)
+    ['embedding', 'layer 4', 'layer 8', 'mean over layers', 'maximum over layers']
     """
-    return ["embedding", *(f"layer {i}" for i in range(1, layers)), *POOLINGS]
+    return ["embedding", *(f"layer {i * step}" for i in range(1, layers)), *POOLINGS]
 
 
 def select_feature(features: torch.Tensor | StoredFeatures, index: int) -> torch.Tensor:
@@ -103,7 +107,7 @@ def join(sets: Sequence[FeatureSet]) -> FeatureSet:
     Raises:
         DataError: the sets share a question, or come from several models.
     """
-    if len({tuple(s.features.shape[1:]) for s in sets}) > 1:
+    if len({(*s.features.shape[1:], s.step) for s in sets}) > 1:
         shapes = [list(s.features.shape[1:]) for s in sets]
         raise DataError(f"Features of [layers, width] {shapes} come from several models.")
     if len(sets) == 1:
@@ -121,6 +125,7 @@ def join(sets: Sequence[FeatureSet]) -> FeatureSet:
         features,
         torch.cat([s.n for s in sets]),
         torch.cat([s.c for s in sets]),
+        sets[0].step,
     )
 
 

@@ -34,6 +34,7 @@ class TrainedProbe:
         parameters: ``weight`` [D] and ``bias`` [], float32; with a hidden layer ``weight`` [K],
             ``bias`` [], ``hidden_weight`` [D, K] and ``hidden_bias`` [K].
         selection: every probe that was tried, of schema ``PROBE_SELECTION``; None once loaded.
+        step: difference between the numbers of two of the L layers that stand side by side.
     """
 
     feature: str
@@ -44,6 +45,7 @@ class TrainedProbe:
     scale: torch.Tensor
     parameters: dict[str, torch.Tensor]
     selection: pl.DataFrame | None = None
+    step: int = 1
 
     def predict(self, features: torch.Tensor | StoredFeatures) -> torch.Tensor:
         """Return the confidences, [N] in [0, 1], in float64.
@@ -60,7 +62,7 @@ class TrainedProbe:
                 f"The probe expects features of [questions, {expected[0]} layers, width "
                 f"{expected[1]}], not {list(features.shape)}: they come from another model."
             )
-        rows = select_feature(features, feature_names(self.layers).index(self.feature))
+        rows = select_feature(features, feature_names(self.layers, self.step).index(self.feature))
         if not rows.isfinite().all():
             row = int((~rows.isfinite()).any(dim=1).nonzero()[0])
             raise DataError(f"Row {row} of the features holds NaN or infinity at {self.feature}.")
@@ -85,6 +87,7 @@ class TrainedProbe:
             "objective": self.objective,
             "setting": self.setting._asdict(),
             "layers": self.layers,
+            "step": self.step,
             "sha256": sha256(self._numbers()).hexdigest(),
         }
 
@@ -115,6 +118,7 @@ class TrainedProbe:
                 objective=card["objective"],
                 setting=Setting(**card["setting"]),
                 layers=card["layers"],
+                step=card.get("step", 1),
                 mean=tensors["mean"],
                 scale=tensors["scale"],
                 parameters={name: tensors[name] for name in PARAMETERS if name in tensors},

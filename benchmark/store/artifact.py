@@ -160,14 +160,18 @@ class Artifact:
         """Return the rows of all Parquet parts, as ``read``; no whole row is there twice."""
         return self.read(table_rows(schema, "rows"), list(schema))
 
-    def parts(self, suffix: str) -> list[Path]:
+    def parts(self, suffix: str, checksum: Callable[[Path], str] | None = None) -> list[Path]:
         """Return the part files, in a fixed order.
+
+        Args:
+            suffix: end of their names.
+            checksum: as ``whole_parts``.
 
         Raises:
             StoreError: as ``whole_parts``, or a link leads to the artifact.
         """
         self.refuse_links()
-        return whole_parts(self.folder.glob(f"part-*{suffix}"))
+        return whole_parts(self.folder.glob(f"part-*{suffix}"), checksum)
 
     def read(
         self, rows: Rows, key: Sequence[str], paths: Iterable[Path] | None = None
@@ -183,7 +187,10 @@ class Artifact:
             StoreError: a part or the manifest is another artifact's, a part is damaged, or a
                 finished row is there twice.
         """
-        paths = self.parts(rows.suffix) if paths is None else whole_parts(paths)
+        if paths is None:
+            paths = self.parts(rows.suffix, rows.checksum)
+        else:
+            paths = whole_parts(paths, rows.checksum)
         known = self._known()
         tables = read_parts(paths, rows, self.fingerprint, known)
         refuse_doubled(paths, tables, rows, key, known)

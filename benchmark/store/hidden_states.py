@@ -1,4 +1,8 @@
-"""Hidden states on the disk: safetensors parts of an artifact, mapped only while they are read."""
+"""Hidden states on the disk: safetensors parts of an artifact, mapped only while they are read.
+
+They are kept in the precision of the model that gave them, and read as float32. Checksums of parts,
+which are gigabytes together, are remembered beside them: every cell of a model reads the same ones.
+"""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,6 +16,7 @@ import torch
 
 from benchmark.errors import DataError, StoreError
 from benchmark.store.artifact import Artifact
+from benchmark.store.checksums import file_checksum
 from benchmark.store.rows import MARK, Row, Rows
 
 _PART_ROWS = 64  # questions of one part: the states of a large model are megabytes each
@@ -131,4 +136,11 @@ def _read(path: Path) -> tuple[pl.DataFrame, str | None]:
     return table, metadata.get(MARK)
 
 
-HIDDEN_STATES = Rows(_PLACE.to_frame(), ".safetensors", _read, _pack, "questions", most=_PART_ROWS)
+def _remembered(path: Path) -> str:
+    return file_checksum(path, path.parent / ".hashed")
+
+
+HIDDEN_STATES = Rows(
+    _PLACE.to_frame(), ".safetensors", _read, _pack, "questions", most=_PART_ROWS,
+    checksum=_remembered,
+)  # fmt: skip

@@ -6,7 +6,7 @@ may be the last parts of a run that was killed before it wrote its manifest.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,12 @@ def part_name(data: bytes, suffix: str) -> str:
     return f"part-{hashlib.sha256(data).hexdigest()[:DIGEST]}{suffix}"
 
 
-def whole_parts(paths: Iterable[Path]) -> list[Path]:
+def whole_parts(paths: Iterable[Path], checksum: Callable[[Path], str] | None = None) -> list[Path]:
     """Return the paths of parts, sorted, once each is found whole.
+
+    Args:
+        paths: of the parts.
+        checksum: function that returns a file's SHA-256; None reads all of it.
 
     Raises:
         StoreError: a part's content doesn't have the checksum that its name says, or a part was
@@ -37,7 +41,10 @@ def whole_parts(paths: Iterable[Path]) -> list[Path]:
     for path in found:
         try:
             with open_plain(path) as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST]
+                if checksum is None:
+                    digest = hashlib.file_digest(file, "sha256").hexdigest()[:DIGEST]
+                else:
+                    digest = checksum(path)[:DIGEST]
         except FileNotFoundError as error:
             raise StoreError(f"{path} was replaced by another run; run again.") from error
         except OSError as error:

@@ -32,6 +32,7 @@ class Rows(NamedTuple):
         unit: name of what a row is, in the plural, for the manifest.
         done: expression that tells the rows that need not be made again.
         most: largest number of rows of one part; None takes the usual one.
+        checksum: function that returns a part's SHA-256; None reads all of it each time.
     """
 
     none: pl.DataFrame
@@ -41,6 +42,7 @@ class Rows(NamedTuple):
     unit: str
     done: pl.Expr = _ALL
     most: int | None = None
+    checksum: Callable[[Path], str] | None = None
 
 
 def table_rows(schema: pl.Schema, unit: str, done: pl.Expr = _ALL) -> Rows:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from benchmark.cell.saved import cell_of, load_cell
+from benchmark.engines.settings import TransformersConfig
 from benchmark.errors import DataError, ModelError, StoreError
 from benchmark.probes import CapabilityProbe, capability_probe
 from benchmark.probes.capability_probe import common_template
@@ -317,3 +318,24 @@ def test_one_wording_is_a_template_and_several_are_none() -> None:
     assert common_template(table("The q of q0?", "The q of q1?")) == "The q of {question}"
     short = [Question("0", "Answer with a letter. Question: A", "A", ("a",))]
     assert common_template(question_table(short)) == "Answer with a letter. Question: {question}"
+
+
+def test_a_probe_on_every_second_layer_is_used_on_those_layers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tiny_model: Path
+) -> None:
+    chosen = tiny(tiny_model, "estimator=[probe_own]")
+    assert run(monkeypatch, tmp_path, *chosen, "engine.layers=2") == 0
+    cell = load_cell(cell_of(probe_folder(tmp_path).parents[1]))
+    (chosen_probe,) = cell.estimates["probe_own"].probes.values()
+    layers = {"embedding", "layer 2", "mean over layers", "maximum over layers"}
+    assert set(chosen_probe.selection["feature"].unique()) == layers
+    card = json.loads((probe_folder(tmp_path) / "card.json").read_text())
+    assert card["probe"]["step"] == 2
+    known = dict(cell.estimates["probe_own"].confidences["question_id", "confidence"].iter_rows())
+    settings = TransformersConfig(device="cpu", dtype="float32")
+    loaded = CapabilityProbe.load(probe_folder(tmp_path), settings)
+    prompts = dict(cell.questions.select("question_id", "prompt").iter_rows())
+    found = loaded.predict_prompts([*prompts.values()])
+    assert found.tolist() == pytest.approx([known[key] for key in prompts], abs=1e-5)
+    assert run(monkeypatch, tmp_path, *chosen) == 0  # all layers are an artifact of their own
+    assert len([*tmp_path.glob("out/store/tiny/basics/train/features-*")]) == 2

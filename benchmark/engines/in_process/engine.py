@@ -11,13 +11,14 @@ from rich.console import Console
 
 from benchmark.config.schema import ModelConfig
 from benchmark.engines import ChoiceProbabilities, Decoding, Response, SampleRequest
+from benchmark.engines.answer_tokens import first_answer_token, is_opened
 from benchmark.engines.device import find_device
 from benchmark.engines.in_process.decoding import Finished, Job, sample_tokens
 from benchmark.engines.in_process.fidelity import Way, choose_way
 from benchmark.engines.in_process.loading import load_model, load_tokenizer
 from benchmark.engines.in_process.vocabulary import Vocabulary
 from benchmark.engines.prompts import read_answer, rendered, rendering
-from benchmark.engines.reasoning import Split, answer_start, opens_reasoning
+from benchmark.engines.reasoning import Split
 from benchmark.engines.settings import TransformersConfig
 from benchmark.engines.templates import TemplateFault
 from benchmark.engines.weights import Weights, model_identity
@@ -25,7 +26,6 @@ from benchmark.errors import ModelError
 from benchmark.records import FinishReason
 from benchmark.terminal import Terminal
 
-_TAIL = 8  # tokens at the end of a prompt, which may open the reasoning
 _TRIED = "Two and two make four, as everybody knows."  # what the ways to run a model are tried on
 _TRIED_LEAST = 4  # tokens
 _PORTION = 256  # prompts that are batched together: enough to keep the rows full
@@ -147,11 +147,7 @@ class TransformersEngine:
     def _split(self, tokens: Sequence[int], prompt: Sequence[int]) -> Split:
         kept = [token for token in tokens if token not in self._vocabulary.silent]
         text = self._tokenizer.decode(kept, skip_special_tokens=False)
-        return read_answer(self._model_config, text, opened=self._opened(prompt))
-
-    def _opened(self, prompt: Sequence[int]) -> bool:
-        """Tell whether a prompt's end leaves the model inside its reasoning."""
-        return opens_reasoning(self._tokenizer.decode(prompt[-_TAIL:], skip_special_tokens=False))
+        return read_answer(self._model_config, text, opened=is_opened(self._tokenizer, prompt))
 
     def choice_probabilities(
         self, requests: Sequence[SampleRequest], choices: Sequence[str], decoding: Decoding
@@ -190,9 +186,8 @@ class TransformersEngine:
         seeds = [request.seeds[:1] for request in requests]
         for index, _, tokens, *_ in self._draw([*prompts.values()], seeds, decoding):
             key = requests[index].question_id
-            texts = [self._tokenizer.decode([token]) for token in tokens]
-            form, opened = self._model_config.reasoning, self._opened(prompts[key])
-            start = answer_start(texts, form, opened=opened)
+            form = self._model_config.reasoning
+            start = first_answer_token(self._tokenizer, form, prompts[key], tokens)
             spent[key] = len(tokens) if start is None else start + 1
             if start is not None:
                 asked[key] = [*prompts[key], *tokens[:start]]
@@ -201,8 +196,9 @@ class TransformersEngine:
     def hidden_states(self, prompts: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield, per key, the last prompt token's states [L + 1, D]: embedding, then each layer.
 
-        They are transformers' ``output_hidden_states``, of which the last is behind the final norm.
-        Out of memory, batches are halved.
+        They are transformers' ``output_hidden_states``, of which the last is behind the final norm,
+        in the model's precision; ``layers`` of the settings keeps every n-th of them. Out of
+        memory, batches are halved.
 
         Raises:
             ModelError: the model gives no states, or not of the same shape for all layers.
@@ -213,7 +209,7 @@ class TransformersEngine:
                 f"states of one shape for all layers, which probes read. Leave probes out."
             )
         for key, states in self._read(self._tokens(prompts), states=True):
-            yield key, states.float().cpu()
+            yield key, states[:: self._config.layers].cpu()
 
     @cached_property
     def _model(self) -> transformers.PreTrainedModel:

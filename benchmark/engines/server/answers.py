@@ -90,21 +90,27 @@ def unknown_probabilities(choices: Sequence[str], reason: str) -> ChoiceProbabil
 
 def _split(model: ModelConfig, choice: Choice) -> Split:
     """Return reasoning, answer and whether it ended, split by the server or by us."""
-    stopped = choice.finish_reason == "stop"
-    # Where the template opens the reasoning in the prompt, a text that was cut off shows no tag.
-    hidden = choice.reasoning is None and not stopped and model.reasoning == "think"
-    split = read_answer(model, choice.text, opened=hidden)
-    ended = split.ended and stopped
+    split = read_answer(model, choice.text, opened=_opened(model, choice))
+    ended = split.ended and choice.finish_reason == "stop"
     if choice.reasoning is None:
         return split._replace(ended=ended)
     thoughts = [part for part in (choice.reasoning, split.reasoning) if part is not None]
     return Split("\n\n".join(thoughts), split.text.strip(), ended)
 
 
+def _opened(model: ModelConfig, choice: Choice) -> bool:
+    """Tell whether a text that was cut off may be reasoning, whose tag the template opened."""
+    cut = choice.finish_reason != "stop"
+    return cut and choice.reasoning is None and model.reasoning == "think"
+
+
 def _answer_token(model: ModelConfig, choice: Choice) -> Token | None:
     """Return the first token behind the reasoning."""
     texts = [token.text for token in choice.tokens]
-    start = answer_start(texts, model.reasoning, answer=choice.text)
+    opened = _opened(model, choice)
+    start = answer_start(
+        texts, model.reasoning, opened=opened, answer="" if opened else choice.text
+    )
     return choice.tokens[start] if start is not None and start < len(texts) else None
 
 

@@ -42,6 +42,12 @@ def sample_body(
     return body
 
 
+def token_body(served: str) -> dict[str, Any]:
+    """Return the request for one token at temperature 1, which lacks its prompt of ids."""
+    settings = _settings(Decoding(1.0, 1.0, 1))
+    return {"model": served, "n": 1, "seed": 0, "max_tokens": 1, **settings}
+
+
 def logprobs_of(model: ModelConfig, top: int) -> dict[str, Any]:
     """Return the fields that ask for each token's ``top`` log probabilities."""
     if model.few_shot is not None:

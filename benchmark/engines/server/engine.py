@@ -17,7 +17,13 @@ import torch
 from rich.console import Console
 
 from benchmark.config.schema import ModelConfig
-from benchmark.engines import ChoiceProbabilities, Decoding, Engine, Response, SampleRequest
+from benchmark.engines import (
+    ChoiceProbabilities,
+    Decoding,
+    Response,
+    SampleRequest,
+    StatesReader,
+)
 from benchmark.engines.server.abilities import (
     CHECK,
     Abilities,
@@ -31,11 +37,13 @@ from benchmark.engines.server.answers import (
     responses_of,
     unknown_probabilities,
 )
-from benchmark.engines.server.bodies import SEEDS, logprobs_of, sample_body
+from benchmark.engines.server.behind_reasoning import BehindReasoning, find_behind
+from benchmark.engines.server.bodies import SEEDS, logprobs_of, sample_body, token_body
 from benchmark.engines.server.launch import LaunchedServer
 from benchmark.engines.server.repeats import Repeats, warmth
 from benchmark.engines.server.replies import Reply
 from benchmark.engines.server.requests import Endpoint, RequestError, run_all
+from benchmark.engines.server.spread import Spread
 from benchmark.engines.settings import ServerConfig
 from benchmark.errors import ModelError
 from benchmark.store.artifact import fingerprint
@@ -57,11 +65,12 @@ class ServerEngine:
         identity: identity of the model, as every engine gives it.
         api_key: key for the endpoint.
         console: terminal, which is told what the server can't do.
-        in_process: function that makes the engine that reads hidden states.
+        in_process: function that makes what reads hidden states.
         launched: server that the harness runs itself, if it does.
         headers: headers of every request; their values are never stored or logged.
         names: folder that keeps what the server calls its model, of each model it has; None keeps
             nothing.
+        tokenizer: function that reads the model's tokenizer, if it is on this machine.
     """
 
     model_config: ModelConfig
@@ -69,10 +78,11 @@ class ServerEngine:
     identity: dict[str, Any]
     api_key: str = field(repr=False)
     console: Console
-    in_process: Callable[[], Engine]
+    in_process: Callable[[], StatesReader]
     launched: LaunchedServer | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     names: Path | None = None
+    tokenizer: Callable[[], Any] | None = None
     _failures: int = field(default=0, init=False)  # in a row
     _known: Endpoint | None = field(default=None, init=False)
     _repeats: dict[Decoding, Repeats] = field(default_factory=dict, init=False)
@@ -133,12 +143,14 @@ class ServerEngine:
         """Yield, per request, the probability that the answer starts with a choice.
 
         It is summed over the tokens that spell the choice among the most probable ones; what those
-        leave out is below the last one's probability.
+        leave out is below the last one's probability. Behind a reasoning it is asked for in a
+        request of its own, where the server can (``behind_reasoning``).
 
         Raises:
             ModelError: the server gives no log probabilities.
         """
-        used = decoding if self.model_config.reasoning != "none" else _FIRST_TOKEN
+        reasons = self.model_config.reasoning != "none"
+        used = decoding if reasons else _FIRST_TOKEN
         endpoint, model = self._prepare(used), self.model_config
         if not self._abilities.logprobs:
             raise ModelError(
@@ -147,26 +159,33 @@ class ServerEngine:
                 f"them, or leave p_true out of estimator=[...]."
             )
 
+        behind = self._behind_reasoning if reasons else None
+        spelled = {} if behind is None else behind.spelling(choices)
+
         async def ask(
             client: openai.AsyncOpenAI, request: SampleRequest
         ) -> list[tuple[str, ChoiceProbabilities]]:
             body = self._body(request.prompt, used, 1, request.seeds[0] % SEEDS)
             try:
-                reply = await endpoint.ask(
-                    client, body | logprobs_of(model, self.config.top_logprobs)
-                )
+                if behind is None:
+                    reply = await endpoint.ask(
+                        client, body | logprobs_of(model, self.config.top_logprobs)
+                    )
+                    found = probabilities_of(model, reply, choices)
+                else:
+                    reply, found = await behind.probabilities(client, body, spelled)
             except RequestError as error:
                 self._count_failure(str(error))
                 return [(request.question_id, unknown_probabilities(choices, str(error)))]
             self._count_choices(reply)
-            found = probabilities_of(model, reply, choices)
             return [(request.question_id, found)]
 
         yield from run_all(endpoint, iter(requests), ask, self.config.concurrency)
 
     def hidden_states(self, prompts: Mapping[str, str]) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the states as the in-process engine does, after our own server has stopped."""
-        self.close()
+        if self.launched is not None:
+            self.launched.stop()
         yield from self._in_process.hidden_states(prompts)
 
     def prompt_tokens(self, prompts: Mapping[str, str]) -> dict[str, int]:
@@ -193,25 +212,33 @@ class ServerEngine:
         return known
 
     def close(self) -> None:
-        """Stop the server where the harness runs it; it starts again when it is needed."""
+        """Stop what the harness runs; it starts again when it is needed."""
         if self.launched is not None:
             self.launched.stop()
+        self._close_states()
 
     @cached_property
-    def _in_process(self) -> Engine:
+    def _in_process(self) -> StatesReader:
         return self.in_process()
+
+    def _close_states(self) -> None:
+        if "_in_process" in self.__dict__:
+            self._in_process.close()
 
     @property
     def _endpoint(self) -> Endpoint:
         """The endpoint; a server of our own is started where it doesn't run."""
         launched, config = self.launched, self.config
-        url = str(config.base_url) if launched is None else launched.base_url()
+        self._close_states()  # what read hidden states may hold the accelerator
+        url = config.urls[0] if launched is None else launched.base_url()
         if self._known is None:
             alive = (lambda: None) if launched is None else launched.alive
             self._known = Endpoint(
                 url, self.api_key, config.attempts, config.timeout, alive,
                 headers=self.headers, say=self.console.print, keep=self._keep_name,
             )  # fmt: skip
+            if launched is None and len(config.urls) > 1:
+                self._known.spread = Spread(config.urls, self.console.print)
         self._known.base_url = url  # its port is another after each start
         return self._known
 
@@ -261,14 +288,24 @@ class ServerEngine:
             )
 
     @cached_property
+    def _behind_reasoning(self) -> BehindReasoning | None:
+        model, config = self.model_config, self.config
+        return find_behind(
+            self._endpoint,
+            model,
+            self.tokenizer,
+            token_body(config.model) | (config.extra_body or {}),
+            partial(self._body, CHECK),
+            partial(logprobs_of, model),
+            config.top_logprobs,
+        )
+
+    @cached_property
     def _abilities(self) -> Abilities:
         """Find out what the server does."""
 
-        def body(decoding: Decoding, n: int, seed: int) -> dict[str, Any]:
-            return self._body(CHECK, decoding, n, seed)
-
         async def check(client: openai.AsyncOpenAI, top: int) -> list[Abilities]:
-            logprobs = partial(logprobs_of, self.model_config)
+            body, logprobs = partial(self._body, CHECK), partial(logprobs_of, self.model_config)
             async with anyio.create_task_group() as group:
                 group.start_soon(say_if_slow)
                 found = await find_abilities(client, endpoint, body, logprobs, top)

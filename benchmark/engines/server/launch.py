@@ -97,7 +97,7 @@ class LaunchedServer:
                 self._process = subprocess.Popen(
                     command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
                     start_new_session=True, preexec_fn=end_with_parent,
-                    env={**self.variables, **os.environ},
+                    env={**os.environ, **self.variables},
                 )  # fmt: skip
             except OSError as error:
                 raise ModelError(

@@ -57,7 +57,8 @@ class Token(NamedTuple):
 class Choice:
     """One of the generated texts of a reply; ``tokens`` is empty where none were asked for.
 
-    ``error`` says why it is no answer, where finish_reason is ``error``.
+    ``error`` says why it is no answer, where finish_reason is ``error``; ``ids`` are those of all
+    generated tokens, where a server gives them.
     """
 
     text: str
@@ -65,6 +66,7 @@ class Choice:
     finish_reason: FinishReason
     tokens: tuple[Token, ...]
     error: str | None = None
+    ids: tuple[int, ...] = ()
 
     @property
     def whole(self) -> str:
@@ -77,13 +79,16 @@ class Reply:
     """What an endpoint answered.
 
     Token counts, of all choices together, and the model are as the server says; None where it
-    doesn't say.
+    doesn't say. ``prompt_ids`` are the ids of the rendered prompt's tokens, ``states`` the
+    file of hidden states, if it gives them.
     """
 
     choices: tuple[Choice, ...]
     prompt_tokens: int | None
     completion_tokens: int | None
     model: str | None
+    prompt_ids: tuple[int, ...] = ()
+    states: str | None = None
 
 
 def read_reply(content: bytes) -> Reply:
@@ -153,11 +158,14 @@ def _read(data: dict[str, Any]) -> Reply:
     if not choices:
         raise ValueError("no choices")
     usage, model = data.get("usage") or {}, data.get("model")
+    prompt = data.get("prompt_token_ids") or data["choices"][0].get("prompt_token_ids")
     return Reply(
         choices,
         _count(usage.get("prompt_tokens")),
         _count(usage.get("completion_tokens")),
         None if model is None else _text(model),
+        _ids(prompt),
+        (data.get("kv_transfer_params") or {}).get("hidden_states_path"),
     )
 
 
@@ -167,6 +175,10 @@ def _count(value: Any) -> int | None:
     if number >= _MOST_TOKENS:
         raise ValueError(f"{number} tokens")
     return number if number > 0 else None
+
+
+def _ids(value: Any) -> tuple[int, ...]:
+    return tuple(int(index) for index in value or ())
 
 
 def _text(value: Any) -> str:
@@ -201,6 +213,7 @@ def _choice(choice: dict[str, Any]) -> Choice:
         finish_reason,
         _tokens(choice.get("logprobs")),
         error,
+        _ids(choice.get("token_ids")),
     )
 
 

@@ -21,6 +21,7 @@ from anyio.from_thread import start_blocking_portal
 from benchmark.engines.server.client import GuardedClient, check_address, check_sendable
 from benchmark.engines.server.replies import Reply, ReplyError, read_reply
 from benchmark.engines.server.retries import busy, passing, refusal, retry_after, short, wait
+from benchmark.engines.server.spread import Spread
 from benchmark.engines.server.terms import Terms
 from benchmark.errors import ModelError
 from benchmark.redaction import hide
@@ -59,6 +60,7 @@ class Endpoint:
         headers: further headers; their values are never stored or logged.
         say: function that is told, in one line each, of fields that the endpoint doesn't take.
         terms: which fields it takes, as far as is known.
+        spread: the servers that share the requests, where there are several; ``base_url`` is one.
         served: name that the server gives its model in replies; None before the first one.
         keep: function that is told that name once; it raises where it must be another one.
     """
@@ -72,6 +74,7 @@ class Endpoint:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     say: Callable[[str], None] = lambda _: None
     terms: Terms = field(default_factory=Terms)
+    spread: Spread | None = None
     served: str | None = None
     keep: Callable[[str], None] = lambda _: None
     _said: float = -math.inf
@@ -244,8 +247,13 @@ class Endpoint:
     async def _ask_once(self, client: openai.AsyncOpenAI, sent: dict[str, Any]) -> Reply:
         # The client's typed methods refuse fields that they don't know, so the body goes as it is.
         path = "/chat/completions" if "messages" in sent else "/completions"
-        raw = await client.post(path, cast_to=httpx2.Response, body=sent)
-        return read_reply(raw.content)
+
+        async def post(url: str) -> bytes:
+            raw = await client.post(url + path, cast_to=httpx2.Response, body=sent)
+            content: bytes = raw.content
+            return content
+
+        return read_reply(await (post("") if self.spread is None else self.spread.ask(post)))
 
     async def _models(self, client: openai.AsyncOpenAI) -> str:
         try:

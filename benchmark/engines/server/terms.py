@@ -21,6 +21,7 @@ _NEUTRAL: Mapping[str, tuple[float, ...]] = {
 _SPARE = frozenset({
     "n", "seed", "logprobs", "top_logprobs", "chat_template_kwargs",
     "repeat_penalty", "repeat_last_n", "samplers", "mirostat", "dynatemp_range",
+    "return_token_ids", "return_tokens_as_token_ids", "logprob_token_ids",
 })  # fmt: skip
 _COUNTS = ("n", "top_logprobs", "logprobs")
 _CONSEQUENCES = {

@@ -426,3 +426,22 @@ def test_greedy_samples_with_a_penalty_are_those_of_generate(
 def test_settings_of_decoding_leave_p_true_alone(tiny_engine: TransformersEngine) -> None:
     plain = dict(tiny_engine.choice_probabilities(asked(), ("Yes", "No"), PLAIN))
     assert dict(tiny_engine.choice_probabilities(asked(), ("Yes", "No"), PENALISED)) == plain
+
+
+def test_hidden_states_keep_the_models_precision_and_every_nth_layer(tiny_model: Path) -> None:
+    config = ModelConfig(name="tiny", hub_id=str(tiny_model))
+    weights = Weights(str(tiny_model), None, "tiny")
+
+    def read(**settings):
+        engine = TransformersEngine(config, TransformersConfig(device="cpu", **settings), weights)
+        return dict(engine.hidden_states(PROMPTS))
+
+    every = read(dtype="bfloat16")
+    assert {(states.dtype, tuple(states.shape)) for states in every.values()} == {
+        (torch.bfloat16, (4, 32))
+    }
+    whole = read(dtype="float32")
+    for key, states in read(dtype="float32", layers=2).items():
+        assert states.dtype == torch.float32
+        assert torch.equal(states, whole[key][[0, 2]])
+    assert all(torch.equal(s, whole[k][[0, 3]]) for k, s in read(dtype="float32", layers=3).items())

@@ -87,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         server = self.server
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        prompt = body.get("prompt") or body["messages"][-1]["content"]
+        prompt = str(body.get("prompt") or body["messages"][-1]["content"])
         check = "random words" in prompt
         with server.lock:
             server.bodies.append(body)
