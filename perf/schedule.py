@@ -28,10 +28,10 @@ from benchmark.runs.rates import read_rates
 from benchmark.runs.schedule import SCHEMES, ideal
 
 SIZES = {  # questions to evaluate, train and choose on, as conf/dataset cuts the Hub's splits
-    "triviaqa": (1000, 138_284, 100),
+    "triviaqa": (1000, 137_384, 1000),
     "simpleqa_verified": (1000, 3000, 326),
-    "gsm8k": (1319, 6973, 500),
-    "math_500": (500, 11_498, 500),
+    "gsm8k": (1319, 6473, 1000),
+    "math_500": (500, 10_998, 1000),
     "aime25": (30, 784, 119),
     "mmlu": (1000, 1231, 300),
     "gpqa_diamond": (198, 250, 98),

@@ -22,7 +22,7 @@ from benchmark.cell.key import cell_artifact, engine_identity, has_cells, output
 from benchmark.config.checks import checked
 from benchmark.config.schema import Config, DatasetConfig, Role
 from benchmark.engines.construction import engine_config
-from benchmark.engines.settings import ServerConfig
+from benchmark.engines.settings import ServerConfig, layer_step
 from benchmark.engines.weights import find_weights
 from benchmark.errors import BenchmarkError
 from benchmark.estimators import build_estimators, check_splits, needed_roles
@@ -69,13 +69,12 @@ class Amount(NamedTuple):
         """Return how long one accelerator takes for it."""
         return rate.hours(self.prompt_tokens + self.hidden_tokens, self.output_tokens)
 
-    def disk(self, rate: Rate | None) -> float | None:
+    def disk(self, state_bytes: float | None) -> float | None:
         """Return by how many bytes the store grows; None where the states' size is unknown."""
         replies = self.replies * _REPLY_BYTES + self.output_tokens * _TOKEN_BYTES
         if not self.hidden_states:
             return replies
-        each = rate.bytes_per_prompt if rate else None
-        return None if each is None else replies + self.hidden_states * each
+        return None if state_bytes is None else replies + self.hidden_states * state_bytes
 
 
 class Row(NamedTuple):
@@ -89,6 +88,7 @@ class Row(NamedTuple):
         wanted: number of replies that the cell is made from.
         new: what is missing, without what a cell before this one asks for.
         rate: speed of the model; None where it is unknown.
+        state_bytes: size in bytes of the hidden states of a prompt; None where it is unknown.
         parts: accelerator time for what is missing of each artifact, whether or not a cell before
             this one makes it; empty where the rate is unknown.
         memory: estimated bytes of memory that a run of the cell needs, without its model.
@@ -104,6 +104,7 @@ class Row(NamedTuple):
     wanted: int = 0
     new: Amount = Amount()
     rate: Rate | None = None
+    state_bytes: float | None = None
     parts: tuple[Part, ...] = ()
     memory: float = 0
     lengths: tuple[str, ...] = ()
@@ -146,12 +147,15 @@ class Planner:
         estimators = build_estimators(config.estimator, config.sampling)
         check_splits(estimators, config.dataset)
         cell = self._cell(config, needed_roles(estimators))
+        engine, rate = engine_config(config.engine), self._rates.get(row.model)
+        reader = config.engine.get("in_process") or config.engine  # of hidden states
+        number_bytes = 4 if reader.get("dtype") == "float32" else 2  # auto is mostly bfloat16
         row = row._replace(
             questions=cell.questions["evaluation"].height,
-            rate=self._rates.get(row.model),
+            rate=rate,
+            state_bytes=rate and rate.state_bytes(layer_step(config.engine), number_bytes),
             memory=_PROCESS_BYTES,
         )
-        engine = engine_config(config.engine)
         per_request = (
             engine.samples_per_request if isinstance(engine, ServerConfig) else sys.maxsize
         )

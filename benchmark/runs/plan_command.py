@@ -180,7 +180,7 @@ def _hours(row: Row) -> float | None:
 
 def _disk(row: Row) -> float | None:
     """Return by how many gigabytes the store grows."""
-    size = row.new.disk(row.rate)
+    size = row.new.disk(row.state_bytes)
     return None if size is None else size / 1e9
 
 

@@ -14,7 +14,6 @@ from benchmark.errors import ConfigError, DataError
 
 PACKAGED = CONF / "rates" / "rates.csv"
 MEASURED = "rates.csv"  # in the folder of outputs
-HIDDEN_STATE_BYTES = 4  # of a number of a hidden state, which is kept in float32
 
 
 class Rate(NamedTuple):
@@ -39,12 +38,16 @@ class Rate(NamedTuple):
         reading = prompt_tokens / self.prompt_tokens_per_second
         return (reading + output_tokens / self.output_tokens_per_second) / 3600
 
-    @property
-    def bytes_per_prompt(self) -> float | None:
-        """Bytes of the hidden states of a prompt, the embedding's included; None where unknown."""
+    def state_bytes(self, step: int, number_bytes: int) -> float | None:
+        """Return the bytes of the hidden states of a prompt; None where the size is unknown.
+
+        Args:
+            step: every which layer is kept, from the embedding on.
+            number_bytes: bytes of a number, 2 in half precision.
+        """
         if self.layers is None or self.width is None:
             return None
-        return (1 + self.layers) * self.width * HIDDEN_STATE_BYTES
+        return (1 + self.layers // step) * self.width * number_bytes
 
 
 SCHEMA = pl.Schema(

@@ -98,7 +98,16 @@ def test_what_cells_share_counts_once(tmp_path, tiny_model) -> None:
     assert {part for part in first.parts if part.key in both} <= set(second.parts)
     counted = first.new.hours(first.rate) + second.new.hours(second.rate)
     assert counted == pytest.approx(ideal([first.parts, second.parts], 1))
-    assert first.new.disk(first.rate) > 62 * 3 * 8 * 4
+    assert first.state_bytes == 3 * 8 * 4  # the embedding and two layers, in float32
+    assert first.new.disk(first.state_bytes) > 62 * first.state_bytes
+    (half,) = plan(
+        tmp_path,
+        *tiny(tiny_model),
+        "estimator=[random]",
+        "engine.dtype=bfloat16",
+        "engine.layers=2",
+    )
+    assert half.state_bytes == 2 * 8 * 2
 
 
 def test_no_weights_are_needed_where_nothing_is_stored(tmp_path) -> None:
