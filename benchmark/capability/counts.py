@@ -58,7 +58,7 @@ def count_outcomes(grades: pl.DataFrame, skip_samples: int = 0) -> pl.DataFrame:
         left has no row.
 
     Raises:
-        DataError: for an outcome that is not one of ``OUTCOMES``.
+        DataError: for an outcome that is not one of ``OUTCOMES``, or a response graded twice.
     """
     grades = check_table(grades, GRADE, "grades")
     outcome = pl.col("outcome")
@@ -77,7 +77,14 @@ def count_outcomes(grades: pl.DataFrame, skip_samples: int = 0) -> pl.DataFrame:
             c=(outcome == "correct").sum(),
             truncated=(outcome == "truncated").sum(),
             unparsed=(outcome == "unparsed").sum(),
+            samples=pl.col("sample_index").n_unique(),
         )
         .sort("question_id")
     )
+    for key, n, samples in counts.select("question_id", "n", "samples").iter_rows():
+        if samples < n:
+            raise DataError(
+                f"grades: question '{key}' has {n} grades for {samples} samples; each response is "
+                f"graded once."
+            )
     return counts.select(list(CAPABILITY)).cast(CAPABILITY)

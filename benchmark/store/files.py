@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from benchmark.redaction import clean
+
 _CANNOT_SYNC = {
     errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EBADF,
     errno.EACCES, errno.EPERM, errno.EISDIR,
@@ -65,7 +67,7 @@ def with_cause(error: BaseException) -> str:
 
 def _line(error: BaseException) -> str:
     text = str(error).strip()
-    return text.splitlines()[0].rstrip(".") if text else type(error).__name__
+    return clean(text.splitlines()[0]).rstrip(".") if text else type(error).__name__
 
 
 def remember(path: Path, text: str) -> None:

@@ -136,15 +136,15 @@ def test_the_plan_tells_what_an_outside_estimator_will_ask(monkeypatch, tmp_path
         places = [f"paths.outputs={tmp_path}/out", f"paths.cache={tmp_path}/cache"]
         settings = ["dataset=basics", "dataset.limit=30", "dataset.train_limit=20"]
         (job,) = compose_jobs([*places, *settings, "estimator=[random]", "sampling.k=4"])
-        return plan.Planner(Console(quiet=True)).row(job)
+        return plan.Planner(Console(quiet=True), {}).row(job)
 
-    assert row(Random()).requests == 30
-    assert row(Difficulty()).requests == 30 + 30
-    assert row(Difficulty()).output_tokens == row(Random()).output_tokens + 30
-    assert row(Difficulty(), Difficulty()).requests == 30 + 30
-    assert row(Difficulty(), Difficulty("Tough")).requests == 30 + 60
+    assert row(Random()).new.requests == 30
+    assert row(Difficulty()).new.requests == 30 + 30
+    assert row(Difficulty()).new.output_tokens == row(Random()).new.output_tokens + 30
+    assert row(Difficulty(), Difficulty()).new.requests == 30 + 30
+    assert row(Difficulty(), Difficulty("Tough")).new.requests == 30 + 60
     curve = Recalibrated(method="isotonic", base=Difficulty())
-    assert row(curve).requests == 30 + 20 + 30 + 20
+    assert row(curve).new.requests == 30 + 20 + 30 + 20
 
 
 SLOW = """
