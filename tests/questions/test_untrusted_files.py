@@ -78,7 +78,7 @@ def test_a_mirror_asks_no_network(tmp_path):
 )
 def test_a_card_that_names_rows_elsewhere_is_refused(mirror, tmp_path, name, place):
     card(mirror, f"  - split: test\n    path: '{place}'", name)
-    with pytest.raises(BenchmarkError, match="may only name files in its own folder") as told:
+    with pytest.raises(BenchmarkError, match="may only name files in its own") as told:
         loaded(tmp_path)
     assert repr(place) in str(told.value)
 
@@ -92,6 +92,50 @@ def test_a_card_that_names_rows_elsewhere_is_refused(mirror, tmp_path, name, pla
 def test_an_address_is_found_wherever_it_stands(mirror, tmp_path, files):
     card(mirror, files)
     with pytest.raises(BenchmarkError, match=r"from 'https://example\.org/x'"):
+        loaded(tmp_path)
+
+
+AWAY = "configs:\n- config_name: main\n  data_files:\n  - split: test\n    path: '{}'\n"
+ELSEWHERE = "https://example.org/x.parquet"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("---\n----x: 1\n", "---\n"), ("---\n---x: 1\n", "---\n"), ("\n\n---\n", "---\n"),
+        (" \t---\n", "---\n"), ("---\nx: |\n ---\n", "---\n"), ("---\n", "--- \t\nmore"),
+        ("\x0c---\n", "---"), ("---\r", "---\r\n"), ("---\n" + "# x\n" * 300_000, "---\n"),
+        ("---\nx: " + "y" * 2**20 + "\n", "---\n"),
+    ],
+)  # fmt: skip
+def test_a_card_is_read_as_the_loader_reads_it(mirror, tmp_path, before, after):
+    (mirror / "README.md").write_text(before + AWAY.format(ELSEWHERE) + after, newline="")
+    with pytest.raises(BenchmarkError, match=r"README\.md (takes rows from|has more than)"):
+        loaded(tmp_path)
+
+
+def test_a_long_card_in_plain_yaml_is_refused(mirror, tmp_path):
+    text = "# x\n" * 300_000 + AWAY.format(ELSEWHERE)
+    (mirror / ".huggingface.yaml").write_text(text)
+    with pytest.raises(BenchmarkError, match=r"\.huggingface\.yaml has more than"):
+        loaded(tmp_path)
+
+
+def test_a_long_readme_with_a_short_head_is_read(mirror, tmp_path):
+    readme = mirror / "README.md"
+    readme.write_text(readme.read_text() + "Words.\n" * 300_000)
+    assert loaded(tmp_path).height == 2
+
+
+@pytest.mark.parametrize("place", [".cache/x.jsonl", ".git/*", "main/.git/x.jsonl", ".*/x.jsonl"])
+def test_a_card_names_nothing_in_a_hidden_folder(mirror, tmp_path, place):
+    secret = tmp_path.parent / f"{tmp_path.name}-secret.jsonl"
+    secret.write_text(json.dumps({"question": "the secret", "answer": "#### 1"}) + "\n")
+    for folder in (mirror / ".cache", mirror / ".git", mirror / "main" / ".git"):
+        folder.mkdir(parents=True)
+        (folder / "x.jsonl").symlink_to(secret)
+    (mirror / "README.md").write_text(f"---\n{AWAY.format(place)}---\n")
+    with pytest.raises(BenchmarkError, match="may only name files in its own"):
         loaded(tmp_path)
 
 
