@@ -9,7 +9,9 @@ import sys
 from itertools import pairwise
 
 import polars as pl
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from benchmark.errors import BenchmarkError
 from benchmark.questions import limits, load_questions
@@ -327,3 +329,35 @@ def test_a_file_that_is_too_large_is_not_opened(tmp_path):
         file.truncate(limits.LARGEST_FILE + 2**30)
     with pytest.raises(BenchmarkError, match=r"has 5\.0 GiB; at most 4 GiB"):
         own(path)
+
+
+def bomb(path, rows, size, *, nested=False):
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), ["x" * size])
+    if nested:
+        text = pa.ListArray.from_arrays(range(0, rows + 1), text)
+    table = {"question": text, "answer": ["a"] * rows, "name": [*map(str, range(rows))]}
+    parquet.write_table(pa.table(table), path)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_small_parquet_file_that_unpacks_to_very_much_is_refused(tmp_path, nested, monkeypatch):
+    path = tmp_path / "a.parquet"
+    bomb(path, 50_000, 100_000, nested=nested)  # 5 GB in 1 MB
+    assert path.stat().st_size < 2**20
+    with pytest.raises(BenchmarkError, match=r"a\.parquet holds more than 4"):
+        own(path, "dataset.columns.id=name")
+    monkeypatch.setattr(limits, "LARGEST_FILE", 2**20)
+    folder = tmp_path / GSM8K / "main"
+    write(tmp_path, GSM8K, "test", ROWS, "main")
+    bomb(folder / "test-00001-of-00001.parquet", 50, 100_000, nested=nested)
+    with pytest.raises(BenchmarkError, match=r"holds more than"):
+        loaded(tmp_path)
+
+
+def test_parquet_files_of_all_kinds_of_columns_are_measured(tmp_path):
+    path = tmp_path / "a.parquet"
+    pl.DataFrame(
+        {"question": ["q", "r"], "answer": [["a"], ["b", "c"]], "a": [{"x": "y", "z": [1]}] * 2,
+         "b": [None, b"\x00"], "c": [[], [[1.5, None]]], "d": [True, None], "e": [None, None]}
+    ).write_parquet(path)  # fmt: skip
+    assert own(path).height == 2
