@@ -39,7 +39,7 @@ def read_csv(path: Path) -> pl.DataFrame:
             if not header:
                 raise DataError(f"{path} is empty; its first line must name the columns.")
             names = _names(header, path)
-            rows = []
+            rows: list[list[str]] = []
             for row in reader:
                 _check_row(row, header, len(rows), f"{path}, line {reader.line_num}:")
                 rows += [row] if row else []
