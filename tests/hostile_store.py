@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -484,3 +485,105 @@ for _file, _keys in {
     for _key in _keys:
         for _value in (None, 7, "text", [None], [[1]], {"a": {"b": []}}):
             ATTACKS[f"{_file}: {_key} is {_value!r}"] = _sealed(_file, _key, _value)
+
+
+@attack("link: a look at the parts")
+def _link_look(store: Path, outside: Path) -> None:
+    without_cell(store)
+    folder = folder_of(store, "responses")
+    for part in folder.glob("part-*"):  # so that rows are to be made
+        part.unlink()
+    (folder / "manifest.json").unlink()
+    for pid in range(os.getpid(), os.getpid() + 200):
+        (folder / f".partial-{pid}-look").symlink_to(outside / "made")
+
+
+@attack("link: remembered checksums")
+def _link_checksums(store: Path, outside: Path) -> None:
+    without_cell(store)
+    folder = folder_of(store, "features")
+    shutil.rmtree(folder / ".hashed", ignore_errors=True)
+    (folder / ".hashed").symlink_to(outside)
+    time.sleep(2.1)  # checksums of files that were changed just now aren't remembered
+
+
+@attack("link: remembered checksums, one below")
+def _link_checksums_below(store: Path, outside: Path) -> None:
+    without_cell(store)
+    folder = folder_of(store, "features")
+    shutil.rmtree(folder / ".hashed", ignore_errors=True)
+    (folder / ".hashed").mkdir()
+    (folder / ".hashed" / "checksums").symlink_to(outside)
+    time.sleep(2.1)  # as above
+
+
+@attack("link: old half-written files that are none")
+def _odd_partials(store: Path, outside: Path) -> None:
+    without_cell(store)
+    folder = folder_of(store, "p_true")
+    (folder / ".partial-1-circle").symlink_to(".partial-1-circle")
+    (folder / ".partial-1-away").symlink_to(outside / "canary")
+    (folder / ".partial-1-folder").mkdir()
+    os.mkfifo(folder / ".partial-1-pipe")
+    for name in ("folder", "pipe"):
+        os.utime(folder / f".partial-1-{name}", (0, 0))
+    os.utime(outside / "canary", (0, 0))
+
+
+@attack("manifest.json: parts of odd types beside a part without a mark")
+def _odd_parts(store: Path, _: Path) -> None:
+    without_cell(store)
+    part = part_of(store, "responses")
+    replace_part(part, _other(part, None))
+    path = folder_of(store, "responses") / "manifest.json"
+    reseal(path, lambda c: c.update(parts=[[1], {}, None], marked=False))
+
+
+def _claims(make: Callable[[Path], object]) -> Attack:
+    def play(store: Path, _: Path) -> None:
+        without_cell(store)
+        folder = folder_of(store, "responses")
+        for part in folder.glob("part-*"):
+            part.unlink()
+        (folder / "manifest.json").unlink()
+        shutil.rmtree(folder / ".claims", ignore_errors=True)
+        make(folder / ".claims")
+
+    return play
+
+
+def _each_claim(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def fill(claims: Path) -> None:
+        claims.mkdir()
+        for block in range(64):
+            make(claims / str(block))
+
+    return fill
+
+
+ATTACKS |= {
+    "claims: a file": _claims(lambda path: path.write_text("")),
+    "claims: a pipe": _claims(os.mkfifo),
+    "claims: a link to itself": _claims(lambda path: path.symlink_to(path.name)),
+    "claims: each is a pipe": _claims(_each_claim(os.mkfifo)),
+    "claims: each is a folder": _claims(_each_claim(Path.mkdir)),
+    "claims: each is a socket": _claims(_each_claim(_socket)),
+    "claims: each leads to itself": _claims(_each_claim(lambda path: path.symlink_to(path.name))),
+    "claims: each leads to a device": _claims(_each_claim(lambda p: p.symlink_to("/dev/zero"))),
+    "claims: each is full": _claims(_each_claim(lambda path: path.write_bytes(b"x" * 1000))),
+    "claims: other files": _claims(
+        lambda path: (path.mkdir(), (path / "64").write_text("1"), (path / "a").mkdir())
+    ),
+}
+for _place, _number in {"samples_used": "1e999", "trained_on": "-1e999"}.items():
+
+    def _infinite(store: Path, _: Path, place: str = _place, number: str = _number) -> None:
+        path = folder_of(store, "cell") / "cell.json"
+
+        def change(content: dict[str, Any]) -> None:
+            for estimate in content["estimates"].values():
+                estimate[place] = float(number)
+
+        reseal(path, change)
+
+    ATTACKS[f"cell.json: {_place} is infinite"] = _infinite

@@ -17,6 +17,7 @@ SHOWN = 60  # characters of a value that a message shows
 NAMED = 50  # columns that a message names
 _MOST_BYTES = 1_000_000_000  # of a file
 _MOST_COLUMNS = 1000  # each may be a source of confidences, with figures and tables of its own
+_MOST_VALUES = 20_000_000  # of a file: each takes some 60 bytes of memory
 _MOST_LINE = 10_000_000  # characters of a line
 
 
@@ -38,13 +39,9 @@ def read_csv(path: Path) -> pl.DataFrame:
             if not header:
                 raise DataError(f"{path} is empty; its first line must name the columns.")
             names = _names(header, path)
-            rows = []
+            rows: list[list[str]] = []
             for row in reader:
-                if len(row) not in {0, len(header)}:
-                    raise DataError(
-                        f"{path}, line {reader.line_num}: {len(row)} values under {len(header)} "
-                        f"columns. Put values with commas in double quotes."
-                    )
+                _check_row(row, header, len(rows), f"{path}, line {reader.line_num}:")
                 rows += [row] if row else []
     except UnicodeDecodeError as error:
         raise DataError(text_fault(path)) from error
@@ -56,6 +53,16 @@ def read_csv(path: Path) -> pl.DataFrame:
     if not rows:
         raise DataError(f"{path} has the columns {names[:NAMED]} but no row.")
     return pl.DataFrame(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+
+
+def _check_row(row: list[str], header: list[str], before: int, where: str) -> None:
+    if len(row) not in {0, len(header)}:
+        raise DataError(
+            f"{where} {len(row)} values under {len(header)} columns. Put values with commas in "
+            f"double quotes."
+        )
+    if (before + bool(row)) * len(header) > _MOST_VALUES:
+        raise DataError(f"{where} the file has more than {_MOST_VALUES:,} values.")
 
 
 def _lines(file: TextIO, path: Path) -> Iterator[str]:

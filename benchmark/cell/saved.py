@@ -176,7 +176,9 @@ def load_cell(folder: str | Path) -> CellResult:
         }
         tables |= {name: check_table(tables[name], TABLES[name], name) for name in TABLES}
         estimates = _estimates(tables, content["estimates"])
-    except (KeyError, TypeError, ValueError, DataError, pl.exceptions.PolarsError) as error:
+    except (
+        KeyError, TypeError, ValueError, OverflowError, DataError, pl.exceptions.PolarsError
+    ) as error:  # fmt: skip
         raise _not_whole(folder, f"{type(error).__name__}: {error}") from error
     known: dict[str, Any] = {name: tables[name] for name in _OF_RESULT}
     return CellResult(

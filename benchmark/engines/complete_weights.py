@@ -32,18 +32,18 @@ def check_folder(name: str, folder: Path) -> None:
     pointer = pointer_of(p for p in sorted(folder.iterdir()) if _READ.fullmatch(p.name))
     if pointer is not None:
         raise ModelError(f"model={name}: {pointer_fault(pointer)}")
-    index = folder / "model.safetensors.index.json"
-    parts: set[Any] = set()
-    with suppress(
-        OSError, ValueError, AttributeError, TypeError
-    ):  # transformers says what is wrong
-        parts = set(read_json(index)["weight_map"].values())
-    for part in parts:
-        if not isinstance(part, str) or Path(part).name != part:
-            raise ModelError(
-                f"model={name}: {index} names weights in {part!a}, which is no file of its folder. "
-                f"Take index and weights from the same place, whole."
-            )
+    for index in sorted(folder.glob("*.index.json")):  # config.json may choose any of them
+        parts: set[Any] = set()
+        with suppress(
+            OSError, ValueError, LookupError, AttributeError, TypeError
+        ):  # transformers says what is wrong
+            parts = set(read_json(index.resolve())["weight_map"].values())
+        for part in parts:
+            if not isinstance(part, str) or Path(part).name != part:
+                raise ModelError(
+                    f"model={name}: {index} names weights in {part!a}, which is no file of its "
+                    f"folder. Take index and weights from the same place, whole."
+                )
 
 
 def refuse_incomplete(name: str, location: str, report: Mapping[str, Any]) -> None:

@@ -14,10 +14,12 @@ from benchmark.errors import DataError, StoreError
 from benchmark.probes.features import feature_names, select_feature
 from benchmark.probes.settings import OBJECTIVES, Setting
 from benchmark.store.hidden_states import StoredFeatures
+from benchmark.store.names import open_plain
 
 PARAMETERS = ("weight", "bias", "hidden_weight", "hidden_bias")
 _FILE = "probe.safetensors"
-_MOST_LAYERS = 10_000  # of any model: a card that says more would fill the memory
+_MOST_BYTES = 2**28  # of a probe's file
+_MOST_NUMBERS = 2**26  # of a question's hidden states: a card that says more would fill the memory
 
 
 @dataclass(frozen=True)
@@ -105,11 +107,14 @@ class TrainedProbe:
             StoreError: the file is missing or is not what ``save`` wrote beside this card.
         """
         try:
-            numbers = (folder / _FILE).read_bytes()
+            with open_plain(folder / _FILE) as file:  # no pipe that is waited for
+                numbers = file.read(_MOST_BYTES + 1)
+            _require(len(numbers) <= _MOST_BYTES, f"{_FILE} has more than {_MOST_BYTES:,} bytes")
             _require(sha256(numbers).hexdigest() == card["sha256"], f"{_FILE} was changed")
             _require(card["objective"] in OBJECTIVES, f"objective={card['objective']!r}")
-            _require(0 < card["layers"] <= _MOST_LAYERS, f"layers={card['layers']!r}")
             tensors = load(numbers)
+            most = _MOST_NUMBERS // max(1, len(tensors["mean"]))
+            _require(0 < card["layers"] <= most, f"layers={card['layers']!r}")
             for name, tensor in tensors.items():
                 _require(bool(tensor.isfinite().all()), f"{name} is not finite")
             _require(bool((tensors["scale"] > 0).all()), "scale is not above 0")

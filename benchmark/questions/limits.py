@@ -10,7 +10,7 @@ import lzma
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from benchmark.errors import ConfigError, DataError
 from benchmark.store.files import is_pointer, pointer_fault, with_cause
@@ -20,6 +20,7 @@ LONGEST_LINE = 64 * 2**20  # bytes
 MOST_ROWS = 20_000_000  # of a Parquet file
 MOST_COLUMNS = 10_000  # of a Parquet file
 _CHUNK = 2**20  # bytes that are unpacked at once
+_ROWS = 1000  # of a Parquet file that are looked at together
 _KINDS = {
     stat.S_IFIFO: "a pipe", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket", stat.S_IFDIR: "a folder",
@@ -72,10 +73,10 @@ def _check_size(path: Path, size: int, has: str) -> None:
 
 
 def check_parquet(path: Path) -> None:
-    """Refuse a Parquet file whose own description says that it holds too much.
+    """Refuse a Parquet file that holds too much, by its own description or once it is decoded.
 
     Raises:
-        DataError: so it is, or the file has no description that can be read.
+        DataError: so it is, or the file can't be read.
     """
     from pyarrow import ArrowException, parquet  # slow to import
 
@@ -91,6 +92,37 @@ def check_parquet(path: Path) -> None:
     for name, count in holds.items():
         if not 0 <= count <= most[name]:
             raise DataError(f"{path} holds {count:,} {name}; at most {most[name]:,} are read.")
+    try:
+        _check_decoded(path)
+    except (ArrowException, OSError, ValueError, MemoryError) as error:
+        raise DataError(f"{path} can't be read as Parquet: {with_cause(error)}.") from error
+
+
+def _check_decoded(path: Path) -> None:
+    """Refuse a Parquet file whose texts, each of which it may hold once, are too long in all."""
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        leaves = [file.schema.column(at) for at in range(len(file.schema))]
+    texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+    size = 0
+    with parquet.ParquetFile(path, read_dictionary=texts) as file:
+        for batch in file.iter_batches(_ROWS):
+            size += sum(map(_decoded_bytes, batch.columns))
+            _check_size(path, size, "holds more than")
+
+
+def _decoded_bytes(array: Any) -> int:
+    """Return the bytes of an Arrow array whose texts are dictionaries, once it is decoded."""
+    from pyarrow import compute, types
+
+    if types.is_dictionary(array.type):
+        lengths = compute.binary_length(array.dictionary).cast("int64")
+        return compute.sum(lengths.take(array.indices)).as_py() or 0
+    if types.is_nested(array.type):
+        inner = array.flatten()
+        return sum(map(_decoded_bytes, inner if types.is_struct(array.type) else [inner]))
+    return int(array.nbytes)
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:

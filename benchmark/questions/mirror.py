@@ -14,7 +14,8 @@ from benchmark.questions.limits import check_file, check_packed, check_parquet
 
 _TOOLS = {".git", ".cache"}  # folders of git and the Hub's client, which hold no rows
 _CARDS = ("README.md", ".huggingface.yaml")
-_LONGEST_CARD = 2**20  # bytes
+_LONGEST_CARD = 2**24  # bytes
+_LONGEST_YAML = 2**20  # characters
 _ARCHIVES = {".zip", ".tar", ".tgz", ".7z", ".rar", ".zst", ".lz4"}  # are unpacked unseen
 
 
@@ -65,20 +66,29 @@ def check_mirror(folder: Path, root: Path) -> None:
 
 def _check_card(path: Path) -> None:
     for text in _places(_configurations(path)):
-        parts = Path(text).parts
-        if "://" in text or "::" in text or ".." in parts or Path(text).is_absolute():
+        hidden = any(part.startswith(".") for part in Path(text).parts)  # also ".."
+        if "://" in text or "::" in text or hidden or Path(text).is_absolute():
             raise ConfigError(
                 f"{path} takes rows from {text!r}. A mirror's card may only name files in its own "
-                f"folder: fetch the file and write its name there."
+                f"folder that aren't hidden: fetch the file and write its name there."
             )
 
 
 def _configurations(path: Path) -> Any:
     """Return what a card says of the dataset's configurations, plain data from YAML."""
+    from huggingface_hub.repocard import REGEX_YAML_BLOCK  # what the loader takes for a card's YAML
+
     with path.open("rb") as file:
-        text = file.read(_LONGEST_CARD + 1).decode("utf-8-sig", errors="replace")
+        data = file.read(_LONGEST_CARD + 1)
+    text = data.decode("utf-8-sig", errors="replace")
     if path.suffix == ".md":
-        text = text.split("\n---", 1)[0].removeprefix("---") if text.startswith("---") else ""
+        found = REGEX_YAML_BLOCK.search(text)
+        text = found[2] if found else ""
+    if len(data) > _LONGEST_CARD or len(text) > _LONGEST_YAML:
+        raise ConfigError(
+            f"{path} has more than {_LONGEST_CARD:,} bytes, or {_LONGEST_YAML:,} characters of "
+            f"YAML. Shorten it."
+        )
     try:
         if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise ConfigError(f"{path} refers to other parts of itself (*name); write them out.")

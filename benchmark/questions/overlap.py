@@ -23,7 +23,8 @@ def refuse_overlap(
         b: questions that must not occur in ``a``.
         names: names of ``a`` and ``b``, for the message.
         most_near: largest share, in [0, 1], of either table's questions that may nearly be
-            questions of the other one. They are counted and told in a line.
+            questions of the other one. They are counted and told in a line. Unless it is 0, one
+            question may be, which is a large share of a few.
 
     Raises:
         DataError: a question of ``a`` occurs in ``b``, or too many nearly do; the message shows
@@ -41,12 +42,13 @@ def refuse_overlap(
     pairs = near_duplicates(a, b)
     if not pairs:
         return
-    shares = [len({pair[side][0] for pair in pairs}) / t.height for side, t in enumerate((a, b))]
+    counts = [len({pair[side][0] for pair in pairs}) for side in (0, 1)]
+    shares = [count / table.height for count, table in zip(counts, (a, b), strict=True)]
     told = (
         f"{len(pairs)} question(s) of {names[0]} and {names[1]} are nearly the same "
         f"({max(shares):.1%} of one of them): {_listed(pairs)}."
     )
-    if max(shares) > most_near:
+    if max(shares) > most_near and (most_near == 0 or max(counts) > 1):
         raise DataError(
             f"{told} At most {most_near:.1%} may be (dataset.near_duplicates); leave them out, or "
             f"raise it where they ask for other things."

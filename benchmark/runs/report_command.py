@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from polars.exceptions import PolarsError
 from rich.console import Console
 
 from benchmark.cell.saved import LISTING, cell_of, load_cell, read_listing
@@ -17,12 +18,14 @@ from benchmark.report.grid import Grid, make_grid
 from benchmark.report.report import write_report
 from benchmark.report.style import dataset_name, model_name
 from benchmark.runs.jobs import read_jobs
+from benchmark.store.files import with_cause
 from benchmark.terminal import Terminal
 
 _DESCRIPTION = """\
 Regenerates every table and figure from finished runs, beside the paper's numbers, and one
 self-contained page: outputs/reports/<name>/ with report.html, tables/ and figures/.
 """
+_NAMED = 3  # cells that a message names
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -63,10 +66,22 @@ def report(runs: Sequence[Path], name: str, console: Console) -> Path:
     if name in ("", ".", "..") or Path(name).name != name:
         raise DataError(f"--name={name} must be the name of a folder, without a path.")
     folders = find_cells(runs, console)
-    grid = make_grid(_whole(folders, console))
-    _tell(grid, console)
     outputs = folders[0].parents[4]  # of outputs/store/<model>/<dataset>/<split>/<cell>
-    return write_report(grid, outputs / "reports" / name)
+    cells = _whole(folders, console)
+    try:
+        grid = make_grid(cells)
+        _tell(grid, console)
+        return write_report(grid, outputs / "reports" / name)
+    except BenchmarkError:
+        raise
+    except (LookupError, TypeError, ValueError, ArithmeticError, PolarsError) as error:
+        # Checksums don't tell that a cell's tables are those that an application writes.
+        among = ", ".join(map(str, folders[:_NAMED]))
+        raise StoreError(
+            f"No report can be made of the cells in {among}{' ..' if folders[_NAMED:] else ''}: a "
+            f"table of one isn't what this version writes ({type(error).__name__}: "
+            f"{with_cause(error)}). Report them one by one to find it, and run that one again."
+        ) from error
 
 
 def _whole(folders: Sequence[Path], console: Console) -> list[CellResult]:

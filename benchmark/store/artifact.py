@@ -102,8 +102,8 @@ class Artifact:
                 lock.acquire()
         try:
             for partial in self.folder.glob(".partial-*"):
-                with suppress(FileNotFoundError):
-                    if time.time() - partial.stat().st_mtime > _STALE_SECONDS:
+                with suppress(OSError):  # it is gone, a folder or another user's
+                    if time.time() - partial.lstat().st_mtime > _STALE_SECONDS:
                         partial.unlink()
             yield
         finally:

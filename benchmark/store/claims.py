@@ -166,7 +166,8 @@ class _Claims:
         look = folder / f".partial-{os.getpid()}-look"
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            look.touch()
+            look.unlink(missing_ok=True)  # of a process that was killed; or a link that leads away
+            look.open("xb").close()
             look.unlink(missing_ok=True)
         return [*folder.glob(f"part-*{self._rows.suffix}")]
 

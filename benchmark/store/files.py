@@ -6,8 +6,6 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from benchmark.redaction import clean
-
 _CANNOT_SYNC = {
     errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EBADF,
     errno.EACCES, errno.EPERM, errno.EISDIR,
@@ -66,8 +64,10 @@ def with_cause(error: BaseException) -> str:
 
 
 def _line(error: BaseException) -> str:
+    """Return the first line of what a fault says, in which a library may quote any byte."""
     text = str(error).strip()
-    return clean(text.splitlines()[0]).rstrip(".") if text else type(error).__name__
+    line = text.splitlines()[0].rstrip(".") if text else type(error).__name__
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in line)
 
 
 def remember(path: Path, text: str) -> None:

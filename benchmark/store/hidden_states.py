@@ -17,6 +17,7 @@ import torch
 from benchmark.errors import DataError, StoreError
 from benchmark.store.artifact import Artifact
 from benchmark.store.checksums import file_checksum
+from benchmark.store.names import refuse_links
 from benchmark.store.rows import MARK, Row, Rows
 
 _PART_ROWS = 64  # questions of one part: the states of a large model are megabytes each
@@ -137,7 +138,9 @@ def _read(path: Path) -> tuple[pl.DataFrame, str | None]:
 
 
 def _remembered(path: Path) -> str:
-    return file_checksum(path, path.parent / ".hashed")
+    memory = path.parent / ".hashed"
+    refuse_links(path.parent, memory.name, "checksums")  # which are written
+    return file_checksum(path, memory)
 
 
 HIDDEN_STATES = Rows(

@@ -100,9 +100,11 @@ def _is_foreign(name: str, paths: Sequence[Path], manifest: Mapping[str, Any]) -
     )
 
 
-def _listed(manifest: Mapping[str, Any]) -> list[Any]:
+def _listed(manifest: Mapping[str, Any]) -> set[str]:
+    """Return the parts that a manifest lists; what is no name stands for one that is gone."""
     said = manifest.get("parts")
-    return said if isinstance(said, list) else []
+    names = said if isinstance(said, list) else []
+    return {name if isinstance(name, str) else "" for name in names}
 
 
 def refuse_doubled(

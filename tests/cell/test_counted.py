@@ -14,6 +14,7 @@ import pytest
 from rich.console import Console
 
 from benchmark.capability.counts import count_outcomes
+from benchmark.cell import csv_file
 from benchmark.cell.counted import Counts, read_counts
 from benchmark.errors import ConfigError, DataError
 from benchmark.metrics.evaluate import evaluate
@@ -160,6 +161,13 @@ def test_one_long_id_costs_no_more_than_itself(tmp_path):
     assert tracemalloc.get_traced_memory()[1] < 100e6  # 8 GB where each is padded to the longest
     tracemalloc.stop()
     assert counts.questions["question_id"].to_list() == sorted(row.split(",")[0] for row in rows)
+
+
+def test_more_values_than_memory_holds_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(csv_file, "_MOST_VALUES", 12)
+    read(tmp_path, HEAD + "a,1,1,0\nb,1,1,0\nc,1,1,0\n")
+    with pytest.raises(DataError, match=r"counts\.csv, line 6: the file has more than 12 values"):
+        read(tmp_path, HEAD + "a,1,1,0\nb,1,1,0\nc,1,1,0\n\nd,1,1,0\n")
 
 
 def test_a_chosen_column_that_is_missing_is_named(tmp_path):

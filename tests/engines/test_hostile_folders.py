@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import safetensors
 import torch
 from rich.console import Console
 from transformers import AutoTokenizer
@@ -348,3 +349,28 @@ def test_a_script_of_a_dataset_never_runs(
         source = SourceConfig(hub_id="team/facts", split="test")
         assert len(read_table(source, None, str(tmp_path / "hub"), "dataset")) == 1
     assert not (tmp_path / RAN).exists()
+
+
+@pytest.mark.parametrize("chosen", ["x.safetensors.index.json", "model.safetensors.index.json"])
+def test_weights_that_an_index_finds_elsewhere_are_not_read(folder: Path, chosen: str) -> None:
+    elsewhere = shutil.move(folder / "model.safetensors", folder.parent / "other.safetensors")
+    with safetensors.safe_open(elsewhere, framework="pt") as file:
+        index = {"metadata": {}, "weight_map": dict.fromkeys(file.keys(), "../other.safetensors")}
+    (folder / chosen).write_text(json.dumps(index))
+    change(folder, "config.json", transformers_weights=chosen)
+    with pytest.raises(ModelError, match="is no file of its folder"):
+        engine_of(folder)
+
+
+def test_an_index_that_is_a_link_as_in_a_snapshot_of_the_hub_is_read(folder: Path) -> None:
+    whole = folder / "model.safetensors"
+    with safetensors.safe_open(whole, framework="pt") as file:
+        index = {"metadata": {}, "weight_map": dict.fromkeys(file.keys(), "one.safetensors")}
+    whole.rename(folder / "one.safetensors")
+    blob = folder.parent / "blob"
+    blob.write_text(json.dumps(index))
+    (folder / "model.safetensors.index.json").symlink_to(blob)
+    assert sample(engine_of(folder))
+    blob.write_text(blob.read_text().replace("one.", "../one."))
+    with pytest.raises(ModelError, match="is no file of its folder"):
+        engine_of(folder)

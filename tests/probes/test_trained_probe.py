@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,34 @@ def test_a_broken_folder_is_refused(probe: TrainedProbe, tmp_path: Path, fault: 
         card = card | {"feature": "layer 40"}
     with pytest.raises(StoreError, match="cannot be read"):
         TrainedProbe.load(tmp_path, card)
+
+
+@pytest.mark.parametrize("kind", ["a pipe", "a folder", "a device", "a link", "huge"])
+def test_what_is_no_file_of_numbers_is_not_waited_for(
+    probe: TrainedProbe, tmp_path: Path, kind: str
+) -> None:
+    probe.save(tmp_path)
+    path = tmp_path / "probe.safetensors"
+    whole = path.rename(tmp_path / "whole")
+    make = {
+        "a pipe": lambda: os.mkfifo(path),
+        "a folder": path.mkdir,
+        "a device": lambda: path.symlink_to("/dev/zero"),
+        "a link": lambda: path.symlink_to(whole),
+        "huge": lambda: (path.touch(), os.truncate(path, 2**34)),
+    }
+    make[kind]()
+    with pytest.raises(StoreError, match="cannot be read"):
+        TrainedProbe.load(tmp_path, probe.card())
+
+
+def test_a_card_that_asks_for_states_larger_than_memory_is_refused(
+    probe: TrainedProbe, tmp_path: Path
+) -> None:
+    probe.save(tmp_path)
+    for layers in (2**40, 6_000_000, 0, -1, None, "3"):
+        with pytest.raises(StoreError, match="cannot be read"):
+            TrainedProbe.load(tmp_path, {**probe.card(), "layers": layers})
 
 
 @pytest.mark.parametrize("shape", [(4, 3, 11), (4, 2, 12), (4, 12)])

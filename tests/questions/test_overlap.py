@@ -76,6 +76,15 @@ DISGUISES = {
     "another end": lambda t: t.rstrip("?") + " ...",
     "no end": lambda t: t.rstrip("?"),
     "an end with force": lambda t: t + "!!",
+    "letters of Cyrillic": lambda t: t.translate(str.maketrans("aeopcxyAT", "аеорсхуАТ")),
+    "letters of Greek": lambda t: t.translate(str.maketrans("oAMOT", "οΑΜΟΤ")),
+    "a hair space in a word": lambda t: t.replace("an", "a\u200an"),
+    "a separator in words": lambda t: t.replace("an", "a\x1fn"),
+    "a mathematical space in a word": lambda t: t.replace("an", "a\u205fn"),
+    "words without spaces": lambda t: t.replace("do ", "do").replace("se ", "se"),
+    "letters of mathematics": lambda t: t.replace("a", "\U0001d41a"),
+    "an invisible sign of mathematics": lambda t: t.replace(" ", " \u2062"),
+    "another apostrophe": lambda t: t.replace("'", "\u2019"),
 }  # fmt: skip
 
 
@@ -106,7 +115,8 @@ def test_choices_in_another_order_or_with_other_letters_are_the_same_question(ot
         ("What is 5!", "What is 5?"), ("Is x = 3?", "Is x \u2260 3?"), ("Is it C?", "Is it C++?"),
         ("Find x - y.", "Find y - x."), ("What is 1,5?", "What is 15?"),
         ("Do dogs bite men?", "Do men bite dogs?"), ("7. + 5", "9. + 5"), ("|x|", "x"),
-        ("नमक क्या है?", "नाम क्या है?"), ("Find (a)", "Find (b)"),
+        ("नमक क्या है?", "नाम क्या है?"), ("Find (a)", "Find (b)"), ("Add 1 23", "Add 12 3"),
+        ("What is α?", "What is a?"), ("Что такое кот?", "Что такое кит?"), ("3 - 1", "31"),
     ],
 )  # fmt: skip
 def test_what_a_reader_sees_stays_another_question(one, other):
@@ -119,7 +129,6 @@ EDITED = [
     "In what year did the first of the Apollo missions land on the Moon?",
     "Please say: in which year did the first of the Apollo missions land on the Moon?",
     "In which year did the first of the Apollo missions finally land on the Moon?",
-    "In which year did the first of the Apollo missions land on the M\u043eon?",
     "In which year did the first of all the Apollo missions land on the Moon?",
     "In which year did the first of the Apollo missions land on the Moon (NASA)?",
 ]
@@ -134,7 +143,23 @@ def test_near_duplicates_are_told_and_above_a_share_refused(edited, caplog):
     assert "1 question(s) of evaluation and train are nearly the same (50.0%" in caplog.text
     assert "'basics/test/0' = 'basics/train/0'" in caplog.text
     assert repr(ASKED) in caplog.text
-    with pytest.raises(DataError, match=r"At most 5\.0% may be \(dataset\.near_duplicates\)"):
+    with pytest.raises(DataError, match=r"At most 0\.0% may be \(dataset\.near_duplicates\)"):
+        refuse_overlap(test, train, ("evaluation", "train"), 0.0)
+
+
+@pytest.mark.parametrize("questions", range(1, 11))
+def test_one_near_duplicate_of_few_questions_is_told_two_are_refused(questions, caplog):
+    names = ["Faust", "Hamlet", "Emma", "Ulysses", "Dubliners", "Walden", "Iliad", "Dune", "It"]
+    others = [f"Who wrote the book {name}?" for name in names[: questions - 1]]
+    painted = [f"When was {name} painted by whom?" for name in names[: questions - 1]]
+    test = table(ASKED, *others, split="test", references=("1969",))
+    train = table(EDITED[0], *painted, split="train", references=("1969",))
+    with caplog.at_level(logging.WARNING):
+        refuse_overlap(test, train, ("evaluation", "train"), 0.05)
+    assert "1 question(s) of evaluation and train are nearly the same" in caplog.text
+    test = table(ASKED, CHOICES, *others, split="test", references=("1969",))
+    train = table(EDITED[0], f"Say {CHOICES}", *painted, split="train", references=("1969",))
+    with pytest.raises(DataError, match=r"2 question\(s\)"):
         refuse_overlap(test, train, ("evaluation", "train"), 0.05)
 
 

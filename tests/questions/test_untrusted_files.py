@@ -9,7 +9,9 @@ import sys
 from itertools import pairwise
 
 import polars as pl
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from benchmark.errors import BenchmarkError
 from benchmark.questions import limits, load_questions
@@ -78,7 +80,7 @@ def test_a_mirror_asks_no_network(tmp_path):
 )
 def test_a_card_that_names_rows_elsewhere_is_refused(mirror, tmp_path, name, place):
     card(mirror, f"  - split: test\n    path: '{place}'", name)
-    with pytest.raises(BenchmarkError, match="may only name files in its own folder") as told:
+    with pytest.raises(BenchmarkError, match="may only name files in its own") as told:
         loaded(tmp_path)
     assert repr(place) in str(told.value)
 
@@ -92,6 +94,50 @@ def test_a_card_that_names_rows_elsewhere_is_refused(mirror, tmp_path, name, pla
 def test_an_address_is_found_wherever_it_stands(mirror, tmp_path, files):
     card(mirror, files)
     with pytest.raises(BenchmarkError, match=r"from 'https://example\.org/x'"):
+        loaded(tmp_path)
+
+
+AWAY = "configs:\n- config_name: main\n  data_files:\n  - split: test\n    path: '{}'\n"
+ELSEWHERE = "https://example.org/x.parquet"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("---\n----x: 1\n", "---\n"), ("---\n---x: 1\n", "---\n"), ("\n\n---\n", "---\n"),
+        (" \t---\n", "---\n"), ("---\nx: |\n ---\n", "---\n"), ("---\n", "--- \t\nmore"),
+        ("\x0c---\n", "---"), ("---\r", "---\r\n"), ("---\n" + "# x\n" * 300_000, "---\n"),
+        ("---\nx: " + "y" * 2**20 + "\n", "---\n"),
+    ],
+)  # fmt: skip
+def test_a_card_is_read_as_the_loader_reads_it(mirror, tmp_path, before, after):
+    (mirror / "README.md").write_text(before + AWAY.format(ELSEWHERE) + after, newline="")
+    with pytest.raises(BenchmarkError, match=r"README\.md (takes rows from|has more than)"):
+        loaded(tmp_path)
+
+
+def test_a_long_card_in_plain_yaml_is_refused(mirror, tmp_path):
+    text = "# x\n" * 300_000 + AWAY.format(ELSEWHERE)
+    (mirror / ".huggingface.yaml").write_text(text)
+    with pytest.raises(BenchmarkError, match=r"\.huggingface\.yaml has more than"):
+        loaded(tmp_path)
+
+
+def test_a_long_readme_with_a_short_head_is_read(mirror, tmp_path):
+    readme = mirror / "README.md"
+    readme.write_text(readme.read_text() + "Words.\n" * 300_000)
+    assert loaded(tmp_path).height == 2
+
+
+@pytest.mark.parametrize("place", [".cache/x.jsonl", ".git/*", "main/.git/x.jsonl", ".*/x.jsonl"])
+def test_a_card_names_nothing_in_a_hidden_folder(mirror, tmp_path, place):
+    secret = tmp_path.parent / f"{tmp_path.name}-secret.jsonl"
+    secret.write_text(json.dumps({"question": "the secret", "answer": "#### 1"}) + "\n")
+    for folder in (mirror / ".cache", mirror / ".git", mirror / "main" / ".git"):
+        folder.mkdir(parents=True)
+        (folder / "x.jsonl").symlink_to(secret)
+    (mirror / "README.md").write_text(f"---\n{AWAY.format(place)}---\n")
+    with pytest.raises(BenchmarkError, match="may only name files in its own"):
         loaded(tmp_path)
 
 
@@ -283,3 +329,35 @@ def test_a_file_that_is_too_large_is_not_opened(tmp_path):
         file.truncate(limits.LARGEST_FILE + 2**30)
     with pytest.raises(BenchmarkError, match=r"has 5\.0 GiB; at most 4 GiB"):
         own(path)
+
+
+def bomb(path, rows, size, *, nested=False):
+    text = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), ["x" * size])
+    if nested:
+        text = pa.ListArray.from_arrays(range(0, rows + 1), text)
+    table = {"question": text, "answer": ["a"] * rows, "name": [*map(str, range(rows))]}
+    parquet.write_table(pa.table(table), path)
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_small_parquet_file_that_unpacks_to_very_much_is_refused(tmp_path, nested, monkeypatch):
+    path = tmp_path / "a.parquet"
+    bomb(path, 50_000, 100_000, nested=nested)  # 5 GB in 1 MB
+    assert path.stat().st_size < 2**20
+    with pytest.raises(BenchmarkError, match=r"a\.parquet holds more than 4"):
+        own(path, "dataset.columns.id=name")
+    monkeypatch.setattr(limits, "LARGEST_FILE", 2**20)
+    folder = tmp_path / GSM8K / "main"
+    write(tmp_path, GSM8K, "test", ROWS, "main")
+    bomb(folder / "test-00001-of-00001.parquet", 50, 100_000, nested=nested)
+    with pytest.raises(BenchmarkError, match=r"holds more than"):
+        loaded(tmp_path)
+
+
+def test_parquet_files_of_all_kinds_of_columns_are_measured(tmp_path):
+    path = tmp_path / "a.parquet"
+    pl.DataFrame(
+        {"question": ["q", "r"], "answer": [["a"], ["b", "c"]], "a": [{"x": "y", "z": [1]}] * 2,
+         "b": [None, b"\x00"], "c": [[], [[1.5, None]]], "d": [True, None], "e": [None, None]}
+    ).write_parquet(path)  # fmt: skip
+    assert own(path).height == 2

@@ -22,15 +22,16 @@ from benchmark.estimators import build_estimators
 from benchmark.questions import load_splits
 from benchmark.records import PROBE_SELECTION, ChosenProbe
 from benchmark.runs.one_cell import _evaluate
+from benchmark.runs.report_command import report
 from benchmark.sampling.responses import RESPONSES
 from benchmark.store.artifact import Store
 from benchmark.store.hidden_states import HIDDEN_STATES
 from benchmark.store.names import file_name, inside
-from benchmark.store.rows import Rows
+from benchmark.store.rows import Rows, parquet
 from tests.cell.test_saved import FileProbe
 from tests.config.test_conf import composed
 from tests.estimators.planted_cell import PlantedEngine
-from tests.hostile_store import ATTACKS, part_of
+from tests.hostile_store import ATTACKS, checksum, folder_of, part_of, reseal
 
 SETTINGS = [
     "dataset=basics", "dataset.limit=4", "grading=[exact]", "sampling.k=3",
@@ -58,8 +59,8 @@ def go(outputs: Path) -> str:
         result = replace(result, estimates=result.estimates | {"p_true": estimate})
         save_cell(result, artifact, cell.split("evaluation").parents, True)
     export_probes(artifact, outputs / "run" / "probes")
-    report = _report_of(artifact, config)
-    assert report is None or outputs in report.parents
+    page = _report_of(artifact, config)
+    assert page is None or outputs in page.parents
     (outputs / "run" / "report.html").write_text("")
     artifact.write(REPORT, b'{"report": "run/report.html", "logged": []}')
     made = load_cell(artifact.folder)
@@ -116,6 +117,29 @@ def test_a_store_from_elsewhere_changes_no_result_and_nothing_outside(
     assert message.isprintable()
     assert everything(outside) == before
     assert {path.name for path in tmp_path.iterdir()} == {"out", "outside"}
+
+
+ODD = pl.DataFrame({"\x1b[2J": [1]})
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [("abstention", ODD), ("budget", ODD), ("budget", pl.DataFrame()), ("routing", ODD),
+     ("pass_at_k", ODD), ("pass_at_k", pl.DataFrame())],
+)  # fmt: skip
+def test_a_cell_with_tables_of_others_ends_a_report_in_one_message(
+    finished: tuple[Path, str], tmp_path: Path, name: str, table: pl.DataFrame
+) -> None:
+    shutil.copytree(finished[0], tmp_path / "out")
+    cell = folder_of(tmp_path / "out" / "store", "cell")
+    (cell / "applications").mkdir(exist_ok=True)
+    data = parquet(table)
+    (cell / "applications" / f"{name}.parquet").write_bytes(data)
+    listed = {f"applications/{name}.parquet": checksum(data)}
+    reseal(cell / "cell.json", lambda content: content["files"].update(listed))
+    with pytest.raises(StoreError, match=f"cells in {cell}: a table") as told:
+        report([tmp_path / "out" / "store"], "r", Console(file=StringIO()))
+    assert str(told.value).isprintable()
 
 
 def test_an_unharmed_store_is_asked_for_nothing(
