@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import polars as pl
@@ -153,13 +154,15 @@ class LLMJudge:
         wanted = {case.key: case for case in cases if isinstance(case, _Case)}
         judged = artifact.fill(
             pl.DataFrame({"key": [*wanted]}, {"key": pl.String()}),
-            lambda missing: self._ask_all({key: wanted[key] for key in missing["key"]}, console),
+            lambda missing: self._ask_all(
+                {key: wanted[key] for key in missing["key"]}, console, artifact.folder
+            ),
             JUDGEMENTS,
             "Judging answers",
         )
         replies = dict(judged.select("key", "reply").iter_rows())
         if wanted:
-            self._refuse_unread([*replies.values()])
+            self._refuse_unread([*replies.values()], artifact.folder)
         return [
             case
             if isinstance(case, Verdict)
@@ -167,7 +170,7 @@ class LLMJudge:
             for case in cases
         ]
 
-    def _refuse_unread(self, replies: Sequence[str]) -> None:
+    def _refuse_unread(self, replies: Sequence[str], folder: Path) -> None:
         """Refuse a judge of whose replies none is a verdict; a single one may be chance.
 
         Raises:
@@ -181,7 +184,7 @@ class LLMJudge:
             f"The judge {self.model} gave {len(replies)} replies, and none of them can be read: a "
             f"reply must be one of {', '.join(self.verdicts)} and nothing else. Frequent ones "
             f"begin: {', '.join(repr(reply) for reply, _ in seen)}. {_remedy(replies)} The replies "
-            f"are kept; nothing was graded with them."
+            f"are kept in {folder}; delete it where the same settings are to be asked again."
         )
 
     def _case(self, answer: Answer) -> _Case | Verdict:
@@ -192,7 +195,9 @@ class LLMJudge:
             return Verdict(None, "unparsed", "no answer")
         return _Case(answer.prompt, answer.references, found[:_SHOWN_CHARACTERS])
 
-    def _ask_all(self, cases: Mapping[str, _Case], console: Console) -> "Iterator[Row | None]":
+    def _ask_all(
+        self, cases: Mapping[str, _Case], console: Console, folder: Path
+    ) -> "Iterator[Row | None]":
         """Yield the judgements, None for requests that fail; then say what failed.
 
         Raises:
@@ -244,7 +249,7 @@ class LLMJudge:
                     yield reply
                     first.append(reply["reply"])
                     if len(first) == _FIRST_REPLIES:
-                        self._refuse_unread(first)
+                        self._refuse_unread(first, folder)
         if failures:
             raise DataError(
                 f"The judge {self.model} failed on {len(failures)} of {len(cases)} answers: "
