@@ -16,6 +16,7 @@ from benchmark.config.schema import Role
 from benchmark.errors import DataError
 from benchmark.grading import Answer, Grader, Verdict, build_graders, disagreements, grade
 from benchmark.grading.llm_judge import LLMJudge
+from benchmark.grading.unread import judge_doubt
 from benchmark.grading.verdict import PASSING
 from benchmark.probes.features import FeatureSet, check_finite
 from benchmark.questions import load_splits
@@ -61,6 +62,9 @@ def sampled_split(cell: Cell, role: Role) -> Split:
     # Only evaluation compares the graders; training needs the one that decides.
     graders = judging.graders if role == "evaluation" else [judging.first]
     by_grader = {name: judging.grade(name, responses).sort(_SAMPLE) for name in graders}
+    for name in [name for name in by_grader if name != judging.first]:  # no result shows them
+        if doubt := judge_doubt(by_grader[name]):
+            cell.console.print(f"{name}: {doubt}", style="bold red")
     grades = by_grader[judging.first]
     counted = counted_grades(grades, asdict(cell.config.capability))
     ungraded = sum(

@@ -12,6 +12,8 @@ from benchmark.config.schema import ModelConfig
 
 _COUNTS = ("concurrency", "samples_per_request", "top_logprobs", "attempts")
 _MOST_AT_ONCE = 10_000  # requests: each is a task with a connection of its own
+_SHORTEST_DEADLINE = 1800.0  # seconds; a short reply may wait long for its turn
+_SLOWEST_SERVER = 1000.0  # tokens per second, for all requests together
 _HEADER = re.compile(r"[A-Za-z0-9-]+")
 _OWN_FIELDS = frozenset({  # of a request, which the harness itself sets
     "model", "messages", "prompt", "n", "seed", "stop", "stream", "max_tokens",
@@ -73,7 +75,8 @@ class ServerConfig:
         top_logprobs: number of most probable tokens that P(True) sums over; most servers give 20.
         attempts: number of attempts at one request, with growing waits between them, before it is
             recorded as an error.
-        timeout: longest time in seconds that one attempt may take.
+        timeout: longest time in seconds that one attempt may take; None derives it: see
+            ``deadline``.
         extra_body: fields that are added to every request: a vendor's own options.
         headers: names of headers that are added to every request, each with the name of the
             environment variable that holds its value.
@@ -88,7 +91,7 @@ class ServerConfig:
     samples_per_request: int = 8
     top_logprobs: int = 20
     attempts: int = 6
-    timeout: float = 1800.0
+    timeout: float | None = None
     extra_body: dict[str, Any] | None = None
     headers: dict[str, str] | None = None
     in_process: Any = None
@@ -99,7 +102,7 @@ class ServerConfig:
         at_least(1, self, "engine", *_COUNTS)
         few = self.concurrency <= _MOST_AT_ONCE
         require(few, "engine.concurrency", self.concurrency, f"at most {_MOST_AT_ONCE:,}")
-        require(self.timeout > 0, "engine.timeout", self.timeout, "above 0")
+        require(self.timeout is None or self.timeout > 0, "engine.timeout", self.timeout, "above 0")
         taken = sorted(_OWN_FIELDS.intersection(self.extra_body or {}))
         rule = "without these fields: requests take them from the settings of model and engine"
         require(not taken, "engine.extra_body", taken, rule)
@@ -111,6 +114,18 @@ class ServerConfig:
         """The addresses of all servers, without a slash at their end."""
         given = self.base_url if isinstance(self.base_url, list) else [self.base_url or ""]
         return [str(url).rstrip("/") for url in given]
+
+    def deadline(self, max_new_tokens: int) -> float:
+        """Return the longest time in seconds that one attempt may take.
+
+        Where ``timeout`` is None it is ``max_new_tokens * concurrency * samples_per_request`` over
+        1,000 tokens per second, and at least 1,800 s: a server that draws so much for all of its
+        requests together finishes them even if each sample is as long as it may be.
+        """
+        if self.timeout is not None:
+            return self.timeout
+        most_tokens = max_new_tokens * self.concurrency * self.samples_per_request
+        return max(_SHORTEST_DEADLINE, most_tokens / _SLOWEST_SERVER)
 
     def _check_server(self) -> None:
         rule = "given, as http://host:port/v1 or https://.., or a list of these"

@@ -12,6 +12,7 @@ from benchmark.cell.asked import Asked
 from benchmark.cell.cell import Cell
 from benchmark.config.filling import filled
 from benchmark.config.schema import Role
+from benchmark.engines import Decoding
 from benchmark.errors import ConfigError
 from benchmark.estimators.asking import by_question, check_prompt, fill_prompts
 from benchmark.estimators.estimator import Estimator
@@ -19,6 +20,7 @@ from benchmark.grading.extract import last_box
 from benchmark.questions import order_key
 from benchmark.records import Estimate
 
+_REPLY_TOKENS = (256, 5000)  # least and most that a reply may have; the authors allow 5,000
 # Bounded repetitions: a reply of any length is read in linear time.
 _NUMBER = re.compile(
     r"(?:(?:[pP]\w{0,12}(?:\([^()]{0,40}\))?|[cC]onfidence)\s*[=:]\s*)?"
@@ -48,7 +50,8 @@ class Verbalized(Estimator):
     Attributes:
         prompt: wording, with ``{question}`` where the bare question goes, ``{response}`` for the
             response that is shown, if any, and ``{examples}`` for the examples, if any.
-        max_new_tokens: cap of the reply; a model that reasons has its own.
+        max_new_tokens: longest reply in tokens; None allows what a response may have, but at least
+            256 and at most 5,000. A model that reasons keeps its own cap.
         responses: number of sampled responses that are shown, each in a prompt of its own; 0 asks
             about the question alone.
         examples: number of training questions that are shown, one from each of as many equal parts
@@ -57,7 +60,7 @@ class Verbalized(Estimator):
     """
 
     prompt: str = MISSING
-    max_new_tokens: int = MISSING
+    max_new_tokens: int | None = None
     responses: int = 0
     examples: int = 0
     example: str = ""
@@ -70,9 +73,9 @@ class Verbalized(Estimator):
             raise ConfigError(
                 f"verbalized: the example has no '{missing[0]}' in it: {self.example[:80]!r}."
             )
-        if self.max_new_tokens < 1:
+        if self.max_new_tokens is not None and self.max_new_tokens < 1:
             raise ConfigError(
-                f"verbalized: max_new_tokens={self.max_new_tokens} must be at least 1."
+                f"verbalized: max_new_tokens={self.max_new_tokens} must be at least 1, or null."
             )
 
     @property
@@ -95,13 +98,12 @@ class Verbalized(Estimator):
         """Return a reply about each question, or about each response that is shown."""
         examples = self._examples(cell, role) if self.examples else lambda _: ""
         prompts = fill_prompts(self.prompt, cell, role, self.responses, examples)
-        decoding = cell.decoding(self.max_new_tokens)
-        return [cell.replies(role, "verbalized", prompts, 1, decoding)]
+        return [cell.replies(role, "verbalized", prompts, 1, self._decoding(cell))]
 
     def estimate(self, cell: Cell, role: Role = "evaluation") -> Estimate:
         """Return the stated probability of each question, or null with the status that says why."""
         (asked,) = self.requests(cell, role)
-        replies = cell.sample(asked, cell.decoding(self.max_new_tokens))
+        replies = cell.sample(asked, self._decoding(cell))
         failed = pl.col("finish_reason") == "error"
         texts = replies.select("text", "finish_reason").iter_rows()
         read = [
@@ -117,6 +119,11 @@ class Verbalized(Estimator):
         )
         table = replies.with_columns(stated).with_columns(status=status)
         return Estimate(by_question(table), samples_used=self.responses)
+
+    def _decoding(self, cell: Cell) -> Decoding:
+        least, most = _REPLY_TOKENS
+        own = cell.config.model.decoding.max_new_tokens
+        return cell.decoding(self.max_new_tokens or min(max(own, least), most))
 
     def _own_part(self, reply: str) -> str:
         """Return a reply without the further examples that small models add to it."""

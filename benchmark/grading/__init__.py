@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, Protocol, cast
 
 import polars as pl
-from omegaconf import OmegaConf
+from omegaconf import MISSING, OmegaConf
 from rich.console import Console
 
 from benchmark.config.build import build_all
@@ -68,9 +68,10 @@ def named_graders(names: Sequence[str] | None = None) -> dict[str, dict[str, Any
     found: dict[str, Any] = {}
     folders = [folder / "grading" for folder in (CONF, *reversed(own_folders()))]
     for path in (path for folder in folders for path in sorted(folder.glob("*.yaml"))):
-        entry = OmegaConf.load(path)
-        if path.stem in names if names is not None else not OmegaConf.missing_keys(entry):
-            found[path.stem] = OmegaConf.to_container(entry)
+        entry: Any = OmegaConf.to_container(OmegaConf.load(path))  # unresolved
+        alone = MISSING not in entry.values() and "defaults" not in entry
+        if path.stem in names if names is not None else alone:
+            found[path.stem] = entry
     return found
 
 

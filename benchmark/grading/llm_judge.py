@@ -3,25 +3,32 @@
 Each distinct (question, references, answer) is judged once and stored with the judge's words and
 tokens. The reply must be one of the allowed words and nothing else; any other is ``unparsed``. A
 request that fails, or whose reply was cut off or filtered, is no verdict: it is stored nowhere, the
-run stops with the reason, and the next run asks for what is missing.
+run stops with the reason, and the next run asks for what is missing. A judge of whose replies none
+can be read stops the run as well.
+
+Rules may come first, as in the paper: then the judge is asked for what none of them finds correct.
 """
 
 import hashlib
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import polars as pl
 from omegaconf import MISSING
 from rich.console import Console
 
+from benchmark.config.build import TARGET
 from benchmark.config.filling import filled
 from benchmark.config.rules import at_least, require
 from benchmark.errors import DataError
 from benchmark.grading.extract import READING, final_answer
+from benchmark.grading.in_turn import grade_in_turn
 from benchmark.grading.verdict import TRUNCATED, Answer, Verdict
 from benchmark.records import Outcome
 from benchmark.store.rows import table_rows
@@ -41,6 +48,8 @@ _SHOWN_REFERENCES = 20
 _MOST_AT_ONCE = 10_000  # requests
 # Requests that fail in a row before nothing more is asked; at least as many as are asked at once.
 _FAILURES_IN_A_ROW = 20
+_FIRST_REPLIES = 50  # after which a judge is given up of whose replies none could be read
+NOT_UNDERSTOOD = "judge's reply not understood"
 
 JUDGED = pl.Schema(
     {
@@ -83,6 +92,7 @@ class LLMJudge:
         concurrency: number of requests at once.
         attempts: number of tries for one request, with growing waits between them.
         timeout: longest time in seconds for one request.
+        after: graders by name that come first; the judge decides what none of them finds correct.
     """
 
     kind: ClassVar[str] = "llm_judge"
@@ -95,6 +105,7 @@ class LLMJudge:
     concurrency: int = 16
     attempts: int = 5
     timeout: float = 60.0
+    after: Any = None
 
     def __post_init__(self) -> None:
         """Refuse a wording without its places, verdicts that are no outcomes, and no requests."""
@@ -108,15 +119,24 @@ class LLMJudge:
         few = self.concurrency <= _MOST_AT_ONCE
         require(few, f"{where}.concurrency", self.concurrency, f"at most {_MOST_AT_ONCE:,}")
         require(self.timeout > 0, f"{where}.timeout", self.timeout, "above 0")
+        first = self.after or {}
+        named = isinstance(first, Mapping) and all(
+            TARGET in entry if isinstance(entry, Mapping) else hasattr(entry, "grade")
+            for entry in first.values()
+        )
+        rule = "graders by name with their settings, such as ${dataset.grading}, or null"
+        require(named, f"{where}.after", self.after, rule)
 
     @property
     def identity(self) -> dict[str, object]:
         """What the judgements depend on; where the judge is served doesn't change them."""
-        return {
+        own = {
             "kind": self.kind, "model": self.model, "verdicts": dict(self.verdicts),
             "prompt": hashlib.sha256(self.prompt.encode()).hexdigest()[:16],
             "max_tokens": self.max_tokens, "reading": READING,
         }  # fmt: skip
+        first = [[name, grader.identity] for name, grader in (self.after or {}).items()]
+        return own | ({"after": first} if first else {})
 
     def grade(
         self, answers: Sequence[Answer], artifact: "Artifact", console: Console
@@ -124,24 +144,48 @@ class LLMJudge:
         """Return the verdicts; judgements come from ``artifact`` or are added to it.
 
         Raises:
-            DataError: requests kept failing; those that succeeded are stored.
+            DataError: requests kept failing, or no reply can be read; what was judged is stored.
             ModelError: the endpoint refuses every request: a wrong key, model or address.
         """
+        if self.after:
+            graders = [*self.after.values(), replace(self, after=None)]
+            return grade_in_turn(graders, answers, artifact, console)
         cases = [self._case(answer) for answer in answers]
         wanted = {case.key: case for case in cases if isinstance(case, _Case)}
         judged = artifact.fill(
             pl.DataFrame({"key": [*wanted]}, {"key": pl.String()}),
-            lambda missing: self._ask_all({key: wanted[key] for key in missing["key"]}, console),
+            lambda missing: self._ask_all(
+                {key: wanted[key] for key in missing["key"]}, console, artifact.folder
+            ),
             JUDGEMENTS,
             "Judging answers",
         )
         replies = dict(judged.select("key", "reply").iter_rows())
+        if wanted:
+            self._refuse_unread([*replies.values()], artifact.folder)
         return [
             case
             if isinstance(case, Verdict)
             else Verdict(case.answer, *parse_reply(replies[case.key], self.verdicts))
             for case in cases
         ]
+
+    def _refuse_unread(self, replies: Sequence[str], folder: Path) -> None:
+        """Refuse a judge of whose replies none is a verdict; a single one may be chance.
+
+        Raises:
+            DataError: none is; the message says what they look like and what to set.
+        """
+        read = (parse_reply(reply, self.verdicts)[0] != "unparsed" for reply in replies)
+        if len(replies) < 2 or any(read):
+            return
+        seen = Counter(reply[:80] for reply in replies).most_common(3)
+        raise DataError(
+            f"The judge {self.model} gave {len(replies)} replies, and none of them can be read: a "
+            f"reply must be one of {', '.join(self.verdicts)} and nothing else. Frequent ones "
+            f"begin: {', '.join(repr(reply) for reply, _ in seen)}. {_remedy(replies)} The replies "
+            f"are kept in {folder}; delete it where the same settings are to be asked again."
+        )
 
     def _case(self, answer: Answer) -> _Case | Verdict:
         if not answer.finished:
@@ -151,11 +195,13 @@ class LLMJudge:
             return Verdict(None, "unparsed", "no answer")
         return _Case(answer.prompt, answer.references, found[:_SHOWN_CHARACTERS])
 
-    def _ask_all(self, cases: Mapping[str, _Case], console: Console) -> "Iterator[Row | None]":
+    def _ask_all(
+        self, cases: Mapping[str, _Case], console: Console, folder: Path
+    ) -> "Iterator[Row | None]":
         """Yield the judgements, None for requests that fail; then say what failed.
 
         Raises:
-            DataError: some failed.
+            DataError: some failed, or none of the first replies can be read.
         """
         from benchmark.engines.server.requests import (  # slow to import
             Endpoint,
@@ -189,7 +235,7 @@ class LLMJudge:
             row = (key, case.answer, choice.text, *spent, reply.model)
             return [dict(zip(JUDGED, row, strict=True))]
 
-        in_a_row = 0
+        in_a_row, first = 0, list[str]()
         with closing(run_all(endpoint, iter(cases.items()), ask, self.concurrency)) as replies:
             for reply in replies:
                 if isinstance(reply, str):
@@ -201,6 +247,9 @@ class LLMJudge:
                 else:
                     in_a_row = 0
                     yield reply
+                    first.append(reply["reply"])
+                    if len(first) == _FIRST_REPLIES:
+                        self._refuse_unread(first, folder)
         if failures:
             raise DataError(
                 f"The judge {self.model} failed on {len(failures)} of {len(cases)} answers: "
@@ -214,6 +263,17 @@ class LLMJudge:
             "model": self.model, "temperature": 0, "max_completion_tokens": self.max_tokens,
             "messages": [{"role": "user", "content": content}],
         }  # fmt: skip
+
+
+def _remedy(replies: Sequence[str]) -> str:
+    """Return which setting may mend replies of which none can be read."""
+    if not any(map(str.strip, replies)):
+        why = "They are empty, as those of a model that reasons may be: raise {0}.max_tokens"
+    elif all(reply.lstrip().startswith("<") for reply in replies):
+        why = "They begin with thoughts: let the judge's server part them (--reasoning-parser)"
+    else:
+        why = "Let {0}.prompt ask for these words, set {0}.verdicts to those that the judge uses"
+    return f"{why}, or set another {{0}}.model.".format("grading.llm_judge")
 
 
 def parse_reply(reply: str, verdicts: Mapping[str, str]) -> tuple[Outcome, str]:
@@ -235,4 +295,4 @@ def parse_reply(reply: str, verdicts: Mapping[str, str]) -> tuple[Outcome, str]:
         exact = word.isascii() == allowed.isascii()  # of letters that only look alike
         if exact and folded == " ".join(allowed.upper().replace("_", " ").split()):
             return outcome, f"judge: {allowed}"  # type: ignore[return-value]
-    return "unparsed", "judge's reply not understood"
+    return "unparsed", NOT_UNDERSTOOD

@@ -41,6 +41,7 @@ from benchmark.estimators import (
 )
 from benchmark.metrics.evaluate import evaluate
 from benchmark.records import CellResult, Estimate
+from benchmark.report.doubts import doubts
 from benchmark.report.grid import make_grid
 from benchmark.report.report import write_report
 from benchmark.report.tables.cell import metric_table, outcome_line
@@ -85,6 +86,8 @@ def run_cell(config: Config, folder: Path, console: Console) -> CellResult:
         report = write_report(make_grid([result]), folder, _provenance(artifact, config), more)
         console.print(metric_table(result))
         console.print(outcome_line(result))
+        for doubt in doubts(result):
+            console.print(doubt, style="bold red")
         console.print(f"Report: {report}")
         logged = log_cell(run, result, config, folder, artifact.folder, console)
         point_to_cell(artifact, report, folder, config, logged)

@@ -14,6 +14,7 @@ from rich.console import Console
 from benchmark.cell.saved import LISTING, cell_of, load_cell, read_listing
 from benchmark.errors import BenchmarkError, DataError, StoreError
 from benchmark.records import CellResult
+from benchmark.report.doubts import doubts
 from benchmark.report.grid import Grid, make_grid
 from benchmark.report.report import write_report
 from benchmark.report.style import dataset_name, model_name
@@ -158,14 +159,16 @@ def _is_cell(folder: Path) -> bool:
 
 
 def _tell(grid: Grid, console: Console) -> None:
-    """Say what the grid shows, and of which cells only the newest."""
+    """Say what the grid shows, of which cells only the newest, and which are doubtful."""
     places = [(cell.model, cell.dataset) for cell in grid.every]
     console.print(f"Grid of {grid.size}; finished cells: {len(grid.cells)}")
-    for model, dataset in grid.cells:
+    for (model, dataset), cell in grid.cells.items():
         times = places.count((model, dataset))
+        name = f"{model_name(model)} on {dataset_name(dataset)}"
         if times > 1:
-            name = f"{model_name(model)} on {dataset_name(dataset)}"
             console.print(f"{name}: the newest of {times} cells is shown.", markup=False)
+        for doubt in doubts(cell):
+            console.print(f"{name}: {doubt}", markup=False, style="bold red")
 
 
 def _fail(message: str) -> None:

@@ -87,6 +87,11 @@ class Artifact:
         """The part of the folder's name that names its inputs."""
         return self.folder.name.rpartition("-")[2]
 
+    def beside(self, inputs: Mapping[str, Any]) -> "Artifact":
+        """Return the artifact of the same stage and split with other inputs."""
+        name = f"{self.folder.name.rpartition('-')[0]}-{fingerprint(inputs)}"
+        return Artifact(self.folder.with_name(name), inputs, self.console)
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the artifact; a second run waits. The kernel frees a dead process's lock."""

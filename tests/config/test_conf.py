@@ -19,6 +19,7 @@ CHOICES = [
 
 NEEDED = {  # what has no default
     "llm_judge": ["grading.llm_judge.model=judge"],
+    "rules_then_judge": ["grading.llm_judge.model=judge"],
     "file": ["dataset.path=my.csv"],
     "server": ["engine.base_url=http://localhost:8000/v1"],
 }

@@ -1,10 +1,20 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
+from benchmark.cell.cell import Cell, KnownModel
+from benchmark.cell.stages import SAMPLED
 from benchmark.errors import ConfigError
+from benchmark.estimators import build_estimators
 from benchmark.estimators.asking import check_prompt
 from benchmark.estimators.verbalized import parse_confidence
+from benchmark.store.artifact import Store
+from tests.config.test_conf import composed
+
+QUIET = Console(quiet=True)
 
 
 @pytest.mark.parametrize(
@@ -65,3 +75,28 @@ def test_no_reply_raises_or_leaves_the_range(text: str) -> None:
 def test_a_prompt_without_a_place_for_the_question_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"verbalized.*\{question\}"):
         check_prompt("How sure are you?", "verbalized", 0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "cap"),
+    [
+        (["model=qwen3_8b"], 5000),
+        (["model=olmo3_7b"], 5000),
+        (["model=qwen3_8b_thinking"], 32768),  # its reasoning needs what a response needs
+        (["model=gpt_oss_20b"], 32700),
+        (["model=gpt_oss_20b", "estimator.verbalized.max_new_tokens=96"], 32700),
+        (["model=smollm2_135m"], 256),
+        (["model.decoding.max_new_tokens=1"], 256),
+        (["model.decoding.max_new_tokens=257"], 257),
+        (["model.decoding.max_new_tokens=1024"], 1024),
+        (["model.decoding.max_new_tokens=5001"], 5000),
+        (["model=qwen3_8b", "estimator.verbalized.max_new_tokens=96"], 96),
+        (["model=smollm2_135m", "estimator.verbalized.max_new_tokens=5000"], 5000),
+    ],
+)
+@pytest.mark.parametrize("name", ["verbalized", "verbalized_few_shot", "verbalized_response"])
+def test_a_reply_may_be_as_long_as_the_authors_allow(settings, cap, name):
+    config = composed(f"estimator=[{name}]", *(s.replace("verbalized", name) for s in settings))
+    cell = Cell(config, {}, KnownModel({}, {}), Store(Path(), QUIET), QUIET, SAMPLED)
+    (estimator,) = build_estimators(config.estimator, config.sampling).values()
+    assert estimator._decoding(cell).max_new_tokens == cap

@@ -8,9 +8,16 @@ import pytest
 from rich.console import Console
 
 from benchmark.errors import ConfigError, DataError, ModelError
+from benchmark.grading import build_graders
+from benchmark.grading.exact import Exact
+from benchmark.grading.letter import Letter
 from benchmark.grading.llm_judge import JUDGED, LLMJudge, parse_reply
+from benchmark.grading.math_verify import MathVerify
+from benchmark.grading.number import Number
+from benchmark.grading.short_fact import ShortFact
 from benchmark.grading.verdict import Answer, Verdict
-from benchmark.store.artifact import Store
+from benchmark.store.artifact import Store, fingerprint
+from tests.config.test_conf import composed
 
 QUIET = Console(quiet=True)
 VERDICTS = {"CORRECT": "correct", "INCORRECT": "incorrect", "NOT_ATTEMPTED": "incorrect"}
@@ -297,3 +304,151 @@ def test_a_judge_whose_temperature_is_fixed_judges_and_says_so_once(endpoint, ar
     assert [v.outcome for v in verdicts] == ["correct", "incorrect"]
     assert len(endpoint.requests) == 3
     assert capsys.readouterr().out.count("refuses temperature") == 1
+
+
+@pytest.mark.parametrize(
+    ("reply", "named"),
+    [
+        ("It is CORRECT, I think", ["'It is CORRECT, I think'", "grading.llm_judge.prompt"]),
+        ("yes", ["'yes'", "grading.llm_judge.verdicts"]),
+        ("A", ["'A'", "CORRECT, INCORRECT, NOT_ATTEMPTED"]),
+        ("Richtig.", ["'Richtig.'", "grading.llm_judge.verdicts"]),
+        ('{"verdict": "CORRECT"}', ["verdict", "grading.llm_judge.prompt"]),
+        ("\\boxed{CORRECT}", ["boxed", "grading.llm_judge.prompt"]),
+        ("I can't help with that.", ["can't help", "grading.llm_judge.model"]),
+        (" ", ["empty", "grading.llm_judge.max_tokens"]),
+        ("<think>Let me see", ["<think>Let me see", "--reasoning-parser"]),
+        ("<|channel|>analysis", ["analysis", "--reasoning-parser"]),
+        ("\x1b[2J" + "x" * 5000, ["'\\x1b[2Jx", "grading.llm_judge.prompt"]),
+    ],
+)
+def test_a_judge_of_whose_replies_none_can_be_read_stops_the_run(endpoint, artifact, reply, named):
+    endpoint.reply = reply
+    for _ in range(2):  # the second time from the store
+        with pytest.raises(DataError) as stopped:
+            judge(endpoint).grade(answers("Lima", "Quito", "Bern"), artifact, QUIET)
+        told = str(stopped.value)
+        assert "gave 3 replies, and none of them can be read" in told
+        assert all(word in told for word in named)
+        assert len(told) < 1000
+    assert len(endpoint.requests) == len(artifact.read_table(JUDGED)) == 3
+
+
+def test_a_judge_that_is_read_nowhere_is_not_asked_for_thousands_of_answers(endpoint, artifact):
+    endpoint.reply = "Hm."
+    with pytest.raises(DataError, match="gave 50 replies"):
+        judge(endpoint, concurrency=4).grade(answers(*map(str, range(500))), artifact, QUIET)
+    assert 50 <= len(endpoint.requests) < 70
+    assert len(artifact.read_table(JUDGED)) == 50
+
+
+def test_one_reply_that_can_be_read_lets_the_others_be_unparsed(endpoint, artifact):
+    judge(endpoint).grade(answers("Lima"), artifact, QUIET)
+    endpoint.reply = "Hm."
+    later = judge(endpoint).grade(answers("Quito", "Bern", "Oslo"), artifact, QUIET)
+    assert [verdict.outcome for verdict in later] == ["unparsed"] * 3
+
+
+def test_the_judge_is_asked_for_what_the_rules_leave_open(endpoint, artifact):
+    made = judge(endpoint, after={"short_fact": ShortFact()})
+    endpoint.reply = "CORRECT"
+    given = [
+        Answer("Capital?", text, finished, ("Lima",))
+        for text, finished in [
+            (r"\boxed{Lima}", True), (r"\boxed{lima}", True), (r"\boxed{City of Kings}", True),
+            (r"\boxed{Quito}", True), ("", True), (r"\boxed{Lima", False),
+        ]
+    ]  # fmt: skip
+    verdicts = made.grade(given, artifact, QUIET)
+    assert [(v.outcome, v.rule) for v in verdicts] == [
+        ("correct", "exact"), ("correct", "exact"), ("correct", "judge: CORRECT"),
+        ("correct", "judge: CORRECT"), ("unparsed", "no answer"), ("truncated", None),
+    ]  # fmt: skip
+    assert sorted(request.rpartition("A: ")[2] for request in endpoint.requests) == [
+        "City of Kings", "Quito",
+    ]  # fmt: skip
+
+
+def test_what_the_judge_says_last_holds_where_the_rules_say_incorrect(endpoint, artifact):
+    given = answers("Lima", "Quito", "Bern")
+    made = judge(endpoint, after={"short_fact": ShortFact()})
+    outcomes = [verdict.outcome for verdict in made.grade(given, artifact, QUIET)]
+    assert outcomes == ["correct", "incorrect", "incorrect"]
+    endpoint.reply = "Hm."
+    held = made.grade(answers("Oslo"), artifact, QUIET)
+    assert held[0] == Verdict("Oslo", "unparsed", "judge's reply not understood")
+
+
+def test_one_of_several_rules_is_enough(endpoint, artifact):
+    given = [Answer("How many?", text, True, ("3",)) for text in ("3", r"\boxed{three}", "x")]
+    made = judge(endpoint, after={"exact": Exact(), "number": Number()})
+    verdicts = made.grade(given, artifact, QUIET)
+    assert [v.outcome for v in verdicts] == ["correct", "correct", "incorrect"]
+    assert len(endpoint.requests) == 1
+
+
+def test_what_costs_something_is_shared_with_runs_of_each_grader_alone(endpoint, tmp_path):
+    def kept(grader):
+        return Store(tmp_path, QUIET).artifact(
+            "m", "d", "s", "verdicts", {"model": "m", "grader": grader.identity}
+        )
+
+    given = [Answer("Root?", f"\\boxed{{{text}}}", True, ("1/2",)) for text in ("0.5", "1/3", "x")]
+    alone, verify = judge(endpoint), MathVerify(workers=1)
+    alone.grade(given, kept(alone), QUIET)
+    verify.grade(given, kept(verify), QUIET)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("part-*")}
+    both = judge(endpoint, after={"math_verify": MathVerify(workers=1)})
+    assert [v.outcome for v in both.grade(given, kept(both), QUIET)] == [
+        "correct", "incorrect", "incorrect",
+    ]  # fmt: skip
+    assert len(endpoint.requests) == 3
+    assert {path: path.read_bytes() for path in tmp_path.rglob("part-*")} == before
+
+
+def test_what_comes_first_is_in_the_identity():
+    def identity(**after):
+        made = LLMJudge(model="j", prompt=WORDING, verdicts=VERDICTS, after=after)
+        return fingerprint(made.identity)
+
+    different = [
+        identity(), identity(a=Exact()), identity(b=Exact()), identity(a=Number()),
+        identity(a=ShortFact(rules=["exact"])), identity(a=ShortFact(rules=["exact", "alias"])),
+        identity(a=Exact(), b=Number()), identity(a=Number(), b=Exact()),
+    ]  # fmt: skip
+    assert identity(a=Exact()) == identity(a=Exact())
+    assert len({*different}) == len(different)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "first"),
+    [("triviaqa", ShortFact), ("math_500", MathVerify), ("gsm8k", Number), ("mmlu", Letter)],
+)
+def test_the_dataset_s_own_rules_come_first_in_a_run(dataset, first):
+    chosen = [f"dataset={dataset}", "grading=[rules_then_judge]", "grading.llm_judge.model=j"]
+    (grader,) = build_graders(composed(*chosen).grading).values()
+    assert [type(rule) for rule in grader.after.values()] == [first]
+    (alone,) = build_graders(composed("grading=[llm_judge]", chosen[2]).grading).values()
+    assert alone.after is None
+
+
+@pytest.mark.parametrize(
+    ("after", "named"),
+    [
+        ("[short_fact]", r"grading\.llm_judge\.after=\['short_fact'\].*such as"),
+        ("short_fact", r"grading\.llm_judge\.after=short_fact.*such as"),
+        ("{short_fact: {rules: [exact]}}", "such as"),
+        ("{a: {_target_: benchmark.grading.exact.Exakt}}", "Exact"),
+        ("{a: {_target_: benchmark.estimators.probe.Probe}}", "must have the method 'grade'"),
+        ("{a: null}", "such as"),
+        ("{a: exact}", "such as"),
+    ],
+)
+def test_what_is_no_grader_can_t_come_first(after, named):
+    chosen = [
+        "grading=[llm_judge]",
+        "grading.llm_judge.model=j",
+        f"grading.llm_judge.after={after}",
+    ]
+    with pytest.raises(Exception, match=named):
+        build_graders(composed(*chosen).grading)

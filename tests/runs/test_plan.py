@@ -42,7 +42,7 @@ def test_a_plan_tells_what_a_run_then_asks_for(monkeypatch, tmp_path, capsys, ti
     assert row.questions == 12
     assert row.wanted == test + train + validation + stated + probabilities
     assert row.new.requests == (12 + 20 + 10) + stated + probabilities
-    caps = 4 * (test + train + validation) + 96 * stated + probabilities
+    caps = 4 * (test + train + validation) + 256 * stated + probabilities
     assert row.new.output_tokens == caps
     assert row.lengths == ("cap",)
     assert row.new.hidden_states == 12 + 20 + 10

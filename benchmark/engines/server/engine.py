@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import openai
 import torch
+from omegaconf import MISSING
 from rich.console import Console
 
 from benchmark.config.schema import ModelConfig
@@ -234,13 +235,18 @@ class ServerEngine:
         if self._known is None:
             alive = (lambda: None) if launched is None else launched.alive
             self._known = Endpoint(
-                url, self.api_key, config.attempts, config.timeout, alive,
+                url, self.api_key, config.attempts, self._deadline, alive,
                 headers=self.headers, say=self.console.print, keep=self._keep_name,
             )  # fmt: skip
             if launched is None and len(config.urls) > 1:
                 self._known.spread = Spread(config.urls, self.console.print)
         self._known.base_url = url  # its port is another after each start
         return self._known
+
+    @property
+    def _deadline(self) -> float:
+        cap: Any = self.model_config.decoding.max_new_tokens
+        return self.config.deadline(0 if cap == MISSING else cap)
 
     def _keep_name(self, name: str) -> None:
         """Keep what the server calls its model; refuse another one than stored responses are of.
@@ -316,7 +322,7 @@ class ServerEngine:
             await anyio.sleep(_PATIENCE)
             endpoint.say(
                 f"{endpoint.base_url}: waiting for its first replies; each may take "
-                f"engine.timeout={self.config.timeout:g} s."
+                f"{self._deadline:,.0f} s (engine.timeout)."
             )
 
         endpoint = self._endpoint

@@ -64,7 +64,7 @@ class VLLMStates:
             ModelError: the server can't be started, or gives no states, or those of other tokens.
         """
         endpoint = Endpoint(
-            self.launched.base_url(), "none", self.config.attempts, self.config.timeout,
+            self.launched.base_url(), "none", self.config.attempts, self.config.deadline(1),
             self.launched.alive,
         )  # fmt: skip
         tokens = self._rendered(prompts)

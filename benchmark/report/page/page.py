@@ -19,6 +19,7 @@ from markupsafe import Markup
 
 from benchmark.records import OUTCOMES, CellResult
 from benchmark.report import style
+from benchmark.report.doubts import doubts
 from benchmark.report.figures.write import Plate
 from benchmark.report.grid import Grid
 from benchmark.report.outside import plain
@@ -88,7 +89,8 @@ def write_page(
         files=files,
         tables=[_shown(table) for table in tables],
         cell=_only(shown[0]) if len(shown) == 1 else None,
-        failed={cell["name"]: result.failed for cell, result in zip(cells, shown, strict=True)},
+        doubts={_cell_name(cell): doubts(cell) for cell in shown},
+        failed={_cell_name(cell): cell.failed for cell in shown},
         outcome_looks=looks,
         outcomes=[row for cell in shown for row in outcome_rows(cell, families=len(shown) == 1)],
         statuses=[row for cell in shown for row in status_rows(cell)],

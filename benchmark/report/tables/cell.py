@@ -58,7 +58,8 @@ def metric_lines(result: CellResult, metrics: Sequence[str]) -> list[Line]:
             first = next(iter(own.values()))
             answered, questions = first["answered"], first["questions"]
             entries = [_entry(own[m], name in best[m]) if m in own else None for m in metrics]
-            rank = "warn" if answered < questions else None
+            half = 2 * answered < questions
+            rank = "alarm" if half else "warn" if answered < questions else None
             share = Entry(f"{answered}/{questions}", answered, rank)
             lines.append(Line(estimator_look(name).name, [*entries, share], estimate.oracle))
     return lines
@@ -213,7 +214,7 @@ def _entry(row: dict[str, Any], best: bool) -> Entry:
 def _terminal_value(entry: Entry | None) -> Text:
     if entry is None:
         return Text(f"{MISSING}\n")
-    styles = {"best": "bold", "warn": "yellow"}
+    styles = {"best": "bold", "warn": "yellow", "alarm": "bold red"}
     text = Text(entry.value, style=styles.get(entry.rank or "", ""))
     return text.append("".join(f"\n{note}" for note in entry.notes), style="dim not bold")
 

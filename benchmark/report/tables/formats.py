@@ -35,7 +35,7 @@ class Entry(NamedTuple):
 
     value: str
     number: float | str  # to sort by; empty where undefined
-    rank: str | None = None  # best, runner-up, or warn where something is missing
+    rank: str | None = None  # best, runner-up; warn, alarm where something, most is missing
     few: bool = False  # of the questions answered
     notes: tuple[str, ...] = ()  # smaller, below it: the paper's number and the difference, ..
 
