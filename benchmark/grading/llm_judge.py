@@ -9,9 +9,10 @@ run stops with the reason, and the next run asks for what is missing.
 import hashlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import polars as pl
@@ -20,7 +21,7 @@ from rich.console import Console
 
 from benchmark.config.filling import filled
 from benchmark.config.rules import at_least, require
-from benchmark.errors import DataError
+from benchmark.errors import DataError, ModelError
 from benchmark.grading.extract import READING, final_answer
 from benchmark.grading.verdict import TRUNCATED, Answer, Verdict
 from benchmark.records import Outcome
@@ -131,7 +132,11 @@ class LLMJudge:
         wanted = {case.key: case for case in cases if isinstance(case, _Case)}
         judged = artifact.fill(
             pl.DataFrame({"key": [*wanted]}, {"key": pl.String()}),
-            lambda missing: self._ask_all({key: wanted[key] for key in missing["key"]}, console),
+            lambda missing: self._ask_all(
+                {key: wanted[key] for key in missing["key"]},
+                console,
+                partial(_refuse_other, artifact),
+            ),
             JUDGEMENTS,
             "Judging answers",
         )
@@ -151,7 +156,9 @@ class LLMJudge:
             return Verdict(None, "unparsed", "no answer")
         return _Case(answer.prompt, answer.references, found[:_SHOWN_CHARACTERS])
 
-    def _ask_all(self, cases: Mapping[str, _Case], console: Console) -> "Iterator[Row | None]":
+    def _ask_all(
+        self, cases: Mapping[str, _Case], console: Console, keep: Callable[[str], None]
+    ) -> "Iterator[Row | None]":
         """Yield the judgements, None for requests that fail; then say what failed.
 
         Raises:
@@ -172,6 +179,7 @@ class LLMJudge:
             settings="grading.llm_judge",
             say=console.print,
             terms=Terms(optional=frozenset({"temperature"})),  # models that reason refuse 0
+            keep=keep,
         )
         failures: list[str] = []
 
@@ -214,6 +222,17 @@ class LLMJudge:
             "model": self.model, "temperature": 0, "max_completion_tokens": self.max_tokens,
             "messages": [{"role": "user", "content": content}],
         }  # fmt: skip
+
+
+def _refuse_other(artifact: "Artifact", name: str) -> None:
+    """Refuse a judge that the server calls otherwise than those whose judgements are stored."""
+    known = sorted(set(artifact.read_table(JUDGED)["judge"].drop_nulls()))
+    if known and name not in known:
+        raise ModelError(
+            f"The judge's server calls its model {name!r}, but the stored judgements are of "
+            f"{known[0]!r}: verdicts of two models would be mixed. Set grading.llm_judge.model to "
+            f"the one that is meant; or delete {artifact.folder} to have all answers judged anew."
+        )
 
 
 def parse_reply(reply: str, verdicts: Mapping[str, str]) -> tuple[Outcome, str]:

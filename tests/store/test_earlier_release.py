@@ -60,7 +60,10 @@ def cell_in(folder: Path, engine_class: type[PlantedEngine]) -> Cell:
     engine = engine_class(list(questions["evaluation"].to_dicts()), lambda p: p)
     settings = engine_config(config.engine)
     weights = Weights("nowhere", None, "gguf-sha256:0")
-    engine.identity = {**model_identity(config.model, weights, "rendered"), **settings.identity(config.model)}
+    engine.identity = {
+        **model_identity(config.model, weights, "rendered"),
+        **settings.identity(config.model),
+    }
     engine.precisions = settings.precisions
     console = Console(file=StringIO(), width=200)
     return Cell(config, questions, engine, Store(folder, console), console, SAMPLED)
