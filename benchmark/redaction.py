@@ -31,6 +31,7 @@ _CONTROL = re.compile(
 )
 _CODE = re.compile(r"\\(?:u00|x)([0-7][0-9a-f])", re.IGNORECASE)  # of a character
 _PARTING = re.compile(r"[\W_]+")  # what isn't a letter or a digit
+_SIGNS = bytes(code for code in range(128) if not chr(code).isalnum())
 _secrets: set[str] = set()
 
 
@@ -107,6 +108,8 @@ def _unescaped(text: str) -> str:
 
 def _dense(text: str) -> str:
     """Return a text's letters and digits alone, as wide as usual: what spaces or lines part."""
+    if text.isascii():  # the usual case, and fast
+        return text.encode().translate(None, _SIGNS).decode().lower()
     return _PARTING.sub("", unicodedata.normalize("NFKC", text)).lower()
 
 
