@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import unicodedata
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -20,13 +21,17 @@ _VARIABLE = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|CREDENTIALS?)$")
 _LOGIN = re.compile(r"(?<=://)[^\s/?#\"'<>]*@")  # of an address
 _LONG = 12  # characters: so long a word is no placeholder such as EMPTY or password
 _ESCAPED = 3  # times that a text may be escaped
+_DENSE = 12  # letters and digits: so many in a row are never another word's
 _SHORT = 5  # characters: a shorter one is no secret, but occurs in any text
 # All but line breaks and tabs: what moves the cursor, changes colours, or turns the direction of
 # writing, so that a reader would see another text than there is.
 _CONTROL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069"
+    "\ud800-\udfff]"  # and halves of pairs, which no stream takes
 )
 _CODE = re.compile(r"\\(?:u00|x)([0-7][0-9a-f])", re.IGNORECASE)  # of a character
+_PARTING = re.compile(r"[\W_]+")  # what isn't a letter or a digit
+_SIGNS = bytes(code for code in range(128) if not chr(code).isalnum())
 _secrets: set[str] = set()
 
 
@@ -45,13 +50,14 @@ def redacted(text: str) -> str:
     """Return the text without secrets, in whatever usual encoding they stand."""
     if not _secrets or len(text) < _SHORT:
         return text
-    words, pattern, loose = _spelled(frozenset(_secrets))
+    words, dense, pattern, loose = _spelled(frozenset(_secrets))
     if _holds(text, words):
         text = pattern.sub(HIDDEN, text)
     # Escaped twice, or in several ways at once. A text that hides one even better is left out.
     if _holds(_unescaped(text), words):
         text = loose.sub(HIDDEN, text)
-    return HIDDEN if _holds(_unescaped(text), words) else text
+    unescaped = _unescaped(text)
+    return HIDDEN if _holds(unescaped, words) or _holds(_dense(unescaped), dense) else text
 
 
 def redacted_data(value: Any) -> Any:
@@ -100,9 +106,18 @@ def _unescaped(text: str) -> str:
     return text
 
 
+def _dense(text: str) -> str:
+    """Return a text's letters and digits alone, as wide as usual: what spaces or lines part."""
+    if text.isascii():  # the usual case, and fast
+        return text.encode().translate(None, _SIGNS).decode().lower()
+    return _PARTING.sub("", unicodedata.normalize("NFKC", text)).lower()
+
+
 @cache
-def _spelled(secrets: frozenset[str]) -> tuple[list[str], re.Pattern[str], re.Pattern[str]]:
-    """Return all spellings of the secrets in lower case, and what finds them.
+def _spelled(
+    secrets: frozenset[str],
+) -> tuple[list[str], list[str], re.Pattern[str], re.Pattern[str]]:
+    """Return all spellings of the secrets in lower case, also dense, and what finds them.
 
     The second pattern also finds secrets with any of their characters escaped; it is slow.
     """
@@ -112,7 +127,8 @@ def _spelled(secrets: frozenset[str]) -> tuple[list[str], re.Pattern[str], re.Pa
     pattern = re.compile("|".join(map(re.escape, words)), re.IGNORECASE)
     every = sorted(secrets, key=len, reverse=True)
     loose = "|".join("".join(map(_loose, secret)) for secret in every)
-    return words, pattern, re.compile(loose, re.IGNORECASE)
+    dense = [word for word in map(_dense, words) if len(word) >= _DENSE]
+    return words, dense, pattern, re.compile(loose, re.IGNORECASE)
 
 
 def _loose(character: str) -> str:
@@ -132,7 +148,10 @@ def _spellings(secret: str) -> set[str]:
         secret, quote(secret), quote(secret, safe=""), quote_plus(secret), html.escape(secret),
         escaped, escaped.replace("/", "\\/"), repr(secret)[1:-1], data.hex(),
         "".join(f"%{byte:02x}" for byte in data), "".join(f"\\u{ord(c):04x}" for c in secret),
+        secret[::-1],
     }  # fmt: skip
+    if len(secret) >= 2 * _LONG:  # one that is cut off gives most of itself away
+        spelled |= {secret[: len(secret) // 2], secret[len(secret) // 2 :]}
     # Base64 of a text that holds it, such as user:secret: three ways, by its place in the text.
     for before in range(3):
         first, end = math.ceil(before * 8 / 6), (before + len(data)) * 8 // 6

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.config.secrets import refuse_argument
 from benchmark.redaction import HIDDEN, clean, hide, redacted, told
 from tests.engines.server.hostile import ECHOES
 from tests.engines.server.scripted import ScriptedServer
@@ -138,8 +139,55 @@ def test_a_secret_among_what_a_grid_varies_is_refused(
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        "base_url: [http://host/v1, user:pw-canary@host/v1]",
+        "base_url: [http://host/v1, 'http://user:pw-canary@host/v1']",
+        "base_url: [http://host/v1, 'http://host/v1?k=pw-canary']",
+        "base_url: [http://host/v1, 'http://host/v1#pw-canary']",
+        "base_url: [[http://host/v1, [user:pw-canary@host]]]",
+        "base_url: {a: 'user:pw-canary@host/v1'}",
+        "api_key: [pw-canary]",
+        "password: {value: [pw-canary]}",
+        "address: user:pw-canary@host",
+        "server: user:pw-canary@host/v1",
+        "urls: [http://host/v1, 'http://host/?x=pw-canary']",
+        "extra_body: {tokens: {access_token: [1, pw-canary]}}",
+        "command: [curl, -H, 'Authorization: Bearer pw-canary']",
+        "command: [curl, -H, 'Authorization:pw-canary']",
+        "command: [curl, -H, 'X-Api-Key: pw-canary']",
+        "command: [curl, -u, 'me:pw-canary']",
+        'command: [vllm, --headers, \'{"Authorization": "Bearer pw-canary"}\']',
+    ],
+)
+@pytest.mark.parametrize("way", ["own folder", "grid", "grid of a searched folder"])
+def test_a_secret_in_a_file_of_ones_own_is_refused_before_anything_is_written(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    line: str, way: str,
+) -> None:  # fmt: skip
+    conf = tmp_path / "conf" / "engine"
+    conf.mkdir(parents=True)
+    start = "vllm" if line.startswith("command") else "server"
+    (conf / "mine.yaml").write_text(f"defaults: [{start}, _self_]\n{line}\n")
+    monkeypatch.setattr("sys.argv", ["capcal"])
+    monkeypatch.delenv("CAPCAL_CONF", raising=False)
+    searched = way == "grid of a searched folder"
+    folder = f"hydra.searchpath=[file://{conf.parent}]" if searched else f"-cd={conf.parent}"
+    choice = "engine=mine" if way == "own folder" else f"engine={start},mine"
+    assert (
+        run(monkeypatch, tmp_path, folder, choice, option=None if "," not in choice else "-m") == 1
+    )
+    said = capsys.readouterr()
+    assert "canary" not in said.out + said.err
+    assert "Traceback" not in said.err
+    held = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert sum(b"canary" in data for data in held) == 1  # the file itself
+
+
+@pytest.mark.parametrize(
     "setting",
     [
+        "+model.chat_template_kwargs.tokens=[a,'b: c']",
         "+model.chat_template_kwargs.eos_token='</s>'",
         "engine.api_key_env=MY_KEY",
         "+model.chat_template_kwargs.sort_key=question_id",
@@ -155,6 +203,20 @@ def test_what_is_no_secret_is_taken(
     base = [] if "token_budget" in setting else ["engine=server", "engine.base_url=http://host/v1"]
     assert run(monkeypatch, tmp_path, *base, setting, "sampling.k=0") == 1
     assert "sampling.k=0" in capsys.readouterr().err  # the next rule
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "engine.command=[sh,-c,'curl -H \"Authorization: Bearer $KEY\"']",
+        "engine.command=[curl,-H,'Authorization: $KEY']",
+        "engine.command=[vllm,serve,-u,user]",
+        "engine.command=[vllm,--x,'{\"num_speculative_tokens\": 1}']",
+        "engine.headers={X-Api-Key: TEAM_TOKEN}",
+    ],
+)
+def test_an_argument_that_names_a_variable_is_taken(argument: str) -> None:
+    refuse_argument(argument)
 
 
 def test_a_traceback_shows_no_secret(

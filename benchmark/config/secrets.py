@@ -29,7 +29,13 @@ _VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 _ARGUMENT = re.compile(r"-+[\w-]*(key|token|secret|passw(or)?d)", re.IGNORECASE)
 _ASSIGNED = re.compile(r"(^|[\s,'\"\[-])[\w-]*(key|token|secret|passw(or)?d)=\S", re.IGNORECASE)
 _COMMANDS = ("command", "setup")  # settings whose texts are arguments of programs
-_ADDRESS = re.compile(r"(^|_)(url|uri|endpoint|proxy)$", re.IGNORECASE)
+_HEADER = re.compile(  # with a value that is no variable of the shell
+    r"(authorization|(api|access|auth)[_-]?(key|token)|secret|passw(or)?d)['\"]?\s*:\s*['\"]?"
+    r"(\w+\s+)?(?!\w+\s)[^\s'\"$]|\bbearer\s+[^\s$]",
+    re.IGNORECASE,
+)
+_LOGINS = ("-u", "--user", "--proxy-user")  # arguments whose value is name:password
+_ADDRESS = re.compile(r"(^|[_.])(ur[li]s?|endpoint|proxy|address|host|server)$", re.IGNORECASE)
 _LOGIN = re.compile(r":[/\\]{2}[^\s/?#\\]*@")
 _QUERY = re.compile(r"://\S*[?&;#][\w-]*(key|token|secret|passw(or)?d|signature)=", re.IGNORECASE)
 
@@ -104,7 +110,12 @@ def _refuse(value: Any, where: str) -> None:
                 _refuse(item, key)
     elif isinstance(value, list):
         for before, item in zip([None, *value], value, strict=False):
-            if isinstance(item, str) and (_ASSIGNED.search(item) or _follows(before, item)):
+            command = where.rpartition(".")[2] in _COMMANDS
+            if isinstance(item, str) and (
+                _ASSIGNED.search(item)
+                or _follows(before, item)
+                or (command and _HEADER.search(item))
+            ):
                 raise _fault(where, "an argument that is a secret")
             _refuse(item, where)
     elif isinstance(value, str):
@@ -124,16 +135,31 @@ def _refuse_named(name: str, value: Any, key: str) -> None:
                 f"variable, in capital letters, such as MY_TOKEN: keys and values of headers never "
                 f"stand in a configuration."
             )
-    given = isinstance(value, str | int | float) and value not in ("", "???")
-    maybe = _MAYBE.search(name) and not (_OF_TEXT.fullmatch(name) or _WORD.fullmatch(str(value)))
+    given = [text for text in _leaves(value) if text not in ("", "???")]
+    words = _OF_TEXT.fullmatch(name) or all(map(_WORD.fullmatch, given))
+    maybe = _MAYBE.search(name) and not words
     if given and (_SECRET.search(name) or maybe):
         raise _fault(key, "a secret")
-    if _ADDRESS.search(name) and isinstance(value, str) and re.search(r"[@?#]", value):
+    if _ADDRESS.search(name) and any(re.search(r"[@?#]", text) for text in given):
         raise _fault(key, "a login or a query")
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """Yield what a setting holds, at any depth, as texts: an address may be a list of several."""
+    if isinstance(value, str | int | float):
+        yield str(value)
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _leaves(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _leaves(part)
 
 
 def _follows(before: Any, item: str) -> bool:
     """Tell whether an argument is the value of ``--api-key`` or the like before it."""
+    if before in _LOGINS:
+        return ":" in item
     return isinstance(before, str) and bool(_ARGUMENT.fullmatch(before)) and item[:1] != "-"
 
 

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from benchmark.grading import Verdict, grade_text, named_graders
 from benchmark.grading.extract import visible
+from benchmark.redaction import told
 
 _DESCRIPTION = """\
 Grade responses as a run would. Standard input is one response; with --lines, each of its lines is
@@ -93,4 +94,4 @@ def _shown(verdict: Verdict) -> str:
 
 
 def _report(message: str) -> None:
-    sys.stderr.write(f"Error: {' '.join(message.split())}\n")
+    sys.stderr.write(f"Error: {told(' '.join(message.split()))}\n")

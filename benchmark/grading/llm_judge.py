@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import polars as pl
@@ -26,7 +26,7 @@ from rich.console import Console
 from benchmark.config.build import TARGET
 from benchmark.config.filling import filled
 from benchmark.config.rules import at_least, require
-from benchmark.errors import DataError
+from benchmark.errors import DataError, ModelError
 from benchmark.grading.extract import READING, final_answer
 from benchmark.grading.in_turn import grade_in_turn
 from benchmark.grading.verdict import TRUNCATED, Answer, Verdict
@@ -155,7 +155,7 @@ class LLMJudge:
         judged = artifact.fill(
             pl.DataFrame({"key": [*wanted]}, {"key": pl.String()}),
             lambda missing: self._ask_all(
-                {key: wanted[key] for key in missing["key"]}, console, artifact.folder
+                {key: wanted[key] for key in missing["key"]}, console, artifact
             ),
             JUDGEMENTS,
             "Judging answers",
@@ -196,7 +196,7 @@ class LLMJudge:
         return _Case(answer.prompt, answer.references, found[:_SHOWN_CHARACTERS])
 
     def _ask_all(
-        self, cases: Mapping[str, _Case], console: Console, folder: Path
+        self, cases: Mapping[str, _Case], console: Console, artifact: "Artifact"
     ) -> "Iterator[Row | None]":
         """Yield the judgements, None for requests that fail; then say what failed.
 
@@ -218,6 +218,7 @@ class LLMJudge:
             settings="grading.llm_judge",
             say=console.print,
             terms=Terms(optional=frozenset({"temperature"})),  # models that reason refuse 0
+            keep=partial(_refuse_other, artifact),
         )
         failures: list[str] = []
 
@@ -249,7 +250,7 @@ class LLMJudge:
                     yield reply
                     first.append(reply["reply"])
                     if len(first) == _FIRST_REPLIES:
-                        self._refuse_unread(first, folder)
+                        self._refuse_unread(first, artifact.folder)
         if failures:
             raise DataError(
                 f"The judge {self.model} failed on {len(failures)} of {len(cases)} answers: "
@@ -274,6 +275,17 @@ def _remedy(replies: Sequence[str]) -> str:
     else:
         why = "Let {0}.prompt ask for these words, set {0}.verdicts to those that the judge uses"
     return f"{why}, or set another {{0}}.model.".format("grading.llm_judge")
+
+
+def _refuse_other(artifact: "Artifact", name: str) -> None:
+    """Refuse a judge that the server calls otherwise than those whose judgements are stored."""
+    known = sorted(set(artifact.read_table(JUDGED)["judge"].drop_nulls()))
+    if known and name not in known:
+        raise ModelError(
+            f"The judge's server calls its model {name!r}, but the stored judgements are of "
+            f"{known[0]!r}: verdicts of two models would be mixed. Set grading.llm_judge.model to "
+            f"the one that is meant; or delete {artifact.folder} to have all answers judged anew."
+        )
 
 
 def parse_reply(reply: str, verdicts: Mapping[str, str]) -> tuple[Outcome, str]:

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from benchmark.config.composing import job_overrides, own_folders
+from benchmark.config.composing import config_folders, job_overrides
 from benchmark.config.schema import PHASES, TrackerConfig
 from benchmark.config.secrets import refuse_secrets
 from benchmark.errors import StoreError
@@ -102,7 +102,8 @@ def _check(config: DictConfig) -> None:
     """
     try:
         overrides: Any = OmegaConf.to_container(config.hydra.overrides)  # as they were written
-        refuse_secrets(config, [*overrides["task"], *overrides["hydra"]], own_folders())
+        folders = config_folders(config.hydra)  # those of ``hydra.searchpath`` among them
+        refuse_secrets(config, [*overrides["task"], *overrides["hydra"]], folders)
     except Exception as error:  # Hydra would go on after any other than SystemExit
         raise SystemExit(str(error)) from error
 

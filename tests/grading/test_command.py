@@ -66,6 +66,14 @@ def test_what_steers_a_terminal_is_not_printed(run):
     assert out == "incorrect\t[31mred\tthe whole response\n"
 
 
+@pytest.mark.parametrize("text", ["\x1b[2Jx", "a\x07b\x9b", "\u202etxt", "\u061c", "a\x08"])
+@pytest.mark.parametrize("option", ["--grader", "--lines=", "--reference=B"])
+def test_a_mistake_steers_no_terminal(run, text, option):
+    status, _, err = run("--grader", "letter", option, text, stdin=b"B")
+    assert status != 0
+    assert all(c.isprintable() for c in err.removesuffix("\n"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "stdin", "status", "named"),
     [

@@ -31,6 +31,7 @@ class Endpoint(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.requests, self.keys, self.failing, self.status = [], set(), set(), 500
         self.reply = self.whole = self.refuse = None
+        self.name = "judge-1"
 
     @property
     def url(self):
@@ -58,7 +59,7 @@ class Handler(BaseHTTPRequestHandler):
         self._send(
             200,
             {
-                "id": "x", "object": "chat.completion", "created": 0, "model": "judge-1",
+                "id": "x", "object": "chat.completion", "created": 0, "model": self.server.name,
                 "choices": [{"index": 0, "finish_reason": "stop",
                              "message": {"role": "assistant", "content": reply}}],
                 "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11},
@@ -117,6 +118,18 @@ def test_each_distinct_answer_is_judged_once_and_stored(endpoint, artifact):
     assert stored["prompt_tokens"].sum() == 18
     judge(endpoint).grade(answers("Lima", "Quito"), artifact, QUIET)
     assert len(endpoint.requests) == 2
+
+
+@pytest.mark.parametrize("name", ["judge-2", "judge-1 ", "JUDGE-1", "", None])
+def test_judgements_of_two_models_are_not_mixed(endpoint, artifact, name):
+    judge(endpoint).grade(answers("Lima", "Quito"), artifact, QUIET)
+    endpoint.name = name
+    if name and name.strip() != "judge-1":
+        with pytest.raises(ModelError, match=f"'{name}', but the stored .* of 'judge-1'"):
+            judge(endpoint).grade(answers("Lima", "Rome"), artifact, QUIET)
+        endpoint.name = "judge-1"
+    judge(endpoint).grade(answers("Lima", "Rome"), artifact, QUIET)
+    assert len(artifact.read_table(JUDGED)) == 3
 
 
 def test_failed_requests_are_no_verdicts_and_asked_again(endpoint, artifact):

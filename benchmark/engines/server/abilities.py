@@ -4,7 +4,7 @@ Servers ignore settings without a word: ``n``, seeds, caps, log probabilities, s
 done without is said in one line; a server whose samples don't differ is of no use.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -104,6 +104,24 @@ async def find_abilities(
         server=await _kind(client),
     )
     return _told(abilities, endpoint, client, max(map(len, tops), default=0), top)
+
+
+def in_common(found: Sequence[Abilities]) -> Abilities:
+    """Return what all of several servers do: each may get any of the requests."""
+    confirmed = [name for name in found[0].confirmed if all(name in a.confirmed for a in found)]
+    unconfirmed = dict.fromkeys(name for each in found for name in each.unconfirmed)
+    servers = [each.server for each in found]
+    return Abilities(
+        several=all(each.several for each in found),
+        numbered=all(each.numbered for each in found),
+        counts_all=all(each.counts_all for each in found),
+        logprobs=all(each.logprobs for each in found),
+        repeats=all(each.repeats for each in found),
+        reasons=any(each.reasons for each in found),
+        confirmed=tuple(confirmed),
+        unconfirmed=tuple(unconfirmed),
+        server="llamacpp" if "llamacpp" in servers else servers[0],  # whose penalties differ
+    )
 
 
 async def _replies(

@@ -10,7 +10,7 @@ from benchmark.engines.prompts import read_answer
 from benchmark.engines.reasoning import Split, answer_start
 from benchmark.engines.server.replies import Choice, Reply, Token
 
-_ROUNDING = 0.05  # by which probabilities in half precision may exceed 1, alone or together
+_ROUNDING = 0.01  # by which probabilities in half precision may exceed 1, alone or together
 _FLOOR = -30.0  # log probability below which servers write one value for many tokens
 
 
@@ -68,7 +68,7 @@ def probabilities_of(
     # none, which says nothing of them.
     if choice.text.strip() and (not seen or (token is not None and len(token.top) < 2)):
         return unknown_probabilities(choices, "the reply holds no top log probabilities")
-    if fault := _impossible(token, choices):
+    if fault := impossible(token, choices):
         return unknown_probabilities(choices, f"the reply holds impossible probabilities: {fault}")
     found = _summed(token, choices)
     return ChoiceProbabilities(found, reply.prompt_tokens, spent)
@@ -114,7 +114,7 @@ def _answer_token(model: ModelConfig, choice: Choice) -> Token | None:
     return choice.tokens[start] if start is not None and start < len(texts) else None
 
 
-def _impossible(token: Token | None, choices: Sequence[str]) -> str | None:
+def impossible(token: Token | None, choices: Sequence[str]) -> str | None:
     """Return what no log probabilities of one token's place can be, with the value, or None."""
     top = token.top if token else ()
     for text, logprob in top:

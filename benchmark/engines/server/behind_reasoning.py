@@ -17,7 +17,7 @@ from benchmark.config.schema import ModelConfig
 from benchmark.engines import ChoiceProbabilities, Decoding
 from benchmark.engines.answer_tokens import first_answer_token
 from benchmark.engines.server.abilities import Body, LogProbs
-from benchmark.engines.server.answers import unknown_probabilities
+from benchmark.engines.server.answers import impossible, unknown_probabilities
 from benchmark.engines.server.replies import Choice, Reply, Token
 from benchmark.engines.server.requests import Endpoint, RequestError, run_all
 from benchmark.errors import ModelError
@@ -25,6 +25,7 @@ from benchmark.errors import ModelError
 _WITH_IDS = {"return_token_ids": True}
 _ID = "token_id:"  # how vLLM writes a token that is asked for by its id
 _CHECKED = Decoding(1.0, 1.0, 32)  # how the reply is drawn whose middle is asked for again
+_DIGITS = 9  # at most, of a token's id
 _ALIKE = 0.1  # largest total variation between one distribution in two batches
 _MOST_NAMED = 128  # tokens whose log probabilities vLLM gives by their ids
 
@@ -105,6 +106,9 @@ class BehindReasoning:
             return reply, ChoiceProbabilities(none, reply.prompt_tokens, spent)
         wanted = [index for ids in spelled.values() for index in ids]
         token = await self._behind(client, [*reply.prompt_ids, *choice.ids[:start]], wanted)
+        if fault := impossible(token, choices):
+            reason = f"the reply holds impossible probabilities: {fault}"
+            return reply, unknown_probabilities(choices, reason)
         if len(token.top) < len(choices):  # the drawn token alone says nothing of the others
             return reply, unknown_probabilities(choices, "the reply holds no top log probabilities")
         return reply, ChoiceProbabilities(_summed(token, spelled), reply.prompt_tokens, spent)
@@ -137,7 +141,7 @@ class BehindReasoning:
         found: dict[str, float] = {}
         for name, logprob in token.top:
             index = name.removeprefix(_ID)
-            named = name.startswith(_ID) and index.isdecimal()
+            named = name.startswith(_ID) and index.isdecimal() and len(index) <= _DIGITS
             text = _dense(self.tokenizer.decode([int(index)]) if named else name)
             found[text] = found.get(text, 0.0) + math.exp(min(logprob, 0.0))
         return found

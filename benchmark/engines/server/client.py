@@ -166,7 +166,11 @@ async def _whole(request: httpx2.Request, response: httpx2.Response) -> httpx2.R
         content = await _read(response, most, packed=packed)
     except zlib.error as error:
         raise ReplyError(f"the reply can't be decompressed: {error}") from error
-    content = _redacted(content)
+    try:
+        content = _redacted(content)
+    except RecursionError as error:
+        failed = response.status_code if response.is_error else None
+        raise ReplyError("the reply's JSON is nested too deeply", status=failed) from error
     dropped = (b"content-encoding", b"content-length", b"transfer-encoding")
     headers = [(name, text) for name, text in response.headers.raw if name.lower() not in dropped]
     return httpx2.Response(
@@ -196,6 +200,9 @@ async def _read(response: httpx2.Response, most: int, *, packed: bool) -> bytes:
 
 def _redacted(content: bytes) -> bytes:
     """Return the content without secrets: a server may send back what it got, in any spelling."""
+    encoding = json.detect_encoding(content)
+    if not encoding.startswith("utf-8"):  # JSON may be read as UTF-16, where no search finds a word
+        content = content.decode(encoding, errors="replace").encode(errors="replace")
     text = content.decode(errors="surrogateescape")
     without = redacted(text)
     if without == text and not _ESCAPED.search(content):  # the usual case, and fast

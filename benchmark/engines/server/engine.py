@@ -30,6 +30,7 @@ from benchmark.engines.server.abilities import (
     Abilities,
     check_settings,
     find_abilities,
+    in_common,
     within_cap,
 )
 from benchmark.engines.server.answers import (
@@ -239,7 +240,7 @@ class ServerEngine:
                 headers=self.headers, say=self.console.print, keep=self._keep_name,
             )  # fmt: skip
             if launched is None and len(config.urls) > 1:
-                self._known.spread = Spread(config.urls, self.console.print)
+                self._known.spread = Spread(config.urls, self.console.print, self._admit)
         self._known.base_url = url  # its port is another after each start
         return self._known
 
@@ -308,26 +309,68 @@ class ServerEngine:
 
     @cached_property
     def _abilities(self) -> Abilities:
-        """Find out what the server does."""
+        """Find out what the server does; of several, what all of them do that answer."""
+        endpoint = self._endpoint
+        spread, away = endpoint.spread, None
 
-        async def check(client: openai.AsyncOpenAI, top: int) -> list[Abilities]:
-            body, logprobs = partial(self._body, CHECK), partial(logprobs_of, self.model_config)
+        async def check(_: openai.AsyncOpenAI, url: str) -> list[Abilities]:
+            nonlocal away
+            found = []
             async with anyio.create_task_group() as group:
-                group.start_soon(say_if_slow)
-                found = await find_abilities(client, endpoint, body, logprobs, top)
+                group.start_soon(say_if_slow, url)
+                try:
+                    found.append(await self._found(endpoint, url))
+                except ModelError as error:
+                    if spread is None or _absence(error) is None:
+                        raise
+                    away = error
+                    spread.leave_out(url, error, unchecked=True)
                 group.cancel_scope.cancel()
-            return [found]
+            return found
 
-        async def say_if_slow() -> None:
+        async def say_if_slow(url: str) -> None:
             await anyio.sleep(_PATIENCE)
             endpoint.say(
-                f"{endpoint.base_url}: waiting for its first replies; each may take "
-                f"{self._deadline:,.0f} s (engine.timeout)."
+                f"{url}: waiting for its first replies; each may take {self._deadline:,.0f} s "
+                f"(engine.timeout)."
             )
 
-        endpoint = self._endpoint
-        (found,) = run_all(endpoint, iter([self.config.top_logprobs]), check, 1)
+        urls = [str(endpoint.base_url)] if spread is None else spread.urls
+        found = [*run_all(endpoint, iter(urls), check, 1)]
+        if not found and away is not None:
+            raise away
+        return in_common(found)
+
+    async def _found(self, endpoint: Endpoint, url: str) -> Abilities:
+        """Return what the server at an address does, and keep what is learnt of it.
+
+        Raises:
+            ModelError: its samples are of no use, or it doesn't answer.
+        """
+        alone = replace(endpoint, base_url=url, spread=None)
+        body, logprobs = partial(self._body, CHECK), partial(logprobs_of, self.model_config)
+        async with alone.client() as client:
+            found = await find_abilities(client, alone, body, logprobs, self.config.top_logprobs)
+        endpoint.terms, endpoint.served = alone.terms, alone.served
         return found
+
+    async def _admit(self, url: str) -> None:
+        """Check a server that was away at the start, before it gets its first request.
+
+        Raises:
+            openai.OpenAIError: it is still away.
+            ModelError: it would sample otherwise than it is meant.
+        """
+        assert self._known is not None
+        endpoint = replace(self._known, attempts=1)
+        try:
+            found = await self._found(endpoint, url)
+        except ModelError as error:
+            absence = _absence(error)
+            raise error if absence is None else absence from error
+        assert self._decoding is not None
+        check_settings(found, endpoint, self._decoding, self.model_config)
+        self._known.terms = endpoint.terms
 
 
 def _chunks(request: SampleRequest, size: int) -> Iterator[range]:
@@ -338,6 +381,14 @@ def _chunks(request: SampleRequest, size: int) -> Iterator[range]:
         if last or indices[place] % size == 0:
             yield range(start, place)
             start = place
+
+
+def _absence(error: ModelError) -> openai.OpenAIError | None:
+    """Return why a server is away or overloaded, where that is the reason of a failed check."""
+    failed = error.__cause__
+    if not (isinstance(failed, RequestError) and failed.busy):
+        return None
+    return failed.__cause__ if isinstance(failed.__cause__, openai.OpenAIError) else None
 
 
 def _repeated(endpoint: Endpoint, finding: str, decoding: Decoding) -> str:

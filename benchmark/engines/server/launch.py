@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import http.client
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ from benchmark.errors import ModelError
 _POLL_SECONDS = 0.5  # between two questions whether it is ready
 _GRACE_SECONDS = 30.0  # to end by itself, before it is killed
 _LOG_LINES = 15  # last lines of its log in an error message
+_LINE_CHARACTERS = 1000  # of such a line
 _FAULT = re.compile(r"(^|\] +)\w*(Error|Exception): ")
 _NEWS_SECONDS = 30.0  # between two lines on the terminal while it starts
 
@@ -128,7 +130,8 @@ class LaunchedServer:
         self.console.print(f"The server is ready after {time.monotonic() - start:.0f} s.")
 
     def _last_lines(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()
+        written = self.log.read_text(errors="replace").splitlines()
+        lines = [line[:_LINE_CHARACTERS] for line in written]
         first = next((line for line in lines if _FAULT.search(line)), None)
         named = [f"The first fault: {first}"] if first and first not in lines[-_LOG_LINES:] else []
         return "\n".join([*named, f"The end of {self.log}:", *lines[-_LOG_LINES:]])
@@ -138,7 +141,7 @@ def _answers(address: str) -> bool:
     try:
         with urllib.request.urlopen(address, timeout=5) as reply:
             return bool(reply.status == 200)
-    except OSError:
+    except (OSError, http.client.HTTPException):  # nothing answers, or something else does
         return False
 
 

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from benchmark.records import FinishReason, storable
+from benchmark.redaction import redacted
 
-_MOST_TOKENS = 2**31  # in a reply; the store keeps 32-bit counts
+_MOST_TOKENS = 2**31  # in a reply, or in a vocabulary; the store keeps 32-bit counts
 _WORDS_OF_ERRORS = ("error", "errors", "detail", "message", "msg", "error_message", "title")
 _ENDED = frozenset(
     {"stop", "stop_sequence", "stop_str", "stop_token", "end_turn", "eos", "eos_token"}
@@ -25,6 +26,8 @@ _CUT = frozenset({
 })  # fmt: skip
 _PAGE = re.compile(rb"\s*<(!doctype|html|head|body)\b", re.IGNORECASE)
 _MARKUP = re.compile(r"<(script|style)\b.*?</\1>|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_SHOWN_OF_ERROR = 300  # characters of why a choice is no answer, which are stored with it
+_LONGEST_NAME = 1000  # characters of what a server calls its model
 _SHOWN = 100  # characters of a page for browsers that an error message repeats
 _STREAM = re.compile(rb"\s*(data|event|id|retry)?: ?\S")
 _UNREADABLE = (
@@ -108,7 +111,7 @@ def read_reply(content: bytes) -> Reply:
         else:
             raise ReplyError(f"unreadable reply: {words or type(error).__name__}", words) from error
         raise ReplyError(f"unreadable reply: {said}") from error
-    failed = isinstance(data, dict) and (not data.get("choices") or _words(data.get("error")))
+    failed = isinstance(data, dict) and (not data.get("choices") or _said(data.get("error")))
     words = error_words(content) if failed else ""
     if words:
         named = data["error"] if isinstance(data.get("error"), dict) else data
@@ -130,7 +133,15 @@ def error_words(content: bytes) -> str:
         if _PAGE.match(content):
             text = html.unescape(_MARKUP.sub(" ", text))[:_SHOWN]
         return " ".join(text.split()) if text.strip("[{\"' \n") else ""
-    return " ".join(_words(data).split())
+    return " ".join(_said(data).split())
+
+
+def _said(data: Any) -> str:
+    """Return the message in an error's JSON, however deeply that is nested."""
+    try:
+        return _words(data)
+    except RecursionError:
+        return "an error that is nested too deeply to be read"
 
 
 def _words(data: Any) -> str:
@@ -158,14 +169,15 @@ def _read(data: dict[str, Any]) -> Reply:
     if not choices:
         raise ValueError("no choices")
     usage, model = data.get("usage") or {}, data.get("model")
+    states = (data.get("kv_transfer_params") or {}).get("hidden_states_path")
     prompt = data.get("prompt_token_ids") or data["choices"][0].get("prompt_token_ids")
     return Reply(
         choices,
         _count(usage.get("prompt_tokens")),
         _count(usage.get("completion_tokens")),
-        None if model is None else _text(model),
+        None if model is None else _text(model).strip()[:_LONGEST_NAME] or None,
         _ids(prompt),
-        (data.get("kv_transfer_params") or {}).get("hidden_states_path"),
+        None if states is None else _text(states),
     )
 
 
@@ -178,7 +190,10 @@ def _count(value: Any) -> int | None:
 
 
 def _ids(value: Any) -> tuple[int, ...]:
-    return tuple(int(index) for index in value or ())
+    ids = tuple(int(index) for index in value or ())
+    if ids and not 0 <= min(ids) <= max(ids) < _MOST_TOKENS:
+        raise ValueError(f"a token's id is {min(ids) if min(ids) < 0 else max(ids)}")
+    return ids
 
 
 def _text(value: Any) -> str:
@@ -231,7 +246,8 @@ def _content(content: Any) -> tuple[str, str]:
             texts.append(_text(part["refusal" if kind == "refusal" else "text"]))
         else:
             raise ValueError(f"a part of type {kind!r} in place of a text")
-    return "".join(texts), "".join(thoughts)
+    # A secret may have been cut into parts, where the search in the whole reply can't find it.
+    return redacted("".join(texts)), redacted("".join(thoughts))
 
 
 def _finish(choice: Mapping[str, Any]) -> tuple[FinishReason, str | None]:
@@ -240,7 +256,8 @@ def _finish(choice: Mapping[str, Any]) -> tuple[FinishReason, str | None]:
     reason = said.lower() if isinstance(said, str) else ""
     if error or not (reason in _ENDED or reason in _CUT):
         named = "no finish_reason" if said is None else f"finish_reason {storable(str(said))!r}"
-        return "error", f"the reply ended with {named}{f': {error}' if error else ''}"
+        told = f"the reply ended with {named}{f': {error}' if error else ''}"
+        return "error", told[:_SHOWN_OF_ERROR]
     return ("stop" if reason in _ENDED else "length"), None
 
 

@@ -85,7 +85,8 @@ class Endpoint:
         Raises:
             ModelError: the address, the key or a header can't be sent.
         """
-        check_address(self.base_url, self.settings)
+        for url in [self.base_url] if self.spread is None else self.spread.urls:
+            check_address(url, self.settings)
         check_sendable({"the API key": self.api_key, **self.headers})
         hide([self.api_key, *self.headers.values()])
         return openai.AsyncOpenAI(

@@ -1,7 +1,8 @@
 """Which of several servers of one model gets a request: the one with the fewest under way.
 
 A server that can't be reached is left out, and its requests go to the others at once; from time to
-time one request tries it again. Where none can be reached, requests wait as for a single server.
+time one request tries it again. Where none can be reached, requests wait as for a single server. A
+server that was away when the others were checked is checked before its first request.
 """
 
 import time
@@ -22,12 +23,15 @@ class Spread:
     Attributes:
         urls: address of the API at each server.
         say: function that is told, in one line, of a server that is left out or is back.
+        admit: function that checks the server at an address; it raises where that can't be used.
     """
 
     urls: Sequence[str]
     say: Callable[[str], None]
+    admit: Callable[[str], Awaitable[None]]
     _under_way: dict[str, int] = field(default_factory=dict, init=False)
     _away: dict[str, float] = field(default_factory=dict, init=False)  # until when, by address
+    _unchecked: set[str] = field(default_factory=set, init=False)
 
     async def ask(self, post: Callable[[str], Awaitable[T]]) -> T:
         """Return what ``post`` gives for the address of the server that is next.
@@ -44,11 +48,14 @@ class Spread:
             if trial:  # this request tries it; the others wait for what comes of it
                 self._away[url] = time.monotonic() + _AWAY_SECONDS
             try:
+                if url in self._unchecked:
+                    await self.admit(url)
+                    self._unchecked.discard(url)
                 answer = await post(url)
             except openai.APITimeoutError:  # it may only be slow
                 raise
             except openai.APIConnectionError as error:
-                self._leave_out(url, error)
+                self.leave_out(url, error)
                 if len(tried) == len(self.urls):
                     raise
             else:
@@ -69,8 +76,12 @@ class Spread:
 
         return min((url for url in self.urls if url not in tried), key=order)
 
-    def _leave_out(self, url: str, error: Exception) -> None:
+    def leave_out(self, url: str, error: BaseException, *, unchecked: bool = False) -> None:
+        """Give a server no requests for a while; an unchecked one not before its check."""
+        self._unchecked |= {url} if unchecked else set()
         if url not in self._away:
-            reason = type(error.__cause__ or error).__name__
+            while error.__cause__ is not None:
+                error = error.__cause__
+            reason = type(error).__name__
             self.say(f"{url} can't be reached ({reason}); its requests go to the other servers.")
         self._away[url] = time.monotonic() + _AWAY_SECONDS

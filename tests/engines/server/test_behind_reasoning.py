@@ -1,5 +1,6 @@
 """P(True) behind a reasoning: the same value as from all log probabilities, for few bytes."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -178,6 +179,63 @@ def test_a_reply_without_ids_from_a_second_server_is_an_error(folder):
     with ThinkingServer(folder, reshape=forget) as server:
         found = asked(server)
     assert {answer.error for answer in found.values()} == {"the reply holds no token ids"}
+
+
+@pytest.mark.parametrize(
+    ("logprobs", "named"),
+    [
+        ([5.0, -3.0], "has the log probability 5, above 0"),
+        ([float("inf"), -3.0], "has the log probability inf"),
+        ([-0.01, -0.01, -0.02], "3 tokens add up to 2.96"),
+        ([0.04, -9.0], "has the log probability 0.04"),
+        ([-0.35, -1.08], "2 tokens add up to 1.044"),
+        ([1e308, -1.0], "1e\\+308"),
+    ],
+)
+def test_impossible_log_probabilities_behind_a_reasoning_are_an_error(folder, logprobs, named):
+    def lie(reply, body):
+        if isinstance(body.get("prompt"), list) and body.get("logprob_token_ids"):
+            (top,) = reply["choices"][0]["logprobs"]["top_logprobs"]
+            names = [*top, *(f"token_id:{i}" for i in range(9))][: len(logprobs)]
+            reply["choices"][0]["logprobs"]["top_logprobs"] = [
+                dict(zip(names, logprobs, strict=False))
+            ]
+        return reply
+
+    with ThinkingServer(folder, reshape=lie) as server:
+        found = asked(server)
+    failed = [answer for answer in found.values() if answer.error is not None]
+    assert failed
+    assert all(re.search(named, answer.error) for answer in failed)
+    assert all(sum(answer.probabilities.values()) == 0 for answer in failed)
+    # The others never ended their reasoning.
+    assert all(sum(answer.probabilities.values()) == 0 for answer in found.values())
+
+
+@pytest.mark.parametrize("ids", [[-1], [2**40], [10**30], ["x"]])
+def test_ids_that_no_tokenizer_reads_are_no_traceback(folder, ids):
+    def lie(reply, body):
+        if "messages" in body:
+            reply["choices"][0]["token_ids"] = ids
+        return reply
+
+    with ThinkingServer(folder, reshape=lie) as server:
+        found = asked(server)
+    assert all(answer.error for answer in found.values())
+
+
+@pytest.mark.parametrize("name", ["token_id:99999999999999999999", "token_id:5000000000", "x"])
+def test_names_of_tokens_that_no_tokenizer_reads_are_no_traceback(folder, name):
+    def lie(reply, _):
+        for choice in reply["choices"]:
+            if "text" in choice and choice.get("logprobs"):
+                choice["logprobs"]["top_logprobs"] = [{name: -0.5, "y": -2.0}]
+        return reply
+
+    server = ThinkingServer(folder)
+    server.always = lie
+    with server:
+        asked(server, REQUESTS[:2])
 
 
 def test_a_model_that_does_not_reason_is_asked_once_for_one_token(folder):

@@ -350,6 +350,10 @@ def test_a_server_that_gives_the_drawn_token_alone_is_refused_for_p_true():
         ([("Yes", -0.8), ("Yes", -0.8)], "'Yes' is there twice, with the log probability -0.8"),
         ([("No", -1.5), ("x", -3.0), ("No", -1.5)], "'No' is there twice"),
         ([("Yes", 0.0), ("No", -0.01)], "add up to 1.99"),
+        ([("Yes", 0.04), ("No", -9.0)], "'Yes' has the log probability 0.04"),
+        ([("Yes", -0.35), ("No", -1.08)], "2 tokens add up to 1.044"),
+        ([("Yes", 0.0), ("No", -4.0)], "2 tokens add up to 1.018"),
+        ([("Yes", 0.005), ("No", -4.5)], "2 tokens add up to 1.016"),
     ],
 )
 def test_impossible_log_probabilities_are_an_error_with_the_value(top, named):
