@@ -16,8 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import anyio
 import psutil
+from anyio.from_thread import start_blocking_portal
 from rich.console import Console
 
 from benchmark.cell.watching import Point, Watch, unwatched
@@ -140,7 +140,9 @@ class _Uploader:
     def end(self, seconds: float, console: Console) -> None:
         """Wait for the upload; where that can't be done in time, say how to do it later."""
         fault = f"{self._base_url} can't be reached"
-        if anyio.run(_answers, self._base_url):
+        with start_blocking_portal() as portal:  # in a notebook, an event loop is at work already
+            answers = portal.call(_answers, self._base_url)
+        if answers:
             fault = self._fault(seconds)
             begun = [*self._run.glob("*.wandb.syncstate")]
             if fault and self._process.returncode and not begun:  # without a server, or an old W&B
