@@ -1,3 +1,4 @@
+import asyncio
 import json
 import math
 import os
@@ -372,6 +373,18 @@ def test_what_can_t_be_uploaded_stays_offline_with_a_notice(
     assert told in printed
     assert f"wandb sync {run}" in printed
     assert values(logged(next(run.glob("*.wandb"))), "summary")["questions"] == 12
+
+
+@pytest.mark.usefixtures("private_wandb")
+def test_a_cell_is_logged_where_an_event_loop_is_at_work(cell, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+
+    async def in_a_notebook() -> None:
+        track(cell, config_of(kind="wandb", mode="online"), tmp_path)
+
+    asyncio.run(in_a_notebook())
+    assert "can't be reached" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("private_wandb")
