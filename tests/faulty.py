@@ -81,11 +81,11 @@ def _mount(options: str, folder: Path) -> None:
 
 @contextmanager
 def server_process(faults: Sequence[str] = ()) -> Iterator[tuple[str, Callable[[], None]]]:
-    """Run the scripted server as a process; yield its address and what kills it."""
+    """Run the scripted server, which also judges, as a process; yield its address and its end."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "tests.engines.server.scripted", str(port), *faults]
+    command = [sys.executable, "-m", "tests.engines.server.scripted", str(port), "judges", *faults]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()  # it is ready

@@ -172,7 +172,8 @@ def test_every_estimator_asks_for_what_it_says(tmp_path, name):
 
 def test_stored_answers_of_the_release_before_are_found(tmp_path):
     cell = planted_cell(tmp_path, lambda p: p, *SAMPLES)
-    config = composed("estimator=[verbalized,p_true]", *SAMPLES)
+    cap = "estimator.verbalized.max_new_tokens=96"  # as it was
+    config = composed("estimator=[verbalized,p_true]", cap, *SAMPLES)
     for estimator in build_estimators(config.estimator, config.sampling).values():
         estimator.estimate(cell)
     cell.features("evaluation")

@@ -23,7 +23,7 @@ from benchmark.store.rows import Row, table_rows
 SCHEMA = pl.Schema({"question_id": pl.String(), "sample_index": pl.Int64(), "by": pl.Int64()})
 ROWS = table_rows(SCHEMA, "responses")
 KEY = ["question_id", "sample_index"]
-QUESTIONS, K = 200, 3
+QUESTIONS, K = 120, 3
 
 WORKER = """
 import sys, time
@@ -107,7 +107,7 @@ def test_runs_at_once_share_the_rows_and_make_none_twice(tmp_path: Path) -> None
 
 def test_what_a_killed_run_had_claimed_is_made_by_the_others(tmp_path: Path) -> None:
     artifact = artifact_in(tmp_path)
-    victim, other = start(tmp_path, 0.05), start(tmp_path, 0.05)
+    victim, other = start(tmp_path, 0.03), start(tmp_path, 0.03)
     wait_for_parts(artifact, writers=2)
     victim.send_signal(signal.SIGKILL)
     victim.communicate()

@@ -55,6 +55,7 @@ def cell_in(folder: Path, engine_class: type[PlantedEngine]) -> Cell:
         "dataset=basics", "dataset.limit=4", "grading=[math_verify]", "sampling.k=3",
         "engine=transformers", "engine.device=cpu", "engine.dtype=float32",
         "estimator=[verbalized,p_true]", "model=smollm2_135m",
+        "estimator.verbalized.max_new_tokens=96",
     )  # fmt: skip
     questions = load_splits(config.dataset, ["evaluation"])
     engine = engine_class(list(questions["evaluation"].to_dicts()), lambda p: p)

@@ -171,10 +171,10 @@ class Handler(BaseHTTPRequestHandler):
             else:
                 choice["text"] = text
             if body.get("logprobs"):
-                top = {"Yes": -0.5, " yes": -2.0, "No": -1.5, "Maybe": -4.0}
+                top = {"Yes": -0.5, " yes": -2.0, "No": -1.5, "Maybe": -6.0}
                 # Two tokens may have the same text.
-                tops = [{"token": t, "logprob": p} for t, p in [*top.items(), ("No", -3.0)]]
-                tops += [{"token": f"t{i}", "logprob": -9.0} for i in range(20)]
+                tops = [{"token": t, "logprob": p} for t, p in [*top.items(), ("No", -4.5)]]
+                tops += [{"token": f"t{i}", "logprob": -19.0} for i in range(20)]
                 tops = tops[: min(self.server.most, body.get("top_logprobs", 0))]
                 content = [{"token": w, "logprob": -1.0, "top_logprobs": tops} for w in words]
                 completion = {"tokens": words, "top_logprobs": [top] * len(words)}
@@ -192,6 +192,8 @@ class Handler(BaseHTTPRequestHandler):
         if "own seeds" not in self.server.faults and isinstance(seed, int):  # as vLLM counts on
             seed, index = seed + index, 0
         digest = hashlib.sha256(f"{prompt}/{seed}/{index}".encode()).digest()
+        if "judges" in self.server.faults and "NOT_ATTEMPTED" in prompt:
+            return [("CORRECT", "INCORRECT")[digest[0] % 2]]
         words = [WORDS[byte % len(WORDS)] for byte in digest[: 3 + digest[0] % 5]]
         return words * (40 if "random words" in prompt else 1)
 

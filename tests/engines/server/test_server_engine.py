@@ -183,7 +183,7 @@ def test_choice_probabilities_sum_the_variants():
     assert set(found) == {f"q{i}" for i in range(5)}
     answer = found["q0"]
     assert answer.probabilities["Yes"] == pytest.approx(math.exp(-0.5) + math.exp(-2))
-    assert answer.probabilities["No"] == pytest.approx(math.exp(-1.5) + math.exp(-3))
+    assert answer.probabilities["No"] == pytest.approx(math.exp(-1.5) + math.exp(-4.5))
     assert (answer.prompt_tokens, answer.completion_tokens, answer.error) == (7, 1, None)
 
 
