@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -383,7 +384,8 @@ def test_a_cell_is_logged_where_an_event_loop_is_at_work(cell, tmp_path, monkeyp
     async def in_a_notebook() -> None:
         track(cell, config_of(kind="wandb", mode="online"), tmp_path)
 
-    asyncio.run(in_a_notebook())
+    with ThreadPoolExecutor(1) as thread:  # here a browser's test may have left a loop at work
+        thread.submit(asyncio.run, in_a_notebook()).result()
     assert "can't be reached" in capsys.readouterr().out
 
 
